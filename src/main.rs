@@ -1,0 +1,2 @@
+//! The `conductor` command.
+fn main() {}

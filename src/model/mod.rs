@@ -1,0 +1,32 @@
+//! The nouns: plain data that every other room speaks of. Nothing here does I/O, knows YAML, salsa, git
+//! or a terminal; every type can be compared and serialised.
+
+mod action;
+mod diagnostic;
+mod digest;
+mod entry;
+mod event;
+mod id;
+mod path;
+mod reason;
+mod record;
+mod result;
+mod task;
+mod units;
+
+pub use action::{Action, ActionKey, Components, Input, Need, Validation};
+pub use diagnostic::{At, Diagnostic, Label, Severity, SourceFile, Sources};
+pub use digest::{Digest, Encoder, ParseDigestError};
+pub use entry::{Entry, EntryKind, Signature};
+pub use event::{EVENTS_VERSION, Event, Stamped};
+pub use id::{GATE_SUFFIX, GroupId, TaskId};
+pub use path::{PathError, WorkspacePath};
+pub use reason::{Place, Reason, ReasonKind};
+pub use record::{CheckEvidence, Failure, OutputEntry, Record};
+pub use result::{RunId, RunOutcome, RunResult, Status, Summary, TaskResult};
+pub use task::{
+    AgentWork, Budget, CacheMode, Check, CheckKind, Command, EnvValue, EnvVar, Group, Instructions,
+    Integrate, Isolation, Manifest, Output, Pattern, Piece, Reference, Retries, Sees, Settings, Task,
+    Template, Tool, ToolKind, Work, Writes,
+};
+pub use units::{ParseUnitError, format_duration, parse_bytes, parse_duration};

@@ -1,0 +1,72 @@
+//! What is remembered of a task between runs.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Action, ActionKey, Digest, Entry, Reason, RunId, Validation, WorkspacePath};
+
+/// One file, link or empty folder that a task made.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct OutputEntry {
+    /// Where.
+    pub path: WorkspacePath,
+    /// What.
+    pub entry: Entry,
+}
+
+/// Evidence that a check ran.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CheckEvidence {
+    /// The check as written.
+    pub check: String,
+    /// Did it accept?
+    pub passed: bool,
+    /// Its exit code, where it ran a command that ended by itself.
+    pub exit: Option<i32>,
+    /// What it said, when it refused: the reason or the end of its output.
+    pub message: Option<String>,
+    /// Of its whole output.
+    pub log: Digest,
+    /// How long it took.
+    pub duration: Duration,
+}
+
+/// The last attempt failed, and on what.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Failure {
+    /// The action that failed; a failure of another action says nothing of this one.
+    pub key: ActionKey,
+    /// Why: previous failed, validation failed, gate failed or changed during run.
+    pub reason: Reason,
+    /// The run.
+    pub run: RunId,
+}
+
+/// The last accepted result of a task.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Record {
+    /// Of `action`.
+    pub key: ActionKey,
+    /// What the result depends on.
+    pub action: Action,
+    /// What was made, sorted by path.
+    pub outputs: Vec<OutputEntry>,
+    /// What accepted it.
+    pub validation: Validation,
+    /// The validation's key; freshness requires that it is today's.
+    pub validation_key: Digest,
+    /// The evidence of the checks.
+    pub evidence: Vec<CheckEvidence>,
+    /// How long the command took.
+    pub duration: Duration,
+    /// The run that made it.
+    pub run: RunId,
+}
+
+impl Record {
+    /// The output at `path`.
+    pub fn output(&self, path: &WorkspacePath) -> Option<&OutputEntry> {
+        self.outputs.binary_search_by(|output| output.path.cmp(path)).ok().and_then(|at| self.outputs.get(at))
+    }
+}

@@ -1,0 +1,482 @@
+//! A manifest after it was read and checked: tasks with every default, variable, namespace and matrix
+//! value filled in. Spans stay attached so that a later reason or error can name its line.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{At, Diagnostic, GroupId, Sources, TaskId, WorkspacePath};
+
+/// A whole manifest: the root file and everything it includes.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct Manifest {
+    /// What holds for the whole workspace.
+    pub settings: Settings,
+    /// In the order of the files.
+    pub groups: Vec<Group>,
+    /// In the order of the files, matrix instances in the order of their values. Gates are not among
+    /// them: the graph makes those from [`Group::gate`].
+    pub tasks: Vec<Task>,
+    /// Where all of it was read.
+    pub sources: Sources,
+    /// Found while reading; errors never get this far.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Top-level keys that concern more than one task.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct Settings {
+    /// `project:`
+    pub project: Option<String>,
+    /// `default:`, targets as written, with their spans; empty: every task.
+    pub default: Vec<(String, At)>,
+    /// `pools:`, sorted by name. A namespaced pool is `api:db`.
+    pub pools: Vec<(String, u32)>,
+    /// `cache.dir`, as written.
+    pub cache_dir: Option<String>,
+    /// `cache.max_size` in bytes.
+    pub cache_max_size: Option<u64>,
+    /// `cache.max_age`.
+    pub cache_max_age: Option<Duration>,
+    /// `cache.read` and `cache.write`, as written.
+    pub cache_policy: (Option<String>, Option<String>),
+    /// `budget:` of a whole run.
+    pub budget: Budget,
+    /// `agents:`, each as JSON text.
+    pub agents: Vec<(String, String)>,
+    /// `remote:` as JSON text.
+    pub remote: Option<String>,
+    /// `notify.webhook`.
+    pub webhook: Option<String>,
+}
+
+/// Limits on what agents may spend.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct Budget {
+    /// US dollars.
+    pub usd: Option<f64>,
+    /// Tokens.
+    pub tokens: Option<u64>,
+    /// Model turns.
+    pub turns: Option<u64>,
+    /// Wall-clock time.
+    pub time: Option<Duration>,
+}
+
+/// A group of tasks.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Group {
+    /// With its namespace.
+    pub id: GroupId,
+    /// The group's key in the manifest.
+    pub at: At,
+    /// `title:`
+    pub title: Option<String>,
+    /// Groups and tasks that must be complete, gates included, before any member starts.
+    pub after: Vec<Reference>,
+    /// Checks that run when the members are done; empty where the group has no gate.
+    pub gate: Vec<Check>,
+    /// Where the gate's checks run: the folder of the manifest file that declares the group.
+    pub dir: WorkspacePath,
+    /// Environment of the gate's checks: that of the file's top level.
+    pub env: Vec<EnvVar>,
+    /// `pass_env` of the file's top level.
+    pub pass_env: Vec<String>,
+}
+
+/// A name that resolved to an existing task or group.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Reference {
+    /// One task; a reference to a matrix task becomes one of these for each instance.
+    Task(TaskId, At),
+    /// A group: its tasks, and its gate where it has one.
+    Group(GroupId, At),
+}
+
+impl Reference {
+    /// Where it was written.
+    pub fn at(&self) -> At {
+        match self {
+            Self::Task(_, at) | Self::Group(_, at) => *at,
+        }
+    }
+}
+
+/// One task, or one instance of a matrix task.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a key of the manifest that is on or off")]
+pub struct Task {
+    /// With namespace and matrix values.
+    pub id: TaskId,
+    /// The task's key in the manifest.
+    pub at: At,
+    /// `title:`
+    pub title: Option<String>,
+    /// `group:`
+    pub group: Option<GroupId>,
+    /// `role:`
+    pub role: Option<String>,
+    /// `effort:`
+    pub effort: Option<Duration>,
+    /// `tags:`
+    pub tags: Vec<String>,
+    /// `run:` or `agent:`.
+    pub work: Work,
+    /// Where the command or its agent was written.
+    pub work_at: At,
+    /// The command's working folder.
+    pub dir: WorkspacePath,
+    /// `needs:`; their outputs are inputs.
+    pub needs: Vec<Reference>,
+    /// `after:`; order alone.
+    pub after: Vec<Reference>,
+    /// `inputs:` in the order written; the last match wins.
+    pub inputs: Vec<Pattern>,
+    /// `env:` of the file and of the task, sorted by name.
+    pub env: Vec<EnvVar>,
+    /// `pass_env:` of the file and of the task, sorted.
+    pub pass_env: Vec<String>,
+    /// `secrets:` names, sorted.
+    pub secrets: Vec<String>,
+    /// `tools:` in the order written.
+    pub tools: Vec<Tool>,
+    /// `outputs:` sorted by path.
+    pub outputs: Vec<Output>,
+    /// `edits:` in the order written.
+    pub edits: Vec<Pattern>,
+    /// `depfile:`
+    pub depfile: Option<(WorkspacePath, At)>,
+    /// `require:`
+    pub require: Vec<Check>,
+    /// `validate:`
+    pub validate: Vec<Check>,
+    /// `rollback:`
+    pub rollback: Option<Command>,
+    /// `isolation:`; none for `run`, worktree for `agent` unless set.
+    pub isolation: Isolation,
+    /// `sees:`
+    pub sees: Sees,
+    /// `integrate:`
+    pub integrate: Integrate,
+    /// `writes:`, where set.
+    pub writes: Option<Writes>,
+    /// `copy:`
+    pub copy: Vec<String>,
+    /// `setup:`
+    pub setup: Option<Command>,
+    /// `approve:`
+    pub approve: bool,
+    /// `timeout:`
+    pub timeout: Option<Duration>,
+    /// `stall:`
+    pub stall: Option<Duration>,
+    /// `limit_wait:`
+    pub limit_wait: Option<Duration>,
+    /// `retries:`, where set.
+    pub retries: Option<Retries>,
+    /// `pool:`, with its namespace where the included file defines it.
+    pub pool: Option<String>,
+    /// `weight:`, at least 1.
+    pub weight: u32,
+    /// `incremental:`
+    pub incremental: bool,
+    /// `always:`
+    pub always: bool,
+    /// `cache:`
+    pub cache: CacheMode,
+    /// `network:`; false is `off`.
+    pub network: bool,
+    /// `platform:`, sorted by name.
+    pub platform: Vec<(String, String)>,
+}
+
+/// What a task does.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub enum Work {
+    /// `run:`
+    Run(Command),
+    /// `agent:`
+    Agent(Box<AgentWork>),
+    /// A group's gate: its checks are in [`Task::validate`].
+    Gate,
+}
+
+/// The keys of an agent task.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct AgentWork {
+    /// `agent:`, the adapter's name.
+    pub adapter: String,
+    /// `model:`
+    pub model: Option<String>,
+    /// `instructions:`
+    pub instructions: Instructions,
+    /// `budget:`
+    pub budget: Budget,
+}
+
+/// Where an agent's instructions stand.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub enum Instructions {
+    /// In the manifest.
+    Text(Template),
+    /// `{ file: … }`
+    File(WorkspacePath),
+}
+
+/// A command.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub enum Command {
+    /// A string: `sh -eu -c`.
+    Shell(Template),
+    /// A list: a program and its arguments, no shell.
+    Argv(Vec<Template>),
+}
+
+/// Text in which what is known only when the task runs is still open.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Template(pub Vec<Piece>);
+
+/// A part of a [`Template`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Piece {
+    /// As it is.
+    Text(String),
+    /// `${env.X}`: a variable that the task declares under `env`.
+    Env(String),
+    /// `${inputs}`
+    Inputs,
+    /// `${outputs}`
+    Outputs,
+}
+
+impl Template {
+    /// Text without open parts.
+    pub fn text(text: impl Into<String>) -> Self {
+        Self(vec![Piece::Text(text.into())])
+    }
+
+    /// As it was written (variables and matrix values filled in): what enters the key and what people see.
+    pub fn source(&self) -> String {
+        self.0
+            .iter()
+            .map(|piece| match piece {
+                Piece::Text(text) => text.replace("${", "$${"),
+                Piece::Env(name) => format!("${{env.{name}}}"),
+                Piece::Inputs => "${inputs}".to_owned(),
+                Piece::Outputs => "${outputs}".to_owned(),
+            })
+            .collect()
+    }
+}
+
+impl Command {
+    /// For people: the script, or the arguments quoted for a shell.
+    pub fn display(&self) -> String {
+        match self {
+            Self::Shell(script) => script.source(),
+            Self::Argv(argv) => argv
+                .iter()
+                .map(|part| {
+                    let text = part.source();
+                    shlex::try_quote(&text).map(std::borrow::Cow::into_owned).unwrap_or(text)
+                })
+                .collect::<Vec<_>>()
+                .join(" "),
+        }
+    }
+}
+
+/// A path or glob of `inputs` or `edits`, relative to the workspace root.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Pattern {
+    /// In globset's dialect, with the folder of its manifest in front, without the `!`.
+    pub glob: String,
+    /// Began with `!`.
+    pub negated: bool,
+    /// The path it names where it holds no (unescaped) glob characters.
+    pub literal: Option<WorkspacePath>,
+    /// Ended in `/`: all below that folder.
+    pub folder: bool,
+    /// Where it was written.
+    pub at: At,
+}
+
+/// A variable of `env`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct EnvVar {
+    /// Its name.
+    pub name: String,
+    /// Its value.
+    pub value: EnvValue,
+    /// Where it was written.
+    pub at: At,
+}
+
+/// The value of a variable of `env`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum EnvValue {
+    /// Written in the manifest.
+    Literal(String),
+    /// Taken from conductor's own environment, where it may be unset.
+    Caller,
+}
+
+/// An entry of `tools`.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Tool {
+    /// As people know it: the program's name, or the command.
+    pub name: String,
+    /// How it is identified.
+    pub kind: ToolKind,
+    /// Where it was written.
+    pub at: At,
+}
+
+/// How a tool enters the key.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub enum ToolKind {
+    /// By the digest of the program that PATH finds.
+    Program(String),
+    /// By what the command prints.
+    Command(Command),
+}
+
+/// An entry of `outputs`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Output {
+    /// A file, or a folder with all below it.
+    pub path: WorkspacePath,
+    /// Written with a trailing `/`.
+    pub folder: bool,
+    /// `optional: true`: it may be missing afterwards.
+    pub optional: bool,
+    /// Where it was written.
+    pub at: At,
+}
+
+/// One check of `require`, `validate` or `gate`.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Check {
+    /// What it does.
+    pub kind: CheckKind,
+    /// `inputs:` of the check.
+    pub inputs: Vec<Pattern>,
+    /// Where it was written.
+    pub at: At,
+}
+
+/// What a check does.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub enum CheckKind {
+    /// `run:`, passes on exit 0.
+    Run(Command),
+    /// `non_empty:`: the file exists and is not empty, or the folder holds a file.
+    NonEmpty(WorkspacePath),
+    /// `matches:`: the file's content matches the regular expression (`^` and `$` at each line).
+    Matches {
+        /// The file.
+        path: WorkspacePath,
+        /// In the dialect of the `regex` crate.
+        regex: String,
+    },
+}
+
+impl Check {
+    /// For people: `non_empty: db/schema.sql`.
+    pub fn display(&self) -> String {
+        match &self.kind {
+            CheckKind::Run(command) => format!("run: {}", command.display()),
+            CheckKind::NonEmpty(path) => format!("non_empty: {path}"),
+            CheckKind::Matches { path, regex } => format!("matches: {path} ~ {regex}"),
+        }
+    }
+}
+
+/// `retries:`
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Retries {
+    /// How often again after the first attempt.
+    pub max: u32,
+    /// Before the first retry; doubles for each one after it.
+    pub backoff: Duration,
+}
+
+/// `isolation:`
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Isolation {
+    /// In the working tree.
+    #[default]
+    None,
+    /// In a private folder that holds the declared inputs.
+    Sandbox,
+    /// In a git worktree.
+    Worktree,
+}
+
+/// `sees:`
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sees {
+    /// The declared inputs alone.
+    #[default]
+    Inputs,
+    /// The whole tree.
+    All,
+}
+
+/// `integrate:`
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Integrate {
+    /// Accepted results are put into the working tree.
+    #[default]
+    Tree,
+    /// They stay on the task's branch.
+    Branch,
+}
+
+/// `writes:`
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Writes {
+    /// Undeclared writes fail the task.
+    Error,
+    /// They are named.
+    Warn,
+}
+
+/// `cache:`
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CacheMode {
+    /// Never stored, never restored.
+    Off,
+    /// This machine's cache alone.
+    Local,
+    /// Also the remote one.
+    #[default]
+    Shared,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_template_shows_what_was_written() {
+        let template = Template(vec![
+            Piece::Text("cp ${x} ".to_owned()),
+            Piece::Inputs,
+            Piece::Text(" ".to_owned()),
+            Piece::Env("TO".to_owned()),
+        ]);
+        assert_eq!(template.source(), "cp $${x} ${inputs} ${env.TO}");
+    }
+
+    #[test]
+    fn an_argv_is_shown_quoted() {
+        let argv = Command::Argv(vec![Template::text("echo"), Template::text("a b")]);
+        assert_eq!(argv.display(), "echo 'a b'");
+    }
+}
