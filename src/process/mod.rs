@@ -20,6 +20,8 @@ mod redact;
 mod register;
 mod run;
 mod signals;
+#[cfg(test)]
+mod tests;
 
 use std::ffi::OsString;
 use std::io;
