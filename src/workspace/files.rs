@@ -140,3 +140,121 @@ fn folder_of(path: &Path) -> &Path {
 fn make_folder(folder: &Path) -> Result<(), Error> {
     fs::create_dir_all(folder).map_err(|error| Error::io("make", folder, error))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<String> =
+            fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_written_file_replaces_the_old_one_and_leaves_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("f");
+        write_atomic(&path, b"old").unwrap();
+        write_atomic(&path, b"new").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(names(folder.path()), ["f"]);
+        let mode = path.metadata().unwrap().permissions().mode();
+        fs::write(folder.path().join("plain"), "").unwrap();
+        assert_eq!(mode, folder.path().join("plain").metadata().unwrap().permissions().mode());
+    }
+
+    #[test]
+    fn a_write_that_fails_names_the_path_and_leaves_the_old_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("no/such/f");
+        let error = write_atomic(&path, b"x").unwrap_err();
+        assert_eq!(error.to_string(), format!("cannot write {}", path.display()));
+        fs::create_dir(folder.path().join("d")).unwrap();
+        assert!(write_atomic(&folder.path().join("d"), b"x").is_err());
+        assert_eq!(names(folder.path()), ["d"]);
+    }
+
+    #[test]
+    fn a_move_makes_the_folders_that_lead_there_and_replaces_what_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("f"), "new").unwrap();
+        move_path(&at("f"), &at("a/b/f")).unwrap();
+        assert_eq!(fs::read(at("a/b/f")).unwrap(), b"new");
+        fs::write(at("g"), "newer").unwrap();
+        move_path(&at("g"), &at("a/b/f")).unwrap();
+        assert_eq!(fs::read(at("a/b/f")).unwrap(), b"newer");
+        move_path(&at("a"), &at("c/a")).unwrap();
+        assert_eq!(fs::read(at("c/a/b/f")).unwrap(), b"newer");
+        assert!(move_path(&at("nothing"), &at("x/y")).is_err());
+        assert_eq!(names(folder.path()), ["c"]);
+    }
+
+    #[test]
+    fn a_move_across_devices_keeps_links_permissions_and_folders() {
+        let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir_in("/dev/shm").unwrap());
+        let from = here.path().join("from");
+        fs::create_dir_all(from.join("empty")).unwrap();
+        fs::write(from.join("tool"), "x").unwrap();
+        fs::set_permissions(from.join("tool"), Permissions::from_mode(0o755)).unwrap();
+        symlink("tool", from.join("link")).unwrap();
+        fs::set_permissions(from.join("empty"), Permissions::from_mode(0o555)).unwrap();
+        let to = there.path().join("a/to");
+        move_path(&from, &to).unwrap();
+        assert!(!from.exists());
+        assert_eq!(names(&to), ["empty", "link", "tool"]);
+        assert_eq!(names(to.parent().unwrap()), ["to"]);
+        assert_eq!(to.join("tool").metadata().unwrap().permissions().mode() & 0o777, 0o755);
+        assert_eq!(to.join("empty").metadata().unwrap().permissions().mode() & 0o777, 0o555);
+        assert_eq!(fs::read_link(to.join("link")).unwrap(), Path::new("tool"));
+    }
+
+    #[test]
+    fn a_copy_keeps_permissions_and_links_and_never_writes_into_the_old_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("tool"), "new").unwrap();
+        fs::set_permissions(at("tool"), Permissions::from_mode(0o555)).unwrap();
+        fs::create_dir(at("d")).unwrap();
+        fs::write(at("d/tool"), "old").unwrap();
+        fs::hard_link(at("d/tool"), at("other-name")).unwrap();
+        copy_file(&at("tool"), &at("d/tool")).unwrap();
+        assert_eq!(fs::read(at("d/tool")).unwrap(), b"new");
+        assert_eq!(at("d/tool").metadata().unwrap().permissions().mode() & 0o777, 0o555);
+        assert_eq!(fs::read(at("other-name")).unwrap(), b"old");
+        symlink("nowhere", at("link")).unwrap();
+        copy_file(&at("link"), &at("d/e/link")).unwrap();
+        assert_eq!(fs::read_link(at("d/e/link")).unwrap(), Path::new("nowhere"));
+        assert!(copy_file(&at("d"), &at("copy")).is_err());
+        assert_eq!(names(folder.path()), ["d", "link", "other-name", "tool"]);
+    }
+
+    #[test]
+    fn removing_takes_files_links_and_empty_folders_and_nothing_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir_all(at("full/empty")).unwrap();
+        symlink("full", at("link")).unwrap();
+        remove_path(&at("link")).unwrap();
+        remove_path(&at("nothing")).unwrap();
+        assert!(remove_path(&at("full")).is_err());
+        remove_path(&at("full/empty")).unwrap();
+        remove_path(&at("full")).unwrap();
+        assert!(names(folder.path()).is_empty());
+    }
+
+    #[test]
+    fn empty_parents_are_pruned_up_to_the_given_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir_all(at("a/b/c")).unwrap();
+        fs::write(at("a/keep"), "").unwrap();
+        prune_empty_parents(folder.path(), &at("a/b/c/gone"));
+        assert_eq!(names(&at("a")), ["keep"]);
+        remove_path(&at("a/keep")).unwrap();
+        prune_empty_parents(folder.path(), &at("a/keep"));
+        assert!(folder.path().exists() && !at("a").exists());
+    }
+}

@@ -124,3 +124,53 @@ impl Workspace {
 fn relative(path: &[u8]) -> &OsStr {
     OsStr::from_bytes(if path.is_empty() { b"." } else { path })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_links_target_is_found_through_chains_and_linked_folders() {
+        let folder = tempfile::tempdir().unwrap();
+        let (root, outside) = (folder.path().join("ws"), folder.path().join("outside"));
+        fs::create_dir_all(root.join("real/deep")).unwrap();
+        fs::create_dir_all(&outside).unwrap();
+        fs::write(root.join("real/file"), "x").unwrap();
+        let links = [
+            ("one", "real/file"),
+            ("two", "one"),
+            ("dir", "real"),
+            ("through", "dir/deep/../file"),
+            ("folder", "dir/deep"),
+            ("root", "."),
+            ("out", "../outside"),
+            ("back", "out/../ws/real/file"),
+            ("lost", "nowhere"),
+            ("circle", "circle"),
+        ];
+        for (link, target) in links {
+            symlink(target, root.join(link)).unwrap();
+        }
+        let workspace = Workspace::open(&root).unwrap();
+        let path = |text: &str| WorkspacePath::new(text).unwrap();
+        let target = |link: &str| workspace.link_target(&path(link));
+        for link in ["one", "two", "through", "back"] {
+            assert_eq!(target(link), LinkTarget::File(path("real/file")), "{link}");
+        }
+        assert_eq!(target("folder"), LinkTarget::Folder(path("real/deep")));
+        assert_eq!(target("root"), LinkTarget::Folder(WorkspacePath::root()));
+        assert_eq!(target("out"), LinkTarget::Outside);
+        assert_eq!(target("lost"), LinkTarget::Dangling);
+        assert_eq!(target("circle"), LinkTarget::Dangling);
+        assert!(workspace.is_folder(&path("real")) && !workspace.is_folder(&path("dir")));
+    }
+
+    #[test]
+    fn a_workspace_that_is_not_there_is_named() {
+        let error = Workspace::open(Path::new("/no/such/folder")).unwrap_err();
+        assert_eq!(error.to_string(), "cannot open /no/such/folder");
+    }
+}

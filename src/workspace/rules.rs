@@ -17,7 +17,8 @@ use std::sync::Arc;
 
 use ignore::Match;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fd::AsFd;
+use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags, accessat};
 
 const GIT_RULES: &[u8] = b".gitignore";
 const OWN_RULES: &[u8] = b".conductorignore";
@@ -50,7 +51,7 @@ impl Rules {
 
     /// The rules from above the workspace: those of its repository, where it is part of one.
     pub(super) fn above(root: &Path) -> Arc<Self> {
-        let Some(top) = root.ancestors().find(|folder| is_repository(folder)) else {
+        let Some(top) = root.ancestors().find(|folder| is_repository(CWD, folder)) else {
             return Arc::new(Self::bare(None, Scope::Inside(0)));
         };
         let mut rules = Self::bare(None, Scope::Above(path_between(top, root)));
@@ -83,14 +84,7 @@ impl Rules {
         let git = parse(&read(dir, &file(GIT_RULES)));
         let own = parse(&read(dir, &file(OWN_RULES)));
         // The workspace's own repository begins above its own rules, together with its excludes.
-        let repository = !folder.is_empty()
-            && rustix::fs::accessat(
-                dir,
-                file(b".git"),
-                rustix::fs::Access::EXISTS,
-                rustix::fs::AtFlags::empty(),
-            )
-            .is_ok();
+        let repository = !folder.is_empty() && is_repository(dir, Path::new(OsStr::from_bytes(folder)));
         if git.is_empty() && own.is_empty() && !repository {
             return Arc::clone(self);
         }
@@ -160,9 +154,13 @@ fn path_between(folder: &Path, root: &Path) -> Vec<u8> {
 }
 
 /// A folder with a `.git` in it that git would take for a repository, or for a worktree of one.
-fn is_repository(folder: &Path) -> bool {
+fn is_repository(dir: impl AsFd, folder: &Path) -> bool {
     let git = folder.join(".git");
-    git.is_file() || git.join("HEAD").exists()
+    match rustix::fs::statat(&dir, &git, AtFlags::empty()).map(|stat| FileType::from_raw_mode(stat.st_mode)) {
+        Ok(FileType::Directory) => accessat(dir, git.join("HEAD"), Access::EXISTS, AtFlags::empty()).is_ok(),
+        Ok(FileType::RegularFile) => true,
+        _ => false,
+    }
 }
 
 /// Where `info/exclude` is kept: in the repository's common folder, to which a worktree's `.git` leads.
@@ -177,7 +175,7 @@ fn exclude_file(git: &Path) -> Option<PathBuf> {
 }
 
 /// The content of a file of rules; nothing where there is none. As in git, a link is none.
-fn read(dir: impl rustix::fd::AsFd, path: &Path) -> Vec<u8> {
+fn read(dir: impl AsFd, path: &Path) -> Vec<u8> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let mut content = Vec::new();
     let _: io::Result<usize> = rustix::fs::openat(dir, path, flags, Mode::empty())
