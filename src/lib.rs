@@ -5,6 +5,8 @@
 //!
 //! | room | floor | what it knows |
 //! | --- | --- | --- |
+//! | [`store`] | 2 | what is kept in `.conductor/` between runs: state, journal, lock, runs, plan |
 //! | [`model`] | 0 | nouns: digests, paths, tasks, actions, records, events |
 
 pub mod model;
+pub mod store;
