@@ -60,3 +60,39 @@ pub fn read_events(path: &Path) -> Result<(Vec<Stamped>, usize), Error> {
     }
     Ok((events, damaged))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Diagnostic, EVENTS_VERSION, TaskId};
+
+    fn notice(t: u64) -> Stamped {
+        Stamped { v: EVENTS_VERSION, t, event: Event::Notice { diagnostic: Diagnostic::warning("c", "m") } }
+    }
+
+    #[test]
+    fn events_read_back_without_what_tasks_print() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("events.jsonl");
+        let mut log = EventLog::create(&path).unwrap();
+        let line = Event::TaskOutput { task: TaskId::new("T1"), line: "secret".to_owned() };
+        for event in [notice(1), Stamped { event: line, ..notice(2) }, notice(3)] {
+            log.write(&event).unwrap();
+        }
+        assert_eq!(read_events(&path).unwrap(), (vec![notice(1), notice(3)], 0));
+    }
+
+    #[test]
+    fn damaged_lines_are_counted_and_a_line_being_written_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("events.jsonl");
+        let mut log = EventLog::create(&path).unwrap();
+        log.write(&notice(1)).unwrap();
+        log.file.write_all(b"{\"v\":1,").unwrap();
+        assert_eq!(read_events(&path).unwrap(), (vec![notice(1)], 0));
+        // A full disk cut that line short; the next event begins a line of its own.
+        log.torn = true;
+        log.write(&notice(2)).unwrap();
+        assert_eq!(read_events(&path).unwrap(), (vec![notice(1), notice(2)], 1));
+    }
+}

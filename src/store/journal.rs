@@ -4,6 +4,7 @@
 //! Appended frames, not synced: it guards against a killed conductor, whose writes the kernel still has.
 //! After a power cut an unlisted file is taken for a person's, which loses nothing.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -44,8 +45,8 @@ pub struct Intent {
 }
 
 #[derive(Serialize, Deserialize)]
-enum Line {
-    Begin(u64, Intent),
+enum Line<'a> {
+    Begin(u64, Cow<'a, Intent>),
     End(u64),
 }
 
@@ -83,7 +84,7 @@ impl Journal {
             match line {
                 Line::Begin(ticket, intent) => {
                     next = next.max(ticket.saturating_add(1));
-                    open.insert(ticket, intent);
+                    open.insert(ticket, intent.into_owned());
                 }
                 Line::End(ticket) => {
                     open.remove(&ticket);
@@ -99,7 +100,7 @@ impl Journal {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let ticket = inner.next;
         inner
-            .append(&self.path, &Line::Begin(ticket, intent.clone()))
+            .append(&self.path, &Line::Begin(ticket, Cow::Borrowed(intent)))
             .map_err(failed("write", &self.path))?;
         inner.next += 1;
         inner.open += 1;
@@ -139,7 +140,7 @@ impl Inner {
         Ok(self.file.insert(file))
     }
 
-    fn append(&mut self, path: &Path, line: &Line) -> io::Result<()> {
+    fn append(&mut self, path: &Path, line: &Line<'_>) -> io::Result<()> {
         let mut bytes = postcard::to_extend(line, frame::begin()).map_err(io::Error::other)?;
         frame::end(&mut bytes);
         let length = self.length;
@@ -161,7 +162,7 @@ impl Inner {
 }
 
 /// All lines that can be read.
-fn lines(bytes: &[u8]) -> impl Iterator<Item = Line> {
+fn lines(bytes: &[u8]) -> impl Iterator<Item = Line<'static>> {
     let mut rest = bytes;
     std::iter::from_fn(move || {
         loop {
@@ -177,4 +178,104 @@ fn lines(bytes: &[u8]) -> impl Iterator<Item = Line> {
             }
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn intent(task: &str) -> Intent {
+        let path = |text| WorkspacePath::new(text).unwrap();
+        Intent {
+            task: TaskId::new(task),
+            run: RunId("r".to_owned()),
+            outputs: vec![Planned { path: path("out"), folder: true }],
+            moved_aside: vec![path("out/old")],
+            foreign: vec![(path("out/mine"), Signature::ABSENT)],
+            aside: "a".to_owned(),
+        }
+    }
+
+    fn left(dir: &Path) -> Vec<Intent> {
+        Journal::open(dir, Access::ReadOnly).1
+    }
+
+    #[test]
+    fn what_was_begun_and_never_ended_is_left_until_it_is_cleared() {
+        let dir = tempfile::tempdir().unwrap();
+        let (journal, found) = Journal::open(dir.path(), Access::Write);
+        assert_eq!(found, []);
+        assert!(!dir.path().join("journal").exists());
+        let first = journal.begin(&intent("T1")).unwrap();
+        journal.begin(&intent("T2")).unwrap();
+        journal.end(first);
+        drop(journal);
+        let (journal, found) = Journal::open(dir.path(), Access::Write);
+        assert_eq!(found, [intent("T2")]);
+        journal.begin(&intent("T3")).unwrap();
+        assert_eq!(left(dir.path()), [intent("T2"), intent("T3")]);
+        journal.clear();
+        assert_eq!(left(dir.path()), []);
+        assert_eq!(std::fs::metadata(dir.path().join("journal")).unwrap().len(), 0);
+    }
+
+    #[test]
+    fn it_does_not_grow_while_tasks_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let (journal, _) = Journal::open(dir.path(), Access::Write);
+        for _ in 0..5000 {
+            let ticket = journal.begin(&intent("T1")).unwrap();
+            journal.end(ticket);
+        }
+        assert!(std::fs::metadata(dir.path().join("journal")).unwrap().len() <= LONG);
+        assert_eq!(left(dir.path()), []);
+    }
+
+    #[test]
+    fn damage_hides_only_what_it_hits() {
+        let dir = tempfile::tempdir().unwrap();
+        let (journal, _) = Journal::open(dir.path(), Access::Write);
+        for task in ["T1", "T2", "T3"] {
+            journal.begin(&intent(task)).unwrap();
+        }
+        let path = dir.path().join("journal");
+        let whole = std::fs::read(&path).unwrap();
+        for at in 0..whole.len() {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 0x55;
+            std::fs::write(&path, bytes).unwrap();
+            assert_eq!(left(dir.path()).len(), 2, "byte {at}");
+            std::fs::write(&path, &whole[..at]).unwrap();
+            assert_eq!(left(dir.path()).len(), at * 3 / whole.len(), "length {at}");
+        }
+    }
+
+    #[test]
+    fn a_torn_end_does_not_hide_what_follows_it() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("journal"), &frame::begin()[..9]).unwrap();
+        let (journal, found) = Journal::open(dir.path(), Access::Write);
+        assert_eq!(found, []);
+        journal.begin(&intent("T1")).unwrap();
+        assert_eq!(left(dir.path()), [intent("T1")]);
+    }
+
+    #[test]
+    fn a_full_disk_is_an_error_that_names_the_journal() {
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/dev/full", dir.path().join("journal")).unwrap();
+        let inner = Inner { file: None, access: Access::Write, length: 0, next: 0, open: 0 };
+        let journal = Journal { path: dir.path().join("journal"), inner: Mutex::new(inner) };
+        let error = journal.begin(&intent("T1")).unwrap_err();
+        assert!(error.to_string().contains("journal: No space left"), "{error}");
+    }
+
+    #[test]
+    fn readers_write_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (journal, _) = Journal::open(dir.path(), Access::ReadOnly);
+        assert!(journal.begin(&intent("T1")).is_err());
+        journal.clear();
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
 }

@@ -136,3 +136,108 @@ fn read_holder(file: &File) -> Holder {
     let line = text.split(|byte| *byte == b'\n').next().filter(|_| read.is_ok());
     line.and_then(|line| serde_json::from_slice(line).ok()).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+    use std::time::Instant;
+
+    use super::*;
+
+    fn holder(command: &str) -> Holder {
+        Holder { pid: std::process::id(), command: command.to_owned(), ..Holder::default() }
+    }
+
+    fn no_wait(dir: &Path) -> Result<Lock, LockError> {
+        Lock::acquire(dir, &holder("second"), &mut |_| ControlFlow::Break(()))
+    }
+
+    #[test]
+    fn a_second_build_is_told_who_holds_the_lock_until_it_is_free() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(Lock::holder(dir.path()), None);
+        let lock = Lock::acquire(dir.path(), &holder("first"), &mut |_| ControlFlow::Continue(())).unwrap();
+        assert_eq!(Lock::holder(dir.path()), Some(holder("first")));
+        let Err(LockError::Held(other)) = no_wait(dir.path()) else { panic!("two builds") };
+        assert_eq!(other, holder("first"));
+        drop(lock);
+        assert_eq!(Lock::holder(dir.path()), None);
+        no_wait(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_waiting_build_goes_on_when_the_first_one_ends_and_stops_when_it_is_told_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut first = Some(no_wait(dir.path()).unwrap());
+        let mut asked = 0;
+        let mut wait = |_: &Holder| {
+            asked += 1;
+            if asked == 3 {
+                first = None;
+            }
+            ControlFlow::Continue(())
+        };
+        let second = Lock::acquire(dir.path(), &holder("second"), &mut wait).unwrap();
+        assert_eq!(asked, 3);
+        let start = Instant::now();
+        let mut patience = 2;
+        let mut wait = |_: &Holder| {
+            patience -= 1;
+            if patience == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        assert!(Lock::acquire(dir.path(), &holder("third"), &mut wait).is_err());
+        assert!(start.elapsed() >= POLL);
+        drop(second);
+    }
+
+    #[test]
+    fn readers_never_make_a_build_believe_that_another_one_runs() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(no_wait(dir.path()).unwrap());
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                        Lock::holder(dir.path());
+                    }
+                });
+            }
+            let refused = (0..300).filter(|_| no_wait(dir.path()).is_err()).count();
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert_eq!(refused, 0);
+        });
+    }
+
+    /// Not a test of its own: the other process of the test below.
+    #[test]
+    fn another_process_that_holds_the_lock() {
+        if let Some(dir) = std::env::var_os("CONDUCTOR_TEST_LOCK") {
+            let _lock = no_wait(Path::new(&dir)).unwrap();
+            std::fs::write(Path::new(&dir).join("locked"), "").unwrap();
+            std::thread::sleep(Duration::from_secs(60));
+        }
+    }
+
+    #[test]
+    fn a_lock_dies_with_its_process() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "store::lock::tests::another_process_that_holds_the_lock"])
+            .env("CONDUCTOR_TEST_LOCK", dir.path())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        while !dir.path().join("locked").exists() {
+            assert_eq!(child.try_wait().unwrap(), None, "it never locked");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let held = Lock::holder(dir.path());
+        assert_eq!(held.map(|holder| holder.pid), Some(child.id()));
+        assert!(no_wait(dir.path()).is_err());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(Lock::holder(dir.path()), None);
+        no_wait(dir.path()).unwrap();
+    }
+}

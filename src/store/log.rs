@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -129,25 +129,18 @@ impl Log {
             torn: false,
             pending: frame::begin(),
         };
-        let bytes = match std::fs::read(path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return (log, Found { belongs: false, refused: None });
-            }
-            Err(error) => return (log, Found { belongs: false, refused: Some(Refused::Io(error)) }),
+        let found = match load(path, access) {
+            Ok((file, bytes)) => match check_header(&bytes, &identity) {
+                Ok(true) => {
+                    log.file = Some(file);
+                    Found { belongs: true, refused: log.replay(&bytes, &mut replay) }
+                }
+                Ok(false) => Found { belongs: false, refused: None },
+                Err(refused) => Found { belongs: false, refused: Some(refused) },
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Found { belongs: false, refused: None },
+            Err(error) => Found { belongs: false, refused: Some(Refused::Io(error)) },
         };
-        let found = match check_header(&bytes, &identity) {
-            Ok(true) => Found { belongs: true, refused: log.replay(&bytes, &mut replay) },
-            Ok(false) => Found { belongs: false, refused: None },
-            Err(refused) => Found { belongs: false, refused: Some(refused) },
-        };
-        if found.belongs {
-            let opened = OpenOptions::new().read(true).write(access == Access::Write).open(path);
-            match opened {
-                Ok(file) => log.file = Some(file),
-                Err(error) => return (log, Found { belongs: true, refused: Some(Refused::Io(error)) }),
-            }
-        }
         (log, found)
     }
 
@@ -160,10 +153,11 @@ impl Log {
                     self.torn = true;
                     return None;
                 }
-                frame::Read::Frame(payload) if decode(payload, at + frame::HEAD, replay) => {
+                frame::Read::Frame(payload) if let Some(ops) = decode(payload, at + frame::HEAD) => {
+                    ops.iter().for_each(|(op, body)| replay(op, *body));
                     self.written += (frame::HEAD + payload.len()) as u64;
                 }
-                _ => {
+                frame::Read::Frame(_) | frame::Read::Damaged(_) => {
                     self.torn = true;
                     return Some(Refused::Damaged);
                 }
@@ -181,13 +175,9 @@ impl Log {
 
     /// Adds an operation to the next commit; says where its body lies.
     pub(super) fn push(&mut self, op: &Op<'_>) -> Body {
-        let taken = std::mem::take(&mut self.pending);
-        let before = taken.len();
-        match postcard::to_extend(op, taken) {
-            Ok(pending) => self.pending = pending,
-            // Writing to memory does not fail; were it to, the commit would hold what it held.
-            Err(_) => self.pending = vec![0; before],
-        }
+        // Encoding into memory does not fail; were it to, the operation would hold for this run alone.
+        let Ok(encoded) = postcard::to_stdvec(op) else { return Body::None };
+        self.pending.extend_from_slice(&encoded);
         body_ending_at(self.written + self.pending.len() as u64, op)
     }
 
@@ -252,6 +242,14 @@ impl Log {
     }
 }
 
+/// The file, open, and what it holds.
+fn load(path: &Path, access: Access) -> io::Result<(File, Vec<u8>)> {
+    let mut file = OpenOptions::new().read(true).write(access == Access::Write).open(path)?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok((file, bytes))
+}
+
 /// Does the log continue the snapshot of that identity?
 fn check_header(bytes: &[u8], identity: &[u8; 32]) -> Result<bool, Refused> {
     let Some((magic, rest)) = bytes.split_first_chunk::<12>() else {
@@ -273,15 +271,17 @@ fn check_header(bytes: &[u8], identity: &[u8; 32]) -> Result<bool, Refused> {
     }
 }
 
-/// Hands over the operations of a frame whose payload lies at `start`; false where it is not understood.
-fn decode(payload: &[u8], start: usize, replay: &mut impl FnMut(&Op<'_>, Body)) -> bool {
+/// The operations of a frame whose payload lies at `start`: all of them or none.
+fn decode(payload: &[u8], start: usize) -> Option<Vec<(Op<'_>, Body)>> {
+    let mut ops = Vec::new();
     let mut rest = payload;
     while !rest.is_empty() {
-        let Ok((op, tail)) = postcard::take_from_bytes::<Op<'_>>(rest) else { return false };
+        let (op, tail) = postcard::take_from_bytes::<Op<'_>>(rest).ok()?;
         rest = tail;
-        replay(&op, body_ending_at((start + payload.len() - rest.len()) as u64, &op));
+        let body = body_ending_at((start + payload.len() - rest.len()) as u64, &op);
+        ops.push((op, body));
     }
-    true
+    Some(ops)
 }
 
 fn body_ending_at(end: u64, op: &Op<'_>) -> Body {

@@ -51,24 +51,25 @@ pub enum Access {
 
 /// Something in `.conductor/` could not be written or made.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {action} {}: {source}", path.display())]
+#[error("cannot {action} {}: {cause}", path.display())]
 pub struct Error {
     /// What was tried: `write`, `create`, …
     pub action: &'static str,
     /// On what.
     pub path: PathBuf,
     /// Why not.
-    pub source: io::Error,
+    pub cause: io::Error,
 }
 
 /// Turns an I/O error into an [`Error`] that names what was tried on which path.
 fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
-    move |source| Error { action, path: path.to_owned(), source }
+    move |cause| Error { action, path: path.to_owned(), cause }
 }
 
 /// What conductor itself makes in `.conductor/`, for its `.gitignore`. Never `*`: a manifest may live there.
-const IGNORED: [&str; 11] = [
+const IGNORED: [&str; 12] = [
     "/.gitignore",
+    "/.*.tmp-*",
     "/lock",
     "/state",
     "/state.*",

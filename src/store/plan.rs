@@ -5,15 +5,16 @@ use std::path::Path;
 
 use rkyv::util::AlignedVec;
 
-use super::Error;
 use super::sealed::{Kind, Sealed};
+use super::{Error, durable};
 
 const KIND: Kind = Kind { magic: b"conductor pl", version: 1 };
 
-/// Keeps a plan in the folder `dir` (`.conductor`).
+/// Keeps a plan in the folder `dir` (`.conductor`). The caller holds the [`Lock`](super::Lock).
 pub fn save_plan(dir: &Path, header: &[u8], plan: &[u8]) -> Result<(), Error> {
-    Sealed::write(&dir.join("plan"), &KIND, [header, plan], 0, |_| Ok(()))?;
-    Ok(())
+    let path = dir.join("plan");
+    durable::remove_leftovers(&path);
+    Sealed::write(&path, &KIND, [header, plan], 0, |_| Ok(()))
 }
 
 /// The plan that was kept last, if `accept` takes its header. None for one that is missing, damaged or of

@@ -157,15 +157,14 @@ impl<const N: usize> Sealed<N> {
         refused.map_or(Ok(sections), Err)
     }
 
-    /// Writes a new file in place of the one at `path` and returns its identity. `tail` writes exactly
-    /// `tail_length` bytes.
+    /// Writes a new file in place of the one at `path`. `tail` writes exactly `tail_length` bytes.
     pub(super) fn write(
         path: &Path,
         kind: &Kind,
         sections: [&[u8]; N],
         tail_length: u64,
         tail: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-    ) -> Result<[u8; 32], Error> {
+    ) -> Result<(), Error> {
         let mut header = Vec::with_capacity(Self::HEADER);
         header.extend_from_slice(kind.magic);
         header.extend_from_slice(&kind.version.to_le_bytes());
@@ -174,8 +173,8 @@ impl<const N: usize> Sealed<N> {
             header.extend_from_slice(blake3::hash(section).as_bytes());
         }
         header.extend_from_slice(&tail_length.to_le_bytes());
-        let identity = *blake3::hash(&header).as_bytes();
-        header.extend_from_slice(&identity);
+        let identity = blake3::hash(&header);
+        header.extend_from_slice(identity.as_bytes());
         durable::replace(path, |file| {
             let mut out = BufWriter::with_capacity(CHUNK, file);
             out.write_all(&header)?;
@@ -184,7 +183,6 @@ impl<const N: usize> Sealed<N> {
             }
             tail(&mut out)?;
             out.flush()
-        })?;
-        Ok(identity)
+        })
     }
 }

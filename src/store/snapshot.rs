@@ -169,8 +169,7 @@ impl Snapshot {
         };
         let sections = encoded().map_err(std::io::Error::other).map_err(super::failed("encode", path))?;
         let tail = tasks.cells.last().map_or(0, |cell| cell.bodies_end);
-        Sealed::write(path, &KIND, sections.each_ref().map(AlignedVec::as_slice), tail, bodies)?;
-        Ok(())
+        Sealed::write(path, &KIND, sections.each_ref().map(AlignedVec::as_slice), tail, bodies)
     }
 
     /// What a log names that belongs to this snapshot; zeros for the empty one.

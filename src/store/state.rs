@@ -16,12 +16,15 @@ use crate::model::{Diagnostic, Digest, Entry, Failure, Record, Signature, TaskId
 
 use super::files::{FileId, FileRow, Files};
 use super::log::{Bytes, Log, Op};
-use super::sealed::Refused;
 use super::snapshot::Snapshot;
 use super::tasks::{Body, Row, TaskRow, Tasks};
-use super::{Access, Error};
+use super::{Access, Error, durable};
+use refused::{cut_short, set_aside};
 
 mod compact;
+mod refused;
+#[cfg(test)]
+mod speed;
 #[cfg(test)]
 mod tests;
 
@@ -47,6 +50,9 @@ impl State {
     /// version is set aside under [`Access::Write`] and ignored under [`Access::ReadOnly`], each with a
     /// warning. Under [`Access::Write`] the caller holds the [`Lock`](super::Lock).
     pub fn open(dir: &Path, access: Access) -> (Self, Vec<Diagnostic>) {
+        if access == Access::Write {
+            durable::remove_leftovers(&dir.join("state"));
+        }
         let (mut state, warnings) = Self::open_once(dir, access);
         if access == Access::Write && state.is_renumbering_due() {
             // It can wait: what did not succeed now is due again the next time.
@@ -56,32 +62,35 @@ impl State {
     }
 
     fn open_once(dir: &Path, access: Access) -> (Self, Vec<Diagnostic>) {
-        let mut tries = 0;
+        // Under `ReadOnly` a build beside this reader may compact between the reading of the snapshot and
+        // of the log; what was read then belongs together the next time.
+        let mut tries = 5;
         loop {
-            tries += 1;
-            let mut warnings = Vec::new();
-            let path = dir.join("state");
-            let snapshot = Snapshot::open(&path).unwrap_or_else(|refused| {
-                warnings.push(refuse(dir, "state", &refused, access));
-                Snapshot::default()
-            });
-            let mut tables = Tables::new(&snapshot);
-            let (log, found) = Log::open(&dir.join("state.log"), access, snapshot.identity(), |op, body| {
-                tables.apply(&snapshot, op, body);
-            });
-            // A build beside this reader may have renamed a new snapshot into place between the two reads.
-            if access == Access::ReadOnly && !found.belongs && !snapshot.is_at(&path) && tries < 5 {
-                continue;
+            let (state, warnings, whole) = Self::read(dir, access);
+            tries -= 1;
+            if whole || tries == 0 {
+                return (state, warnings);
             }
-            if let Some(refused) = &found.refused {
-                warnings.push(if found.belongs {
-                    cut_short()
-                } else {
-                    refuse(dir, "state.log", refused, access)
-                });
-            }
-            return (Self { dir: dir.to_owned(), access, snapshot, tables, log }, warnings);
         }
+    }
+
+    /// Reads snapshot and log; says whether no other snapshot took the place of the first in between.
+    fn read(dir: &Path, access: Access) -> (Self, Vec<Diagnostic>, bool) {
+        let (snapshot, warning) = match Snapshot::open(&dir.join("state")) {
+            Ok(snapshot) => (snapshot, None),
+            Err(refused) => (Snapshot::default(), Some(set_aside(dir, "state", &refused, access))),
+        };
+        let mut tables = Tables::new(&snapshot);
+        let (log, found) = Log::open(&dir.join("state.log"), access, snapshot.identity(), |op, body| {
+            tables.apply(&snapshot, op, body);
+        });
+        let whole = found.belongs || warning.is_some() || snapshot.is_at(&dir.join("state"));
+        // Without its snapshot a log is worth nothing, and one warning is enough.
+        let warning = warning.or_else(|| match found.refused? {
+            _ if found.belongs => Some(cut_short(dir, "state.log")),
+            refused => Some(set_aside(dir, "state.log", &refused, access)),
+        });
+        (Self { dir: dir.to_owned(), access, snapshot, tables, log }, warning.into_iter().collect(), whole)
     }
 
     fn change(&mut self, op: &Op<'_>) {
@@ -323,33 +332,4 @@ fn seal(body: &[u8]) -> Vec<u8> {
 fn unseal(bytes: &[u8]) -> Option<&[u8]> {
     let (sum, body) = bytes.split_at_checked(8)?;
     (blake3::hash(body).as_bytes()[..8] == *sum).then_some(body)
-}
-
-/// Sets a file aside, where that is allowed, and says so.
-fn refuse(dir: &Path, name: &str, refused: &Refused, access: Access) -> Diagnostic {
-    let (code, what, suffix) = match refused {
-        Refused::Version(version) => (
-            "state::version",
-            format!("has format version {version}, which this conductor does not know"),
-            format!("v{version}"),
-        ),
-        Refused::Damaged => ("state::damaged", "is damaged".to_owned(), free_suffix(dir, name)),
-        Refused::Io(error) => ("state::damaged", format!("cannot be read ({error})"), free_suffix(dir, name)),
-    };
-    let aside = format!("{name}.{suffix}");
-    let moved = access == Access::Write && std::fs::rename(dir.join(name), dir.join(&aside)).is_ok();
-    let done = if moved { format!("it was set aside as {aside}") } else { "it is ignored".to_owned() };
-    Diagnostic::warning(code, format!("{} {what}; {done}", dir.join(name).display()))
-        .help("what it held is found out again; tasks whose results are not known any more run again")
-}
-
-/// `damaged-1`, `damaged-2`, …; the ninth is overwritten, so that they do not add up without end.
-fn free_suffix(dir: &Path, name: &str) -> String {
-    let free = (1..9).find(|number| !dir.join(format!("{name}.damaged-{number}")).exists());
-    format!("damaged-{}", free.unwrap_or(9))
-}
-
-fn cut_short() -> Diagnostic {
-    Diagnostic::warning("state::damaged", "the end of .conductor/state.log is damaged and is not used")
-        .help("what it held is found out again; tasks whose results are not known any more run again")
 }
