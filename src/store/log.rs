@@ -154,7 +154,9 @@ impl Log {
                     return None;
                 }
                 frame::Read::Frame(payload) if let Some(ops) = decode(payload, at + frame::HEAD) => {
-                    ops.iter().for_each(|(op, body)| replay(op, *body));
+                    for (op, body) in &ops {
+                        replay(op, *body);
+                    }
                     self.written += (frame::HEAD + payload.len()) as u64;
                 }
                 frame::Read::Frame(_) | frame::Read::Damaged(_) => {
@@ -288,5 +290,62 @@ fn body_ending_at(end: u64, op: &Op<'_>) -> Body {
     match u32::try_from(op.body_length()) {
         Ok(0) | Err(_) => Body::None,
         Ok(length) => Body::Log { offset: end - u64::from(length), length },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn forget(log: &mut Log, task: &str) {
+        log.push(&Op::Forgotten { task });
+    }
+
+    fn tasks_in(path: &Path) -> Vec<String> {
+        let mut tasks = Vec::new();
+        let (_, found) = Log::open(path, Access::ReadOnly, [7; 32], |op, _| {
+            if let Op::Forgotten { task } = op {
+                tasks.push((*task).to_owned());
+            }
+        });
+        assert!(found.refused.is_none());
+        tasks
+    }
+
+    #[test]
+    fn a_full_disk_loses_nothing_once_there_is_room_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.log");
+        let (mut log, _) = Log::open(&path, Access::Write, [7; 32], |_, _| {});
+        forget(&mut log, "T1");
+        log.commit().unwrap();
+        let real = log.file.replace(OpenOptions::new().write(true).open("/dev/full").unwrap());
+        forget(&mut log, "T2");
+        let error = log.commit().unwrap_err();
+        assert!(error.to_string().contains("state.log: No space left"), "{error}");
+        assert_eq!(tasks_in(&path), ["T1"]);
+        log.file = real;
+        forget(&mut log, "T3");
+        log.commit().unwrap();
+        assert_eq!(tasks_in(&path), ["T1", "T2", "T3"]);
+    }
+
+    #[test]
+    fn bodies_are_found_before_and_after_they_are_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.log");
+        let (mut log, _) = Log::open(&path, Access::Write, [7; 32], |_, _| {});
+        let mut bodies = Vec::new();
+        for body in [&b"one"[..], b"two", b"three"] {
+            bodies.push((log.push(&Op::Failed { task: "T1", body: Bytes(body) }), body));
+            forget(&mut log, "T2");
+            for (place, body) in &bodies {
+                let Body::Log { offset, length } = *place else { panic!("{place:?}") };
+                assert_eq!(log.read(offset, length).unwrap(), *body);
+            }
+            if *body != b"one"[..] {
+                log.commit().unwrap();
+            }
+        }
     }
 }
