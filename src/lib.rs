@@ -5,6 +5,8 @@
 //!
 //! | room | floor | what it knows |
 //! | --- | --- | --- |
+//! | [`report`] | 1 | readers of the event stream: progress, summary, JSON, execution log, trace |
 //! | [`model`] | 0 | nouns: digests, paths, tasks, actions, records, events |
 
 pub mod model;
+pub mod report;
