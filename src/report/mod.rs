@@ -6,12 +6,16 @@
 //! | --- | --- |
 //! | [`style`] | colour, glyphs and width, decided once from facts |
 //! | [`explain`] | a reason as a sentence |
+//! | [`live`] | progress on a terminal, drawn over |
+//! | [`live_state`] | what each task is doing now |
 //! | [`plain`] | progress in pipes and CI, one line an event |
 //! | [`summary`] | how a build ended, and what to type next |
 //! | [`json`] | `build --format json` |
 
 pub mod explain;
 pub mod json;
+pub mod live;
+pub mod live_state;
 pub mod plain;
 pub mod style;
 pub mod summary;

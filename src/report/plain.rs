@@ -85,7 +85,7 @@ impl Plain {
                     one_line(message)
                 ))
             }
-            Event::TaskFinished { .. } => finished(event, style),
+            Event::TaskFinished { task, .. } => finished(event, task.as_str(), style),
             _ => None,
         }
     }
@@ -97,8 +97,8 @@ impl Plain {
 }
 
 /// `✓ T9 ran in 1.2s`. Nothing for tasks that came to nothing: the summary counts them.
-pub(super) fn finished(event: &Event, style: Style) -> Option<String> {
-    let Event::TaskFinished { task, status, duration, validated, message, .. } = event else { return None };
+pub(super) fn finished(event: &Event, label: &str, style: Style) -> Option<String> {
+    let Event::TaskFinished { status, duration, validated, message, .. } = event else { return None };
     let time = format_duration(*duration);
     let message = message.as_deref().map(|message| format!(": {}", one_line(message))).unwrap_or_default();
     let text = match status {
@@ -112,7 +112,7 @@ pub(super) fn finished(event: &Event, style: Style) -> Option<String> {
         Status::Paused => format!("{}{message}", style.pick(" paused", "")).trim_start().to_owned(),
     };
     let separator = if text.starts_with(':') { "" } else { " " };
-    Some(format!("{} {}{separator}{text}", style.mark(*status), style.paint(Paint::Name, task.as_str())))
+    Some(format!("{} {}{separator}{text}", style.mark(*status), style.paint(Paint::Name, label)))
 }
 
 /// A warning or an error in two lines at most; where in the manifest is the caller's to show.
