@@ -3,16 +3,15 @@
 //! ([`Terminal::is_live`](super::Terminal::is_live)), use [`Plain`](super::plain::Plain).
 //!
 //! Events only change a state in memory; a thread of its own draws it, so that a task that prints a
-//! million lines costs no more than one that prints none. No mode of the terminal is changed: whatever
-//! ends the process, nothing has to be restored.
+//! million lines costs no more than one that prints none. Each drawing is one write that leaves the
+//! terminal in its usual mode: whatever ends the process, nothing has to be restored.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::io::Write;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::model::{Event, Stamped, TaskId, format_duration};
 
@@ -27,7 +26,9 @@ use super::{Reader, Style, Titles};
 const INTERVAL: Duration = Duration::from_millis(100);
 /// A run that takes less than this to find out what is stale draws nothing meanwhile.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// Running tasks that have a line of their own.
+/// Lines of the terminal where their number is unknown.
+const HEIGHT: usize = 24;
+/// Running tasks that have a line of their own, at most; fewer on a low terminal.
 const ROWS: usize = 16;
 /// Characters of an id and of a title within a row.
 const ID: usize = 24;
@@ -56,30 +57,28 @@ struct View {
     lines: HashMap<TaskId, String>,
     /// What is still to be scrolled away above the rows.
     scrolled: String,
+    /// Something stands above the summary.
+    said: bool,
     /// When the run began.
     origin: Instant,
     ended: bool,
 }
 
 impl Live {
-    /// Draws on `target`, and writes what scrolls away to `out`: both are one terminal.
+    /// Draws on `out`, a terminal that is `height()` lines high just now, where that is known.
     pub fn new(
-        target: ProgressDrawTarget,
         out: Box<dyn Write + Send>,
+        height: impl Fn() -> Option<usize> + Send + 'static,
         style: Style,
         titles: Titles,
     ) -> std::io::Result<Self> {
         let shared = Arc::new(Shared { view: Mutex::new(View::new(style, titles)), ended: Condvar::new() });
-        let screen = Screen { rows: MultiProgress::with_draw_target(target), bars: Vec::new(), out };
+        let screen = Screen { out, drawn: 0 };
         let drawn = Arc::clone(&shared);
-        let drawer =
-            std::thread::Builder::new().name("progress".to_owned()).spawn(move || screen.follow(&drawn))?;
+        let drawer = std::thread::Builder::new()
+            .name("progress".to_owned())
+            .spawn(move || follow(&drawn, screen, &height))?;
         Ok(Self { shared, drawer: Some(drawer) })
-    }
-
-    /// Draws on stderr.
-    pub fn stderr(style: Style, titles: Titles) -> std::io::Result<Self> {
-        Self::new(ProgressDrawTarget::stderr(), Box::new(std::io::stderr()), style, titles)
     }
 }
 
@@ -113,56 +112,58 @@ impl Shared {
     }
 }
 
-/// The terminal: a bar for each row, since a bar knows how to cut its text to today's width.
+/// Draws until the view has ended; then only what scrolled away is left.
+fn follow(shared: &Shared, mut screen: Screen, height: &dyn Fn() -> Option<usize>) {
+    let mut view = shared.lock();
+    loop {
+        let (ended, now) = (view.ended, view.origin.elapsed());
+        // The cursor rests below the rows, and one line of what scrolled away stays in sight.
+        let room = height().unwrap_or(HEIGHT).saturating_sub(2);
+        let rows = if ended { Vec::new() } else { view.rows(now, room) };
+        let scrolled = std::mem::take(&mut view.scrolled);
+        drop(view);
+        screen.draw(&scrolled, &rows);
+        if ended {
+            return;
+        }
+        view = shared.lock();
+        if !view.ended {
+            view = shared.ended.wait_timeout(view, INTERVAL).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+/// Rows that are drawn over where they stand. The cursor rests on the line below them, so that a `^C`
+/// that the terminal echoes is drawn over too.
 struct Screen {
-    rows: MultiProgress,
-    bars: Vec<ProgressBar>,
     out: Box<dyn Write + Send>,
+    /// Rows that stand there now.
+    drawn: usize,
 }
 
 impl Screen {
-    /// Draws until the view has ended.
-    fn follow(mut self, shared: &Shared) {
-        let mut view = shared.lock();
-        loop {
-            let (ended, now) = (view.ended, view.origin.elapsed());
-            let rows = if ended { Vec::new() } else { view.rows(now) };
-            let scrolled = std::mem::take(&mut view.scrolled);
-            drop(view);
-            self.draw(&rows, &scrolled);
-            if ended {
-                return;
-            }
-            view = shared.lock();
-            if !view.ended {
-                view = shared.ended.wait_timeout(view, INTERVAL).unwrap_or_else(PoisonError::into_inner).0;
-            }
+    /// Puts `scrolled` (whole lines) where the rows stood, and the new rows below it.
+    fn draw(&mut self, scrolled: &str, rows: &[String]) {
+        if scrolled.is_empty() && rows.is_empty() && self.drawn == 0 {
+            return;
         }
-    }
-
-    fn draw(&mut self, rows: &[String], scrolled: &str) {
-        for bar in self.bars.drain(rows.len().min(self.bars.len())..) {
-            self.rows.remove(&bar);
+        // Terminals that know synchronized output (mode 2026) show all of it at once.
+        let mut text = String::from("\x1b[?2026h\r");
+        if self.drawn > 0 {
+            let _ = write!(text, "\x1b[{}A", self.drawn);
         }
-        if rows.is_empty() {
-            // Nobody is left to redraw: errors of a terminal that went away are no concern of the run.
-            let _ = self.rows.clear();
+        for line in scrolled.lines() {
+            let _ = write!(text, "{line}\x1b[K\n");
         }
-        if !scrolled.is_empty() {
-            let out = &mut self.out;
-            let _ = self.rows.suspend(|| out.write_all(scrolled.as_bytes()).and_then(|()| out.flush()));
+        // Without automatic wrapping (mode 7) the terminal itself cuts a row at its width of the moment.
+        text.push_str("\x1b[?7l");
+        for row in rows {
+            let _ = write!(text, "{row}\x1b[K\n");
         }
-        for (index, row) in rows.iter().enumerate() {
-            if self.bars.len() == index {
-                let style = ProgressStyle::with_template("{wide_msg}");
-                let bar = ProgressBar::no_length().with_style(style.unwrap_or_else(|_| {
-                    // Never met: the template is a constant.
-                    ProgressStyle::default_spinner()
-                }));
-                self.bars.push(self.rows.add(bar));
-            }
-            self.bars[index].set_message(row.clone());
-        }
+        text.push_str("\x1b[?7h\x1b[J\x1b[?2026l");
+        self.drawn = rows.len();
+        // A terminal that went away is no concern of the run.
+        let _ = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
     }
 }
 
@@ -175,6 +176,7 @@ impl View {
             state: LiveState::default(),
             lines: HashMap::new(),
             scrolled: String::new(),
+            said: false,
             origin: Instant::now(),
             ended: false,
         }
@@ -193,7 +195,10 @@ impl View {
                 None
             }
             Event::Notice { .. } => notice(&event.event, style).map(|text| text + "\n"),
-            Event::RunFinished { .. } => Some(self.recap.render(style, Detail::Ids)),
+            Event::RunFinished { .. } => {
+                let apart = if self.said { "\n" } else { "" };
+                Some(format!("{apart}{}", self.recap.render(style, Detail::Ids)))
+            }
             Event::TaskFinished { task, .. } => {
                 self.lines.remove(task);
                 match failure {
@@ -203,21 +208,25 @@ impl View {
             }
             _ => None,
         };
-        self.scrolled.push_str(&scrolled.unwrap_or_default());
+        if let Some(text) = scrolled {
+            self.scrolled.push_str(&text);
+            self.said = true;
+        }
     }
 
-    /// What is drawn at `now`: the counts, then a line for each running task. Lines may be longer than
-    /// the terminal is wide.
-    fn rows(&self, now: Duration) -> Vec<String> {
+    /// What is drawn at `now`: the counts, then a line for each running task, `room` lines at most.
+    /// They may be longer than the terminal is wide.
+    fn rows(&self, now: Duration, room: usize) -> Vec<String> {
         let running = self.state.running();
         if running.len() == 0 && self.state.settled() == 0 {
             let looking = format!("looking for what is stale  {}", format_duration(now));
             return if now < PATIENCE { Vec::new() } else { vec![self.style.paint(Paint::Dim, &looking)] };
         }
         let mut rows = vec![self.counts(now)];
-        let hidden = running.len().saturating_sub(ROWS);
+        let shown = if running.len() < room { ROWS } else { ROWS.min(room.saturating_sub(2)) };
+        let hidden = running.len().saturating_sub(shown);
         let width = running.map(|(task, _)| task.as_str().chars().count()).max().unwrap_or(0).min(ID);
-        for (task, activity) in self.state.running().take(ROWS) {
+        for (task, activity) in self.state.running().take(shown) {
             rows.push(self.row(task, activity, now, width));
         }
         if hidden > 0 {
@@ -231,7 +240,9 @@ impl View {
         let (style, state) = (self.style, &self.state);
         let settled = state.settled();
         let mut parts = vec![format!("{settled}/{}", state.candidates)];
-        parts.push(format!("{} running", state.running().len()));
+        if state.running().len() > 0 {
+            parts.push(format!("{} running", state.running().len()));
+        }
         if state.summary.failed > 0 {
             parts.push(style.paint(Paint::Bad, &format!("{} failed", state.summary.failed)));
         }
@@ -304,7 +315,7 @@ mod tests {
     }
 
     fn rows(story: &Story, style: Style, now: u64) -> String {
-        view(story, style).rows(Duration::from_millis(now)).join("\n")
+        view(story, style).rows(Duration::from_millis(now), 22).join("\n")
     }
 
     fn busy() -> Story {
@@ -338,9 +349,12 @@ mod tests {
     #[test]
     fn many_tasks_at_once_do_not_fill_the_screen() {
         let story = (0..100).fold(Story::new(100, 0), |story, n| story.start(&format!("T{n}"), Vec::new()));
-        let rows = view(&story, UNICODE).rows(Duration::ZERO);
+        let view = view(&story, UNICODE);
+        let rows = view.rows(Duration::ZERO, 22);
         assert_eq!(rows.len(), 1 + ROWS + 1);
         assert_eq!(rows.last().map(String::as_str), Some("  and 84 more"));
+        assert_eq!(view.rows(Duration::ZERO, 6).len(), 6);
+        assert_eq!(view.rows(Duration::ZERO, 0).len(), 2);
     }
 
     #[test]
@@ -352,10 +366,57 @@ mod tests {
     #[test]
     fn what_ended_scrolls_away_and_the_summary_comes_last() {
         let page = Page::default();
-        let target = ProgressDrawTarget::hidden();
-        let mut live = Live::new(target, Box::new(page.clone()), UNICODE, titles()).unwrap();
+        let mut live = Live::new(Box::new(page.clone()), || None, UNICODE, titles()).unwrap();
         failing_build().tell(&mut live);
-        insta::assert_snapshot!(page.text());
+        insta::assert_snapshot!(seen(&page.text()));
+    }
+
+    #[test]
+    fn rows_are_drawn_over_and_what_scrolled_away_stays() {
+        let page = Page::default();
+        let mut screen = Screen { out: Box::new(page.clone()), drawn: 0 };
+        screen.draw("", &["counts".to_owned(), "T1 running".to_owned(), "T2 running".to_owned()]);
+        screen.draw("T1 ran\nT2 ran\n", &["counts again".to_owned()]);
+        assert_eq!(seen(&page.text()), "T1 ran\nT2 ran\ncounts again\n");
+        screen.draw("the end\n", &[]);
+        assert_eq!(seen(&page.text()), "T1 ran\nT2 ran\nthe end\n");
+    }
+
+    /// What a terminal shows in the end, as far as [`Screen`] makes use of it.
+    fn seen(bytes: &str) -> String {
+        let (mut lines, mut row, mut fresh) = (vec![String::new()], 0, true);
+        for (index, part) in bytes.split("\x1b[").enumerate() {
+            let mut text = part;
+            if index > 0 {
+                let end = part.find(|c: char| c.is_ascii_alphabetic()).unwrap();
+                let (argument, command) = (&part[..end], &part[end..=end]);
+                text = &part[end + 1..];
+                match command {
+                    "A" => row -= argument.parse::<usize>().unwrap(),
+                    "J" => lines.truncate(row + 1),
+                    "K" | "h" | "l" => {}
+                    other => panic!("unknown sequence {other}"),
+                }
+            }
+            for c in text.chars() {
+                match c {
+                    '\n' => {
+                        row += 1;
+                        lines.resize(lines.len().max(row + 1), String::new());
+                        fresh = true;
+                    }
+                    '\r' => fresh = true,
+                    c => {
+                        // Whoever writes on a line writes all of it.
+                        if std::mem::take(&mut fresh) {
+                            lines[row].clear();
+                        }
+                        lines[row].push(c);
+                    }
+                }
+            }
+        }
+        lines.join("\n")
     }
 
     /// For looking at it: `cargo test --lib report::live -- --ignored --nocapture` in a terminal.
@@ -363,7 +424,7 @@ mod tests {
     #[ignore = "draws on a terminal for half a minute"]
     fn a_show_for_the_eye() {
         let style = Style { color: true, unicode: true, width: 80 };
-        let mut live = Live::stderr(style, titles()).unwrap();
+        let mut live = Live::new(Box::new(std::io::stderr()), || None, style, titles()).unwrap();
         let begun = Instant::now();
         let mut feed = |story: Story| {
             for mut event in story.events {

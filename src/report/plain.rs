@@ -33,6 +33,8 @@ pub struct Plain {
     counter: Counter,
     /// Of the widest id so far.
     id_width: usize,
+    /// Something stands above the summary.
+    said: bool,
     /// Nobody reads any more.
     closed: bool,
 }
@@ -42,10 +44,11 @@ impl Plain {
     pub fn new(out: Box<dyn Write + Send>, style: Style, titles: Titles, verbosity: Verbosity) -> Self {
         let recap = Recap::new(titles.clone());
         let counter = Counter::default();
-        Self { out, style, verbosity, titles, recap, counter, id_width: 0, closed: false }
+        Self { out, style, verbosity, titles, recap, counter, id_width: 0, said: false, closed: false }
     }
 
     fn say(&mut self, text: &str) {
+        self.said = true;
         if !self.closed {
             let written = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
             self.closed = written.is_err();
@@ -133,15 +136,14 @@ impl Reader for Plain {
         let failure = self.recap.event(event).cloned();
         let text = match (&event.event, self.verbosity) {
             (Event::Notice { .. }, _) => notice(&event.event, style).map(|text| text + "\n"),
-            (Event::RunFinished { .. }, Verbosity::Normal) => {
-                Some(format!("\n{}", self.recap.render(style, Detail::Full)))
-            }
+            (Event::RunFinished { .. }, Verbosity::Normal) => Some(self.recap.render(style, Detail::Full)),
             (Event::RunFinished { .. }, Verbosity::Quiet) => Some(self.recap.render(style, Detail::Ids)),
             (_, Verbosity::Quiet) => failure.map(|failure| self.recap.failure(&failure, style)),
             (_, Verbosity::Normal) => self.line(&event.event).map(|line| line + "\n"),
         };
         if let Some(text) = text {
-            self.say(&text);
+            let apart = self.said && matches!(event.event, Event::RunFinished { .. });
+            self.say(&format!("{}{text}", if apart { "\n" } else { "" }));
         }
     }
 }
