@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::result::millis;
 use super::{Action, ActionKey, Digest, Entry, Reason, RunId, Validation, WorkspacePath};
 
 /// One file, link or empty folder that a task made.
@@ -29,6 +30,7 @@ pub struct CheckEvidence {
     /// Of its whole output.
     pub log: Digest,
     /// How long it took.
+    #[serde(rename = "duration_ms", with = "millis")]
     pub duration: Duration,
 }
 

@@ -7,7 +7,6 @@
 //! terminal in its usual mode: whatever ends the process, nothing has to be restored.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::io::Write;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -17,6 +16,7 @@ use crate::model::{Event, Stamped, TaskId, format_duration};
 
 use super::live_state::{Activity, LiveState};
 use super::plain::{finished, notice};
+use super::screen::Screen;
 use super::style::Paint;
 use super::summary::{Detail, Recap};
 use super::text::{clean, one_line, shorten};
@@ -73,7 +73,7 @@ impl Live {
         titles: Titles,
     ) -> std::io::Result<Self> {
         let shared = Arc::new(Shared { view: Mutex::new(View::new(style, titles)), ended: Condvar::new() });
-        let screen = Screen { out, drawn: 0 };
+        let screen = Screen::new(out);
         let drawn = Arc::clone(&shared);
         let drawer = std::thread::Builder::new()
             .name("progress".to_owned())
@@ -130,40 +130,6 @@ fn follow(shared: &Shared, mut screen: Screen, height: &dyn Fn() -> Option<usize
         if !view.ended {
             view = shared.ended.wait_timeout(view, INTERVAL).unwrap_or_else(PoisonError::into_inner).0;
         }
-    }
-}
-
-/// Rows that are drawn over where they stand. The cursor rests on the line below them, so that a `^C`
-/// that the terminal echoes is drawn over too.
-struct Screen {
-    out: Box<dyn Write + Send>,
-    /// Rows that stand there now.
-    drawn: usize,
-}
-
-impl Screen {
-    /// Puts `scrolled` (whole lines) where the rows stood, and the new rows below it.
-    fn draw(&mut self, scrolled: &str, rows: &[String]) {
-        if scrolled.is_empty() && rows.is_empty() && self.drawn == 0 {
-            return;
-        }
-        // Terminals that know synchronized output (mode 2026) show all of it at once.
-        let mut text = String::from("\x1b[?2026h\r");
-        if self.drawn > 0 {
-            let _ = write!(text, "\x1b[{}A", self.drawn);
-        }
-        for line in scrolled.lines() {
-            let _ = write!(text, "{line}\x1b[K\n");
-        }
-        // Without automatic wrapping (mode 7) the terminal itself cuts a row at its width of the moment.
-        text.push_str("\x1b[?7l");
-        for row in rows {
-            let _ = write!(text, "{row}\x1b[K\n");
-        }
-        text.push_str("\x1b[?7h\x1b[J\x1b[?2026l");
-        self.drawn = rows.len();
-        // A terminal that went away is no concern of the run.
-        let _ = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
     }
 }
 
@@ -304,6 +270,7 @@ fn bar(done: usize, of: usize, style: Style) -> String {
 mod tests {
     use super::*;
     use crate::model::{Reason, ReasonKind, RunOutcome, Status};
+    use crate::report::screen::seen;
     use crate::report::testing::{Page, Story, UNICODE, changed, failing_build, titles};
 
     fn view(story: &Story, style: Style) -> View {
@@ -369,54 +336,6 @@ mod tests {
         let mut live = Live::new(Box::new(page.clone()), || None, UNICODE, titles()).unwrap();
         failing_build().tell(&mut live);
         insta::assert_snapshot!(seen(&page.text()));
-    }
-
-    #[test]
-    fn rows_are_drawn_over_and_what_scrolled_away_stays() {
-        let page = Page::default();
-        let mut screen = Screen { out: Box::new(page.clone()), drawn: 0 };
-        screen.draw("", &["counts".to_owned(), "T1 running".to_owned(), "T2 running".to_owned()]);
-        screen.draw("T1 ran\nT2 ran\n", &["counts again".to_owned()]);
-        assert_eq!(seen(&page.text()), "T1 ran\nT2 ran\ncounts again\n");
-        screen.draw("the end\n", &[]);
-        assert_eq!(seen(&page.text()), "T1 ran\nT2 ran\nthe end\n");
-    }
-
-    /// What a terminal shows in the end, as far as [`Screen`] makes use of it.
-    fn seen(bytes: &str) -> String {
-        let (mut lines, mut row, mut fresh) = (vec![String::new()], 0, true);
-        for (index, part) in bytes.split("\x1b[").enumerate() {
-            let mut text = part;
-            if index > 0 {
-                let end = part.find(|c: char| c.is_ascii_alphabetic()).unwrap();
-                let (argument, command) = (&part[..end], &part[end..=end]);
-                text = &part[end + 1..];
-                match command {
-                    "A" => row -= argument.parse::<usize>().unwrap(),
-                    "J" => lines.truncate(row + 1),
-                    "K" | "h" | "l" => {}
-                    other => panic!("unknown sequence {other}"),
-                }
-            }
-            for c in text.chars() {
-                match c {
-                    '\n' => {
-                        row += 1;
-                        lines.resize(lines.len().max(row + 1), String::new());
-                        fresh = true;
-                    }
-                    '\r' => fresh = true,
-                    c => {
-                        // Whoever writes on a line writes all of it.
-                        if std::mem::take(&mut fresh) {
-                            lines[row].clear();
-                        }
-                        lines[row].push(c);
-                    }
-                }
-            }
-        }
-        lines.join("\n")
     }
 
     /// For looking at it: `cargo test --lib report::live -- --ignored --nocapture` in a terminal.

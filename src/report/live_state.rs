@@ -1,6 +1,7 @@
 //! What each task is doing now: a fold over the events of a run. The live display draws it, and
 //! `conductor list` answers from it in another terminal while the run goes on.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -95,10 +96,10 @@ pub struct LiveState {
 
 impl LiveState {
     /// The state after all of `events`.
-    pub fn from_events<'a>(events: impl IntoIterator<Item = &'a Stamped>) -> Self {
+    pub fn from_events(events: impl IntoIterator<Item = impl Borrow<Stamped>>) -> Self {
         let mut state = Self::default();
         for event in events {
-            state.event(event);
+            state.event(event.borrow());
         }
         state
     }

@@ -11,15 +11,24 @@
 //! | [`plain`] | progress in pipes and CI, one line an event |
 //! | [`summary`] | how a build ended, and what to type next |
 //! | [`json`] | `build --format json` |
+//! | [`events`] | the stream itself as JSON lines, written and read |
+//! | [`runs`] | the history: a line or a JSON row for each run |
+//! | [`markdown`] | the execution log of one run |
+//! | [`trace`] | a run in Chrome's trace format |
 
+pub mod events;
 pub mod explain;
 pub mod json;
 pub mod live;
 pub mod live_state;
+pub mod markdown;
 pub mod plain;
+pub mod runs;
+mod screen;
 pub mod style;
 pub mod summary;
 mod text;
+pub mod trace;
 
 #[cfg(test)]
 mod testing;

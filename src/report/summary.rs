@@ -18,6 +18,9 @@ use super::{Style, Titles, explain};
 const TAIL: usize = 20;
 /// Ids that are written out where a list of them may be long.
 const IDS: usize = 8;
+/// Failures that are shown in full at the end, and inputs that changed during the run.
+const FAILURES: usize = 10;
+const CHANGED: usize = 5;
 /// Tasks that must have run before the slowest ones are worth a line, and how many it names.
 const SLOWEST: usize = 3;
 
@@ -179,18 +182,7 @@ impl Recap {
             return style.paint(Paint::Good, &format!("nothing to do: {what}"))
                 + &style.paint(Paint::Dim, &format!(" ({time})"));
         }
-        let parts = [
-            (Status::Fresh, summary.fresh),
-            (Status::Ran, summary.ran),
-            (Status::Cached, summary.cached),
-            (Status::Failed, summary.failed),
-            (Status::Skipped, summary.skipped),
-            (Status::Cancelled, summary.cancelled),
-            (Status::Paused, summary.paused),
-        ];
-        let mut parts: Vec<_> = parts
-            .into_iter()
-            .filter(|(_, number)| *number > 0)
+        let mut parts: Vec<_> = counts(summary)
             .map(|(status, number)| style.paint(paint_of(status), &format!("{number} {}", status.name())))
             .collect();
         if self.validated > 0 {
@@ -207,10 +199,12 @@ impl Recap {
         self.undone(&mut text, style);
         self.slowest(&mut text, style);
         if detail == Detail::Full {
-            for failure in &self.failures {
+            for failure in self.failures.iter().take(FAILURES) {
                 let _ = write!(text, "\n{}", self.failure(failure, style));
             }
-        } else if self.failures.len() > 1 {
+        }
+        let several = detail == Detail::Ids && self.failures.len() > 1;
+        if several || self.failures.len() > FAILURES {
             let ids = ids(self.failures.iter().map(|failure| &failure.task));
             let _ = writeln!(text, "{} {ids}", style.mark(Status::Failed));
         }
@@ -258,17 +252,20 @@ impl Recap {
             style.paint(Paint::Warn, &text)
         };
         for (cause, tasks) in &self.blocked {
-            let _ = writeln!(text, "{} that need {cause}: {}", skipped(tasks), ids(tasks));
+            let _ = writeln!(text, "{} depending on {cause}: {}", skipped(tasks), ids(tasks));
         }
         if !self.unstarted.is_empty() {
             let tasks = &self.unstarted;
             let what = format!("after the failure: {} (--keep-going goes on)", ids(tasks));
             let _ = writeln!(text, "{} {what}", skipped(tasks));
         }
-        for (reason, task) in &self.changed {
+        for (reason, task) in self.changed.iter().take(CHANGED) {
             let input = reason.path.as_ref().map_or_else(|| "an input".to_owned(), ToString::to_string);
             let line = format!("{input} changed while {task} ran: run conductor build again");
             let _ = writeln!(text, "{}", style.paint(Paint::Warn, &line));
+        }
+        if self.changed.len() > CHANGED {
+            let _ = writeln!(text, "and {} changed", count(self.changed.len() - CHANGED, "more input"));
         }
         if let Some(End { result: RunOutcome::Cancelled, signal, .. }) = &self.end {
             let by = match signal {
@@ -314,6 +311,21 @@ impl Tail {
             let _ = writeln!(text, "  {bar} {line}");
         }
     }
+}
+
+/// The counts that are not zero.
+pub(super) fn counts(summary: &Summary) -> impl Iterator<Item = (Status, usize)> {
+    [
+        (Status::Fresh, summary.fresh),
+        (Status::Ran, summary.ran),
+        (Status::Cached, summary.cached),
+        (Status::Failed, summary.failed),
+        (Status::Skipped, summary.skipped),
+        (Status::Cancelled, summary.cancelled),
+        (Status::Paused, summary.paused),
+    ]
+    .into_iter()
+    .filter(|(_, number)| *number > 0)
 }
 
 /// A check that refused, and what it said.

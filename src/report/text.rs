@@ -36,6 +36,11 @@ pub(super) fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
+/// A moment as people write it: `2026-11-22 14:05:01` of an RFC 3339 time with its own offset.
+pub(super) fn moment(rfc3339: &str) -> String {
+    rfc3339.get(..19).unwrap_or(rfc3339).replacen('T', " ", 1)
+}
+
 /// A name as a word of a shell command.
 pub(super) fn shell_word(name: &str) -> String {
     shlex::try_quote(name).map_or_else(|_| name.to_owned(), Cow::into_owned)
