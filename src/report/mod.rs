@@ -18,6 +18,7 @@
 
 pub mod events;
 pub mod explain;
+mod failure;
 pub mod json;
 pub mod live;
 pub mod live_state;
@@ -35,6 +36,7 @@ mod testing;
 
 use std::sync::Arc;
 
+pub use failure::Failure;
 pub use style::{Style, Terminal};
 
 use crate::model::{Stamped, TaskId};

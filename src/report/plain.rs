@@ -6,8 +6,9 @@ use std::io::Write;
 
 use crate::model::{Event, Severity, Stamped, Status, TaskId, format_duration};
 
+use super::failure::refusal;
 use super::style::Paint;
-use super::summary::{Detail, Recap, refusal};
+use super::summary::{Detail, Recap};
 use super::text::{clean, one_line};
 use super::{Reader, Style, Titles, explain};
 

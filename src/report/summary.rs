@@ -2,7 +2,7 @@
 //! it from the events; progress readers hold one, so that a failure reads the same at the moment it
 //! happens and at the end.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -10,12 +10,11 @@ use crate::model::{
     CheckEvidence, Event, Reason, ReasonKind, RunOutcome, Stamped, Status, Summary, TaskId, format_duration,
 };
 
+use super::failure::{Failure, Tail, next};
 use super::style::{Paint, paint_of};
-use super::text::{clean, count, one_line, shell_word};
-use super::{Style, Titles, explain};
+use super::text::{count, one_line};
+use super::{Style, Titles};
 
-/// Lines of a task's output that are kept for the case that it fails.
-const TAIL: usize = 20;
 /// Ids that are written out where a list of them may be long.
 const IDS: usize = 8;
 /// Failures that are shown in full at the end, and inputs that changed during the run.
@@ -34,6 +33,8 @@ pub struct Recap {
     paused: Vec<Failure>,
     /// Skipped, by the task that they need.
     blocked: BTreeMap<TaskId, Vec<TaskId>>,
+    /// Of each task in `blocked`, the one that it needs.
+    roots: HashMap<TaskId, TaskId>,
     /// Skipped because the run started nothing more.
     unstarted: Vec<TaskId>,
     /// Inputs that changed under a task: what, and which task.
@@ -45,29 +46,10 @@ pub struct Recap {
     end: Option<End>,
 }
 
-/// A task that did not get through.
-#[derive(Clone, Debug)]
-pub struct Failure {
-    task: TaskId,
-    message: String,
-    /// Why it ran.
-    reasons: Vec<Reason>,
-    waits_for_approval: bool,
-    refused: Vec<CheckEvidence>,
-    tail: Tail,
-    log: Option<String>,
-    duration: Duration,
-}
-
-/// The last lines that a task printed.
-#[derive(Clone, Default, Debug)]
-struct Tail {
-    lines: VecDeque<String>,
-    dropped: usize,
-}
-
 #[derive(Default)]
 struct Watched {
+    /// Not true of a task whose `require` is still being checked.
+    started: bool,
     /// Why it runs.
     reasons: Vec<Reason>,
     tail: Tail,
@@ -100,7 +82,7 @@ impl Recap {
     pub fn event(&mut self, event: &Stamped) -> Option<&Failure> {
         match &event.event {
             Event::TaskStarted { task, reasons, .. } => {
-                let watched = Watched { reasons: reasons.clone(), ..Watched::default() };
+                let watched = Watched { started: true, reasons: reasons.clone(), ..Watched::default() };
                 self.running.insert(task.clone(), watched);
             }
             Event::TaskOutput { task, line } => {
@@ -138,10 +120,7 @@ impl Recap {
                 self.slowest.truncate(SLOWEST);
             }
             Status::Skipped => {
-                let cause = reasons.iter().find_map(|reason| reason.task.clone());
-                cause
-                    .map_or(&mut self.unstarted, |cause| self.blocked.entry(cause).or_default())
-                    .push(task.clone());
+                self.skipped(task, reasons.iter().find_map(|reason| reason.task.as_ref()));
             }
             Status::Failed | Status::Paused => {
                 let failure = Failure {
@@ -163,9 +142,17 @@ impl Recap {
         None
     }
 
+    /// A task that needs a skipped one is skipped for what that one needed.
+    fn skipped(&mut self, task: &TaskId, cause: Option<&TaskId>) {
+        let Some(cause) = cause else { return self.unstarted.push(task.clone()) };
+        let root = self.roots.get(cause).unwrap_or(cause).clone();
+        self.blocked.entry(root.clone()).or_default().push(task.clone());
+        self.roots.insert(task.clone(), root);
+    }
+
     /// Was it started, and has it not ended?
     pub(super) fn is_running(&self, task: &TaskId) -> bool {
-        self.running.contains_key(task)
+        self.running.get(task).is_some_and(|watched| watched.started)
     }
 
     /// The counts in one line: `22 tasks: 21 fresh, 1 ran in 1.3s`.
@@ -211,31 +198,9 @@ impl Recap {
         text
     }
 
-    /// A task that failed: what, why it ran, the end of its output, and what to type next.
+    /// A task that failed, as it is told at the moment and at the end.
     pub fn failure(&self, failure: &Failure, style: Style) -> String {
-        let mut text = String::new();
-        let label = style.paint(Paint::Name, &self.titles.label(&failure.task));
-        let mut message = failure.message.trim().lines();
-        let first = message.next().map(|line| clean(line)).unwrap_or_default();
-        let time = style.paint(Paint::Dim, &format!("({})", format_duration(failure.duration)));
-        let _ = writeln!(text, "{} {label}: {first} {time}", style.mark(Status::Failed));
-        for line in message {
-            let _ = writeln!(text, "  {}", clean(line));
-        }
-        for evidence in &failure.refused {
-            if !failure.message.contains(&evidence.check) {
-                let _ = writeln!(text, "  {}", refusal(evidence, style));
-            }
-        }
-        failure.tail.render(&mut text, style);
-        if !failure.reasons.is_empty() {
-            let _ = writeln!(text, "  why  {}", explain::headline(&failure.reasons, style));
-        }
-        if let Some(log) = &failure.log {
-            let _ = writeln!(text, "  log  {log}");
-        }
-        let _ = writeln!(text, "  next {}", next(&failure.task, &["log", "why", "build"], style));
-        text
+        failure.render(&self.titles, style)
     }
 
     /// Tasks that wait, were never started or saw their inputs change.
@@ -292,27 +257,6 @@ impl Recap {
     }
 }
 
-impl Tail {
-    fn push(&mut self, line: &str) {
-        if self.lines.len() == TAIL {
-            self.lines.pop_front();
-            self.dropped += 1;
-        }
-        self.lines.push_back(clean(line).into_owned());
-    }
-
-    fn render(&self, text: &mut String, style: Style) {
-        let bar = style.paint(Paint::Dim, style.bar());
-        if self.dropped > 0 {
-            let more = format!("{} {} before", style.ellipsis(), count(self.dropped, "line"));
-            let _ = writeln!(text, "  {bar} {}", style.paint(Paint::Dim, &more));
-        }
-        for line in &self.lines {
-            let _ = writeln!(text, "  {bar} {line}");
-        }
-    }
-}
-
 /// The counts that are not zero.
 pub(super) fn counts(summary: &Summary) -> impl Iterator<Item = (Status, usize)> {
     [
@@ -326,24 +270,6 @@ pub(super) fn counts(summary: &Summary) -> impl Iterator<Item = (Status, usize)>
     ]
     .into_iter()
     .filter(|(_, number)| *number > 0)
-}
-
-/// A check that refused, and what it said.
-pub(super) fn refusal(evidence: &CheckEvidence, style: Style) -> String {
-    let mut text = format!("{} {}", style.paint(Paint::Bad, "check refused:"), one_line(&evidence.check));
-    if let Some(message) = &evidence.message {
-        let _ = write!(text, ": {}", one_line(message));
-    } else if let Some(exit) = evidence.exit {
-        let _ = write!(text, " (exit {exit})");
-    }
-    text
-}
-
-/// The commands about a task that a person may want next.
-fn next(task: &TaskId, commands: &[&str], style: Style) -> String {
-    let word = shell_word(task.as_str());
-    let commands: Vec<_> = commands.iter().map(|command| format!("conductor {command} {word}")).collect();
-    commands.join(&format!(" {} ", style.dot()))
 }
 
 /// `T1 T2 T3 (+4)`
@@ -407,6 +333,17 @@ mod tests {
             story,
             RunOutcome::Stale,
             "1 task: 1 ran in 1.0s\nsrc/a.txt changed while T9 ran: run conductor build again",
+        );
+    }
+
+    #[test]
+    fn a_chain_of_skipped_tasks_is_told_by_its_first_cause() {
+        let story = Story::new(3, 0).skip("T10", Some("T9")).skip("T21", Some("T10")).skip("T4", None);
+        check(
+            story,
+            RunOutcome::Failed,
+            "3 tasks: 3 skipped in 0ms\n⊘ skipped 2 tasks depending on T9: T10 T21\n\
+             ⊘ skipped 1 task after the failure: T4 (--keep-going goes on)",
         );
     }
 
