@@ -5,6 +5,10 @@
 //!
 //! | room | floor | what it knows |
 //! | --- | --- | --- |
+//! | [`manifest`] | 3 | YAML → spanned syntax → tasks and diagnostics |
+//! | [`report`] | 1 | what people and programs are told |
 //! | [`model`] | 0 | nouns: digests, paths, tasks, actions, records, events |
 
+pub mod manifest;
 pub mod model;
+pub mod report;
