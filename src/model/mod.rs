@@ -2,6 +2,7 @@
 //! or a terminal; every type can be compared and serialised.
 
 mod action;
+mod definition;
 mod diagnostic;
 mod digest;
 mod entry;
@@ -24,6 +25,7 @@ pub use path::{PathError, WorkspacePath};
 pub use reason::{Place, Reason, ReasonKind};
 pub use record::{CheckEvidence, Failure, OutputEntry, Record};
 pub use result::{RunId, RunOutcome, RunResult, Status, Summary, TaskResult};
+use task::digestible;
 pub use task::{
     AgentWork, Budget, CacheMode, Check, CheckKind, Command, EnvValue, EnvVar, Group, Instructions,
     Integrate, Isolation, Manifest, Output, Pattern, Piece, Reference, Retries, Sees, Settings, Task,

@@ -190,6 +190,60 @@ pub struct Task {
     pub platform: Vec<(String, String)>,
 }
 
+impl Task {
+    /// The task that is a group's gate.
+    pub fn gate(group: &Group) -> Self {
+        Self {
+            id: TaskId::gate(&group.id),
+            at: group.at,
+            title: group.title.as_ref().map(|title| format!("{title}: gate")),
+            group: Some(group.id.clone()),
+            role: None,
+            effort: None,
+            tags: Vec::new(),
+            work: Work::Gate,
+            work_at: group.at,
+            dir: group.dir.clone(),
+            needs: Vec::new(),
+            after: Vec::new(),
+            inputs: Vec::new(),
+            env: group.env.clone(),
+            pass_env: group.pass_env.clone(),
+            secrets: Vec::new(),
+            tools: Vec::new(),
+            outputs: Vec::new(),
+            edits: Vec::new(),
+            depfile: None,
+            require: Vec::new(),
+            validate: group.gate.clone(),
+            rollback: None,
+            isolation: Isolation::None,
+            sees: Sees::Inputs,
+            integrate: Integrate::Tree,
+            writes: None,
+            copy: Vec::new(),
+            setup: None,
+            approve: false,
+            timeout: None,
+            stall: None,
+            limit_wait: None,
+            retries: None,
+            pool: None,
+            weight: 1,
+            incremental: false,
+            always: false,
+            cache: CacheMode::Off,
+            network: true,
+            platform: Vec::new(),
+        }
+    }
+
+    /// Is it a group's gate?
+    pub fn is_gate(&self) -> bool {
+        matches!(self.work, Work::Gate)
+    }
+}
+
 /// What a task does.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub enum Work {
@@ -282,6 +336,17 @@ impl Command {
                 })
                 .collect::<Vec<_>>()
                 .join(" "),
+        }
+    }
+}
+
+/// A command as it enters keys: the form is part of it, and arguments keep their boundaries and order.
+pub(super) fn digestible(command: &Command) -> String {
+    match command {
+        Command::Shell(script) => format!("sh {}", script.source()),
+        Command::Argv(argv) => {
+            let parts: Vec<String> = argv.iter().map(Template::source).collect();
+            format!("argv {parts:?}")
         }
     }
 }

@@ -1,0 +1,40 @@
+//! `conductor validate`: the manifest alone, with everything that looks wrong about it.
+
+use serde_json::json;
+
+use super::options::Global;
+use super::session::{Session, locate};
+use super::{Exit, Output, Stop};
+use crate::incremental::Caller;
+use crate::manifest;
+use crate::report::diagnostics;
+
+pub(super) fn run(global: &Global, caller: Caller, output: &Output) -> Result<Exit, Stop> {
+    let (location, _) = locate(global)?;
+    let session = Session::open(global, caller)?;
+    let mut warnings = session.plan.warnings().to_vec();
+    let mut engine = session.reader();
+    let scope: Vec<_> = session.plan.order().collect();
+    warnings.extend(engine.doubts(&scope));
+    let loaded = manifest::load(&location, &|name| session.caller.text(name));
+    if let Some(manifest) = &loaded.manifest {
+        warnings.extend(manifest::undeclared_paths(manifest, session.workspace.root()));
+    }
+    let tasks = session.plan.indices().filter(|index| !session.plan.is_hidden(*index));
+    let tasks = tasks.filter(|index| !session.plan.is_gate(*index)).count();
+    if output.json {
+        let mut document = diagnostics::to_json(&warnings, session.sources());
+        document["valid"] = json!(true);
+        document["tasks"] = json!(tasks);
+        output.say_json(&document);
+    } else {
+        output.warn(&warnings, session.sources());
+        let groups = session.plan.groups().len();
+        let files = session.sources().files.len();
+        output.say(&format!(
+            "valid: {tasks} tasks, {groups} groups, {files} files, {} warnings\n",
+            warnings.len()
+        ));
+    }
+    Ok(Exit::Success)
+}

@@ -1,0 +1,67 @@
+//! Checks: the entries of `require`, `validate` and `gate`.
+
+use regex::RegexBuilder;
+
+use super::reader::Reader;
+use super::syntax::Node;
+use crate::model::{Check, CheckKind, Diagnostic};
+
+/// The keys of which a check has exactly one.
+const KINDS: [&str; 3] = ["run", "non_empty", "matches"];
+
+/// A list of checks. `lists`: may their commands hold `${inputs}` and `${outputs}`?
+pub(super) fn checks(reader: &Reader<'_>, node: &Node<'_>, lists: bool) -> Vec<Check> {
+    node.items().iter().filter_map(|item| check(reader, item, lists)).collect()
+}
+
+fn check(reader: &Reader<'_>, node: &Node<'_>, lists: bool) -> Option<Check> {
+    let entries = node.entries();
+    let mut kinds = entries.iter().filter(|entry| KINDS.contains(&&*entry.key));
+    let first = kinds.next();
+    if let (Some(first), Some(second)) = (first, kinds.next()) {
+        reader.shared.problems.push(
+            Diagnostic::error("manifest::two_checks", "two checks in one entry")
+                .label(second.key_at, "the second one")
+                .label(first.key_at, "the first one")
+                .help("give each check an entry of its own, with its own `-`"),
+        );
+        return None;
+    }
+    let Some(first) = first else {
+        if !entries.is_empty() {
+            reader.shared.problems.push(
+                Diagnostic::error("manifest::no_check", "this entry checks nothing")
+                    .label(node.at, "no `run`, `non_empty` or `matches`")
+                    .help("a check is one of `run: COMMAND`, `non_empty: PATH`, `matches: { path, regex }`"),
+            );
+        }
+        return None;
+    };
+    let kind = match &*first.key {
+        "run" => CheckKind::Run(reader.command(&first.value, lists)?),
+        "non_empty" => CheckKind::NonEmpty(reader.path(&first.value)?.0),
+        _ => matches(reader, &first.value)?,
+    };
+    let inputs = node.get("inputs").map(|inputs| reader.patterns(inputs)).unwrap_or_default();
+    Some(Check { kind, inputs, at: first.key_at })
+}
+
+fn matches(reader: &Reader<'_>, node: &Node<'_>) -> Option<CheckKind> {
+    let path = node.get("path").and_then(|path| reader.path(path));
+    let written = node.get("regex")?;
+    let regex = reader.text(written)?;
+    // The size limit of the regex crate bounds what a hostile expression may cost.
+    if let Err(error) = RegexBuilder::new(&regex).multi_line(true).build() {
+        let text = error.to_string();
+        let why = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
+        reader.shared.problems.push(
+            Diagnostic::error("manifest::bad_regex", "this is no regular expression")
+                .label(written.at, why)
+                .help(
+                    "the dialect is that of Rust's regex crate: https://docs.rs/regex/latest/regex/#syntax",
+                ),
+        );
+        return None;
+    }
+    Some(CheckKind::Matches { path: path?.0, regex })
+}

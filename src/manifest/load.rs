@@ -1,0 +1,151 @@
+//! From files to a manifest: reads all of them, learns all names, then builds groups and tasks.
+
+use std::cell::Cell;
+
+use super::check::checks;
+use super::include::{self, File, Files};
+use super::names::{is_id, is_variable, qualify};
+use super::problems::Problems;
+use super::reader::{Facts, Reader, Scope, Shared, Var};
+use super::syntax::{Entry, Node};
+use super::task::{self, Written};
+use super::{Loaded, Location, environment, matrix, settings};
+use crate::model::{At, Diagnostic, Group, GroupId, Manifest, Sources, Task, TaskId};
+
+/// How many tasks a manifest may have, matrix instances counted.
+const MAX_TASKS: usize = 1_000_000;
+
+/// See [`super::load`].
+pub(super) fn load(location: &Location, env: &dyn Fn(&str) -> Option<String>) -> Loaded {
+    let slots = include::slots();
+    let problems = Problems::default();
+    let Files { files, sources, origin, complete } = include::read_all(location, &slots, &problems);
+    let mut shared = Shared::new(&problems, env);
+    shared.names.incomplete = !complete;
+    let manifest = build(&mut shared, &files);
+    let origin = origin.with_env(shared.looked_up.take());
+    drop(shared);
+    drop(files);
+    let texts = slots.into_iter().map(|slot| slot.into_inner().unwrap_or_default());
+    let files = sources.into_iter().zip(texts).map(|(file, text)| crate::model::SourceFile { text, ..file });
+    let sources = Sources { files: files.collect() };
+    let sound = !problems.any_error();
+    let diagnostics = problems.finish();
+    let manifest =
+        sound.then(|| Manifest { sources: sources.clone(), warnings: diagnostics.clone(), ..manifest });
+    Loaded { manifest, diagnostics, sources, origin }
+}
+
+fn build(shared: &mut Shared<'_>, files: &[File<'_>]) -> Manifest {
+    let scopes: Vec<Scope<'_>> = files.iter().filter_map(|file| scope(shared, file)).collect();
+    let tasks = learn_names(shared, &scopes);
+    let settings = settings::read(shared, &scopes);
+    let groups = scopes.iter().flat_map(|scope| groups(shared, scope)).collect();
+    Manifest { settings, groups, tasks: build_tasks(shared, &tasks), ..Manifest::default() }
+}
+
+fn build_tasks(shared: &Shared<'_>, written: &[Written<'_>]) -> Vec<Task> {
+    let mut tasks = Vec::with_capacity(shared.names.instances.len());
+    for task in written {
+        for (id, matrix) in &task.instances {
+            tasks.extend(task::build(shared, task, id, matrix));
+        }
+    }
+    tasks
+}
+
+/// A file that is a manifest, with its variables.
+fn scope<'a>(shared: &Shared<'_>, file: &'a File<'a>) -> Option<Scope<'a>> {
+    let root = file.tree.as_ref()?;
+    let mut scope = Scope { file, root, vars: Vec::new() };
+    for entry in root.get("vars").map_or(&[][..], Node::entries) {
+        if !is_variable(&entry.key) {
+            shared.problems.push(bad_name("variable", &entry.key, entry.key_at));
+        }
+        let reader = Reader { shared, scope: &scope, facts: None, matrix: &[], env: &[] };
+        if let Some(value) = reader.text(&entry.value) {
+            let name = entry.key.to_string();
+            scope.vars.push(Var { name, value, at: entry.key_at, used: Cell::new(false) });
+        }
+    }
+    Some(scope)
+}
+
+fn bad_name(what: &str, name: &str, at: At) -> Diagnostic {
+    Diagnostic::error("manifest::bad_id", format!("`{name}` cannot name a {what}"))
+        .label(at, "letters, digits, `_`, `.` and `-`; not `.` or `-` first")
+}
+
+/// Registers all ids, so that tasks can be built in any order.
+fn learn_names<'a>(shared: &mut Shared<'_>, scopes: &'a [Scope<'a>]) -> Vec<Written<'a>> {
+    let mut tasks = Vec::new();
+    for scope in scopes {
+        let namespace = &scope.file.namespace;
+        for entry in section(scope, "groups") {
+            let id = qualify(namespace, &entry.key);
+            check_id(shared, entry, "group");
+            if let Err(diagnostic) = shared.names.add_group(id, entry.key_at) {
+                shared.problems.push(*diagnostic);
+            }
+        }
+        for entry in section(scope, "tasks") {
+            let id = qualify(namespace, &entry.key);
+            check_id(shared, entry, "task");
+            let instances = matrix::instances(shared, scope, entry, &id);
+            if shared.names.instances.len() + instances.len() > MAX_TASKS {
+                shared.problems.push(
+                    Diagnostic::error("manifest::too_many_tasks", format!("more than {MAX_TASKS} tasks"))
+                        .label(entry.key_at, "the limit is reached here"),
+                );
+                shared.names.incomplete = true;
+                return tasks;
+            }
+            let ids: Vec<TaskId> = instances.iter().map(|(id, _)| id.clone()).collect();
+            match shared.names.add_task(id, entry.key_at, ids) {
+                Ok(()) => tasks.push(Written { scope, entry, instances }),
+                Err(diagnostic) => shared.problems.push(*diagnostic),
+            }
+        }
+    }
+    tasks
+}
+
+fn section<'a>(scope: &Scope<'a>, key: &str) -> &'a [Entry<'a>] {
+    scope.root.get(key).map_or(&[], Node::entries)
+}
+
+fn check_id(shared: &Shared<'_>, entry: &Entry<'_>, what: &str) {
+    if !is_id(&entry.key) {
+        shared.problems.push(bad_name(what, &entry.key, entry.key_at));
+    }
+}
+
+fn groups<'a>(shared: &'a Shared<'a>, scope: &'a Scope<'a>) -> impl Iterator<Item = Group> + 'a {
+    section(scope, "groups").iter().map(move |entry| group(shared, scope, entry))
+}
+
+fn group(shared: &Shared<'_>, scope: &Scope<'_>, entry: &Entry<'_>) -> Group {
+    let id = GroupId::new(qualify(&scope.file.namespace, &entry.key));
+    let node = &entry.value;
+    let unnamed = Facts {
+        id: TaskId::gate(&id).as_str().to_owned(),
+        group: Some(id.as_str().to_owned()),
+        ..Facts::default()
+    };
+    let early = Reader { shared, scope, facts: Some(&unnamed), matrix: &[], env: &[] };
+    let title = node.get("title").and_then(|title| early.text(title));
+    let facts = Facts { title: title.clone(), ..unnamed.clone() };
+    let naming = Reader { facts: Some(&facts), ..early };
+    let env = environment::env(&naming, scope.root.get("env").into_iter());
+    let reader = Reader { env: &env, ..naming };
+    Group {
+        at: entry.key_at,
+        title,
+        after: node.get("after").map(|after| task::references(&reader, after)).unwrap_or_default(),
+        gate: node.get("gate").map(|gate| checks(&reader, gate, false)).unwrap_or_default(),
+        dir: scope.file.folder.clone(),
+        pass_env: environment::names(scope.root.get("pass_env"), &reader),
+        env: env.clone(),
+        id,
+    }
+}

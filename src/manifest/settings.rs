@@ -1,0 +1,53 @@
+//! Top-level keys that concern more than one task. Those of included files count only where the file's
+//! tasks depend on them (`pools`, `agents`): the rest is for when the file stands alone.
+
+use super::names::qualify;
+use super::reader::{Reader, Scope, Shared};
+use super::scalar;
+use super::syntax::{Kind, Node};
+use super::task::budget;
+use crate::model::Settings;
+
+/// Reads the settings; pools and adapters of all files are put into `shared` too, for the tasks.
+pub(super) fn read(shared: &Shared<'_>, scopes: &[Scope<'_>]) -> Settings {
+    for scope in scopes {
+        let reader = Reader { shared, scope, facts: None, matrix: &[], env: &[] };
+        for entry in scope.root.get("pools").map_or(&[][..], Node::entries) {
+            let limit = reader.integer(&entry.value, 1).unwrap_or(1);
+            shared.pools.borrow_mut().insert(qualify(&scope.file.namespace, &entry.key), limit);
+        }
+        for entry in scope.root.get("agents").map_or(&[][..], Node::entries) {
+            let mut adapters = shared.adapters.borrow_mut();
+            if !adapters.iter().any(|(name, _)| *name == entry.key) {
+                adapters.push((entry.key.to_string(), scalar::to_json(&entry.value).to_string()));
+            }
+        }
+    }
+    let mut settings = scopes.first().map(|root| of_root(shared, root)).unwrap_or_default();
+    settings.pools = shared.pools.borrow().iter().map(|(name, limit)| (name.clone(), *limit)).collect();
+    settings.agents.clone_from(&shared.adapters.borrow());
+    settings
+}
+
+fn of_root(shared: &Shared<'_>, scope: &Scope<'_>) -> Settings {
+    let reader = Reader { shared, scope, facts: None, matrix: &[], env: &[] };
+    let root = scope.root;
+    let text = |node: Option<&Node<'_>>| node.and_then(|node| reader.text(node));
+    let cache = root.get("cache");
+    let of_cache = |key: &str| cache.and_then(|cache| cache.get(key));
+    Settings {
+        project: text(root.get("project")),
+        default: root.get("default").map(|node| reader.texts(node)).unwrap_or_default(),
+        cache_dir: text(of_cache("dir")),
+        cache_max_size: of_cache("max_size").and_then(|node| reader.size(node)),
+        cache_max_age: of_cache("max_age").and_then(|node| reader.duration(node)),
+        cache_policy: (text(of_cache("read")), text(of_cache("write"))),
+        budget: root.get("budget").map(|node| budget(&reader, node)).unwrap_or_default(),
+        remote: root
+            .get("remote")
+            .filter(|remote| matches!(remote.kind, Kind::Map(_)))
+            .map(|remote| scalar::to_json(remote).to_string()),
+        webhook: text(root.get("notify").and_then(|notify| notify.get("webhook"))),
+        ..Settings::default()
+    }
+}
