@@ -27,10 +27,10 @@ const PIECE: usize = 64 * 1024;
 const LAST_WORDS: usize = 1024 * 1024;
 
 /// As [`Processes::run`].
-pub(super) fn run(processes: &Processes, spec: Spec<'_>) -> Result<Ended, SpawnError> {
+pub(super) fn run(processes: &Processes, spec: &mut Spec<'_>) -> Result<Ended, SpawnError> {
     let began = Instant::now();
-    let mut running = Running::start(processes, &spec)?;
-    let mut limits = Limits::new(&spec, began);
+    let mut running = Running::start(processes, spec)?;
+    let mut limits = Limits::new(spec, began);
     let mut output = Output::new(spec.secrets, spec.log, spec.on_line);
     let stopped = running.watch(&mut limits, &mut output);
     running.read_last_words(&mut output);

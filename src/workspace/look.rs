@@ -112,7 +112,7 @@ impl Workspace {
 
 /// Streamed, not mapped into memory: a file that is truncated while it is mapped kills its reader.
 fn digest_of(mut file: impl Read) -> io::Result<Digest> {
-    let mut buffer = [0; 64 * 1024];
+    let mut buffer = [0; 16 * 1024];
     let mut hasher = blake3::Hasher::new();
     loop {
         match file.read(&mut buffer) {
@@ -224,7 +224,7 @@ mod tests {
     fn what_cannot_be_read_is_unreadable_and_never_trusted() {
         let (folder, workspace) = workspace();
         fs::write(folder.path().join("file"), "x").unwrap();
-        fs::set_permissions(folder.path().join("file"), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(folder.path().join("file"), fs::Permissions::from_mode(0o000)).unwrap();
         if fs::read(folder.path().join("file")).is_ok() {
             return; // Root reads everything.
         }
