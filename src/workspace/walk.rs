@@ -92,6 +92,21 @@ impl Workspace {
         queue.finish()
     }
 
+    /// Would a walk leave out what is, or might one day be, at `path`?
+    pub fn ignores(&self, path: &WorkspacePath, is_folder: bool) -> bool {
+        let mut folder = WorkspacePath::root();
+        let mut rules = Rules::above(&self.root);
+        for name in path.components() {
+            rules = rules.enter(&self.dir, folder.as_bytes());
+            folder = folder.join(name);
+            let is_folder = is_folder || folder != *path;
+            if folder::is_private(name) || rules.ignores(folder.as_bytes(), is_folder) {
+                return true;
+            }
+        }
+        false
+    }
+
     /// Goes from the root down to `base`, gathering the rules on the way.
     fn enter(&self, base: &WorkspacePath, top: &Arc<Rules>, named: bool) -> Option<Job> {
         let mut folder = WorkspacePath::root();
@@ -354,6 +369,24 @@ mod tests {
         assert!(walk(tree.path(), &["build"]).is_empty() && walk(tree.path(), &["build/deep"]).is_empty());
         assert_eq!(texts(&workspace.walk_named(&path("build")).paths), ["build/deep/x"]);
         assert_eq!(texts(&workspace.walk_named(&path("build/deep")).paths), ["build/deep/x"]);
+    }
+
+    #[test]
+    fn what_a_walk_would_leave_out_is_ignored_whether_it_is_there_or_not() {
+        let tree = tree(&[(".gitignore", "build/\n*.o\n!keep.o\n"), ("src/.gitignore", "/gen\n")]);
+        let workspace = Workspace::open(tree.path()).unwrap();
+        for (text, is_folder, ignored) in [
+            ("build", true, true),
+            ("build", false, false),
+            ("build/deep/keep.o", false, true),
+            ("a.o", false, true),
+            ("deep/keep.o", false, false),
+            ("src/gen/x", false, true),
+            ("src/a/gen", false, false),
+            ("a/.git", true, true),
+        ] {
+            assert_eq!(workspace.ignores(&path(text), is_folder), ignored, "{text}");
+        }
     }
 
     fn git(root: &Path, arguments: &[&str]) -> Vec<u8> {
