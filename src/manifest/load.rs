@@ -9,11 +9,11 @@ use super::problems::Problems;
 use super::reader::{Facts, Reader, Scope, Shared, Var};
 use super::syntax::{Entry, Node};
 use super::task::{self, Written};
-use super::{Loaded, Location, environment, lint, matrix, settings, shape};
-use crate::model::{Diagnostic, Group, GroupId, Manifest, Sources, Task, TaskId};
+use super::{Loaded, Location, environment, lint, matrix, rules, settings, shape};
+use crate::model::{Diagnostic, Group, GroupId, Manifest, Reference, Sources, Task, TaskId};
 
 /// How many tasks a manifest may have, matrix instances counted.
-const MAX_TASKS: usize = 1_000_000;
+const MAX_TASKS: usize = 250_000;
 
 /// See [`super::load`].
 pub(super) fn load(location: &Location, env: &dyn Fn(&str) -> Option<String>) -> Loaded {
@@ -135,7 +135,7 @@ fn learn_names<'a>(shared: &mut Shared<'_>, scopes: &'a [Scope<'a>]) -> Vec<Writ
                         .label(entry.key_at, "the limit is reached here"),
                 );
                 shared.names.incomplete = true;
-                return tasks;
+                return Vec::new();
             }
             let ids: Vec<TaskId> = instances.iter().map(|(id, _)| id.clone()).collect();
             match shared.names.add_task(id, entry.key_at, ids) {
@@ -175,10 +175,14 @@ fn group(shared: &Shared<'_>, scope: &Scope<'_>, entry: &Entry<'_>) -> Group {
     let naming = Reader { facts: Some(&facts), ..early };
     let env = environment::env(&naming, scope.root.get("env").into_iter());
     let reader = Reader { env: &env, ..naming };
+    let after = node.get("after").map(|after| task::references(&reader, after)).unwrap_or_default();
+    if let Some(itself) = after.iter().find(|one| matches!(one, Reference::Group(other, _) if *other == id)) {
+        shared.problems.push(rules::self_need(id.as_str(), itself.at()));
+    }
     Group {
         at: entry.key_at,
         title,
-        after: node.get("after").map(|after| task::references(&reader, after)).unwrap_or_default(),
+        after,
         gate: node.get("gate").map(|gate| checks(&reader, gate, false)).unwrap_or_default(),
         dir: scope.file.folder.clone(),
         pass_env: environment::names(scope.root.get("pass_env"), &reader),

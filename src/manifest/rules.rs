@@ -131,11 +131,9 @@ impl Rules<'_> {
     fn references(&self) {
         for reference in self.task.needs.iter().chain(&self.task.after) {
             match reference {
-                Reference::Task(id, at) if *id == self.task.id => self.problems.push(
-                    Diagnostic::error("manifest::self_need", format!("`{id}` waits for itself"))
-                        .label(*at, "this is the task itself")
-                        .help("remove it"),
-                ),
+                Reference::Task(id, at) if *id == self.task.id => {
+                    self.problems.push(self_need(id.as_str(), *at));
+                }
                 Reference::Group(id, at) if self.task.group.as_ref() == Some(id) => self.problems.push(
                     Diagnostic::error(
                         "manifest::needs_own_group",
@@ -164,6 +162,7 @@ impl Rules<'_> {
     }
 
     fn environment(&self) {
+        let Some(secrets) = self.set("secrets") else { return };
         for var in &self.task.env {
             if self.task.secrets.binary_search(&var.name).is_ok() {
                 self.problems.push(
@@ -172,14 +171,23 @@ impl Rules<'_> {
                         format!("`{}` is both under `env` and under `secrets`", var.name),
                     )
                     .label(var.at, "would become part of the key")
-                    .help("remove it from `env`: a secret is never part of a key"),
+                    .label(secrets, "never part of a key")
+                    .help("remove it from one of them"),
                 );
             }
         }
     }
 }
 
-fn name(reference: &Reference) -> &str {
+/// The diagnostic for a task or group that is among what it waits for.
+pub(super) fn self_need(id: &str, at: At) -> Diagnostic {
+    Diagnostic::error("manifest::self_need", format!("`{id}` waits for itself"))
+        .label(at, "itself")
+        .help("remove it")
+}
+
+/// The whole id that a reference stands for.
+pub(super) fn name(reference: &Reference) -> &str {
     match reference {
         Reference::Task(id, _) => id.as_str(),
         Reference::Group(id, _) => id.as_str(),

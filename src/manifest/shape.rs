@@ -9,7 +9,7 @@ use super::table;
 use crate::model::{At, Diagnostic, parse_bytes, parse_duration};
 
 /// What other tools call a key of conductor.
-const ELSEWHERE: [(&str, &str); 22] = [
+const ELSEWHERE: [(&str, &str); 23] = [
     ("artifacts", "outputs"),
     ("checks", "validate"),
     ("cmd", "run"),
@@ -27,12 +27,16 @@ const ELSEWHERE: [(&str, &str); 22] = [
     ("phase", "group"),
     ("prompt", "instructions"),
     ("requires", "needs"),
+    ("retry", "retries"),
     ("script", "run"),
     ("sources", "inputs"),
     ("targets", "default"),
     ("validation", "validate"),
     ("workdir", "dir"),
 ];
+
+/// What people write for a switch, and what it is called here.
+const SWITCHES: [(&str, &str); 4] = [("false", "off"), ("no", "off"), ("true", "on"), ("yes", "on")];
 
 /// Checks a whole file.
 pub(super) fn check(root: &Node<'_>, problems: &Problems) {
@@ -89,10 +93,12 @@ impl Shape<'_> {
 
     fn unknown(&self, entry: &Entry<'_>, keys: &[Key], top: bool) {
         let name = &*entry.key;
-        let meant = ELSEWHERE
-            .iter()
-            .find(|(theirs, ours)| *theirs == name && keys.iter().any(|key| key.name == *ours))
-            .map(|(_, ours)| format!("did you mean `{ours}`?"));
+        let ours = |theirs: &str| {
+            let (_, ours) = ELSEWHERE.iter().find(|(name, _)| *name == theirs)?;
+            keys.iter().any(|key| key.name == *ours).then(|| format!("did you mean `{ours}`?"))
+        };
+        let known = keys.iter().map(|key| key.name).chain(ELSEWHERE.map(|(theirs, _)| theirs));
+        let meant = self.problems.nearest(name, known).and_then(ours);
         let of_task = || {
             (top && table::TASK.iter().any(|key| key.name == name)).then(|| {
                 format!("`{name}` is a key of tasks: write it in a task, or under `defaults` for all")
@@ -218,7 +224,10 @@ impl Shape<'_> {
             _ => return,
         };
         let help = match kind {
-            Type::Word(words) => did_you_mean(self.problems, text, "words", words.iter().copied()),
+            Type::Word(words) => match SWITCHES.iter().find(|(theirs, _)| *theirs == text) {
+                Some((_, ours)) if words.contains(ours) => format!("did you mean `{ours}`?"),
+                _ => did_you_mean(self.problems, text, "words", words.iter().copied()),
+            },
             Type::Duration => {
                 "write a number and a unit (`ms`, `s`, `m`, `h`, `d`), such as `90s` or `1h30m`".to_owned()
             }

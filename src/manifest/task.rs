@@ -1,6 +1,6 @@
 //! One task, or one instance of a matrix task: from its entry and the file's `defaults` to the model.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use super::check::checks;
@@ -333,6 +333,11 @@ pub(super) fn references(reader: &Reader<'_>, node: &Node<'_>) -> Vec<Reference>
             None => names.unknown(reader.shared.problems, &name, at, false),
         }
     }
+    // `[T1, "T1[os=a]"]` names one instance twice.
+    let mut seen = HashSet::new();
+    let first_time: Vec<bool> = all.iter().map(|reference| seen.insert(rules::name(reference))).collect();
+    let mut first_time = first_time.into_iter();
+    all.retain(|_| first_time.next().unwrap_or(true));
     all
 }
 
