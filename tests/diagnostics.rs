@@ -4,9 +4,11 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use conductor::graph;
 use conductor::manifest::{self, Location};
 use conductor::model::Diagnostic;
-use conductor::report::diagnostics::{Style, render};
+use conductor::report::Style;
+use conductor::report::diagnostics::render;
 
 const STYLE: Style = Style { color: false, unicode: true, width: 80 };
 
@@ -20,8 +22,9 @@ fn load(location: &Location) -> (Vec<Diagnostic>, String) {
     let errors = loaded.diagnostics.iter().any(Diagnostic::is_error);
     assert_eq!(loaded.manifest.is_none(), errors, "a manifest exactly when there is no error");
     let mut diagnostics = loaded.diagnostics;
-    if let Some(manifest) = &loaded.manifest {
-        diagnostics.extend(manifest::undeclared_paths(manifest, &location.root));
+    if let Some(manifest) = loaded.manifest {
+        diagnostics.extend(manifest::undeclared_paths(&manifest, &location.root));
+        diagnostics.extend(graph::compile(manifest).err().unwrap_or_default());
     }
     let page = render(&diagnostics, &loaded.sources, STYLE);
     (diagnostics, page)
@@ -32,7 +35,8 @@ fn load(location: &Location) -> (Vec<Diagnostic>, String) {
 fn check(code: &str, location: &Location) {
     let (diagnostics, page) = load(location);
     let codes: BTreeSet<&str> = diagnostics.iter().map(|one| one.code.as_str()).collect();
-    assert!(codes.contains(format!("manifest::{code}").as_str()), "{code} is not among {codes:?}\n{page}");
+    let told = ["manifest", "graph"].iter().any(|room| codes.contains(format!("{room}::{code}").as_str()));
+    assert!(told, "{code} is not among {codes:?}\n{page}");
     insta::with_settings!({
         snapshot_path => "diagnostics/snapshots",
         prepend_module_to_snapshot => false,
