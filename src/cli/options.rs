@@ -226,6 +226,9 @@ pub(super) struct LogArgs {
     /// Follow the output while the task runs
     #[arg(short = 'f', long, requires = "task")]
     pub(super) follow: bool,
+    /// The manifest: the same as before the command, where `-f` means it too
+    #[arg(id = "file", long, value_name = "FILE", hide = true)]
+    manifest: Option<PathBuf>,
     /// Of this run instead of the last one in which the task ran
     #[arg(long, value_name = "RUN")]
     pub(super) run: Option<String>,
@@ -307,5 +310,15 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Options::command().debug_assert();
+    }
+
+    #[test]
+    fn f_is_the_manifest_before_log_and_follow_behind_it() {
+        let parse = |args: &str| Options::try_parse_from(args.split(' ')).unwrap();
+        let options = parse("conductor -f a.yaml log -f T1");
+        assert_eq!(options.global.file, Some(PathBuf::from("a.yaml")));
+        assert!(matches!(options.command, Command::Log(LogArgs { follow: true, .. })));
+        assert_eq!(parse("conductor log T1 --file b.yaml").global.file, Some(PathBuf::from("b.yaml")));
+        assert_eq!(parse("conductor build -f c.yaml").global.file, Some(PathBuf::from("c.yaml")));
     }
 }

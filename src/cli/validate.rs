@@ -7,6 +7,7 @@ use super::session::{Session, locate};
 use super::{Exit, Output, Stop};
 use crate::incremental::Caller;
 use crate::manifest;
+use crate::model::{Diagnostic, Severity};
 use crate::report::diagnostics;
 
 pub(super) fn run(global: &Global, caller: Caller, output: &Output) -> Result<Exit, Stop> {
@@ -16,6 +17,11 @@ pub(super) fn run(global: &Global, caller: Caller, output: &Output) -> Result<Ex
     let mut engine = session.reader();
     let scope: Vec<_> = session.plan.order().collect();
     warnings.extend(engine.doubts(&scope));
+    for task in scope.iter().filter_map(|index| session.plan.task(*index).ok()) {
+        let missing = engine.missing_tools(&task);
+        warnings
+            .extend(missing.into_iter().map(|missing| Diagnostic { severity: Severity::Warning, ..missing }));
+    }
     let loaded = manifest::load(&location, &|name| session.caller.text(name));
     if let Some(manifest) = &loaded.manifest {
         warnings.extend(manifest::undeclared_paths(manifest, session.workspace.root()));

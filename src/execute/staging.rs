@@ -97,6 +97,7 @@ impl Staged {
         let overwritten = overwritten.map(|(path, _)| (path, path.under(&self.aside.join(FOREIGN))));
         let replaced = self.persons.iter().map(|path| (path, path.under(&self.aside.join(MOVED))));
         let mut warnings = Vec::new();
+        warnings.extend(self.strangers(workspace));
         for (path, kept) in replaced.chain(overwritten) {
             if made.get(path) == Some(&entry_at(&self.aside, &kept)) || site.git_has(&kept) {
                 continue;
@@ -110,6 +111,23 @@ impl Staged {
             warnings.push(Diagnostic::warning("build::conflict", message).help(said));
         }
         warnings
+    }
+
+    /// Files that lie in the output folders and that this task did not make.
+    fn strangers(&self, workspace: &Workspace) -> Option<Diagnostic> {
+        let untouched =
+            self.intent.foreign.iter().filter(|(path, before)| workspace.signature(path) == *before);
+        let names: Vec<String> = untouched.map(|(path, _)| path.to_string()).collect();
+        let others = names.len().checked_sub(1)?;
+        let more = if others == 0 { String::new() } else { format!(" and {others} more") };
+        let message = format!(
+            "{}{more} lies in an output folder of {}, which did not make it",
+            names[0], self.intent.task
+        );
+        Some(
+            Diagnostic::warning("build::foreign", message)
+                .help("it is left alone, and is no part of the result"),
+        )
     }
 
     /// The result is recorded: what was set aside is not needed any more.

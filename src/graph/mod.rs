@@ -13,7 +13,7 @@ pub use edges::EdgeKinds;
 pub use plan::{BadPlan, Plan, TaskIndex};
 pub use select::{closure, critical_path, select};
 
-use crate::model::{Diagnostic, Manifest};
+use crate::model::{Diagnostic, Manifest, WorkspacePath};
 
 /// Compiles a manifest, or says all that keeps it from being one graph.
 pub fn compile(manifest: Manifest) -> Result<Plan, Vec<Diagnostic>> {
@@ -30,7 +30,10 @@ pub fn compile(manifest: Manifest) -> Result<Plan, Vec<Diagnostic>> {
         return Err(errors);
     }
     let sources = manifest.sources.clone();
-    Plan::archive(manifest, &graph, order)
+    let plan = Plan::archive(manifest, &graph, order)
         .map(|plan| plan.with_text(sources))
-        .map_err(|error| vec![Diagnostic::error("graph::internal", error.to_string())])
+        .map_err(|error| vec![Diagnostic::error("graph::internal", error.to_string())])?;
+    // A `default` that names nothing is the manifest's fault, not that of whoever builds.
+    select(&plan, &[], &WorkspacePath::root())?;
+    Ok(plan)
 }

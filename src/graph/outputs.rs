@@ -26,12 +26,13 @@ pub(super) fn overlaps(tasks: &[Task]) -> Vec<Diagnostic> {
                 } else {
                     "give each task paths of its own, or let one task make both"
                 };
-                diagnostics.push(
-                    Diagnostic::error("graph::overlapping_outputs", message)
-                        .label(output.at, format!("{} writes here", task.id))
-                        .label(theirs.at, format!("{} writes here", owner.id))
-                        .help(help),
-                );
+                let mut diagnostic = Diagnostic::error("graph::overlapping_outputs", message)
+                    .label(output.at, format!("{} writes here", task.id));
+                // Instances of one matrix share the place.
+                if theirs.at != output.at {
+                    diagnostic = diagnostic.label(theirs.at, format!("{} writes here", owner.id));
+                }
+                diagnostics.push(diagnostic.help(help));
             }
         }
     }

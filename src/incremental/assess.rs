@@ -7,7 +7,7 @@ use super::db::State;
 use super::engine::Engine;
 use super::world;
 use crate::graph::TaskIndex;
-use crate::model::{ActionKey, Diagnostic, Reason, ToolKind};
+use crate::model::{ActionKey, Diagnostic, Reason, Task, ToolKind};
 
 /// What is known of a task that has not been built.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -140,26 +140,27 @@ impl Engine {
                     .help(format!("set {name} in the environment of conductor")),
             );
         }
-        if task.tools.is_empty() || !self.is_due_by_itself(index) {
-            return;
+        if !task.tools.is_empty() && self.is_due_by_itself(index) {
+            errors.extend(self.missing_tools(&task));
         }
-        let values = self.world.tools(&task, self.workspace.root(), &[]);
-        for (tool, (name, value)) in task.tools.iter().zip(values) {
-            if world::is_missing(&value) {
-                let what = if matches!(tool.kind, ToolKind::Program(_)) {
-                    "is not on PATH"
-                } else {
-                    "did not succeed"
-                };
-                let message = format!("the tool {name}, which {} needs, {what}", task.id);
-                let help = "install it, or correct the name under `tools`";
-                errors.push(
-                    Diagnostic::error("build::missing_tool", message)
-                        .label(tool.at, "declared here")
-                        .help(help),
-                );
-            }
-        }
+    }
+
+    /// A diagnostic for each declared tool that is not there.
+    pub fn missing_tools(&mut self, task: &Task) -> Vec<Diagnostic> {
+        let values = self.world.tools(task, self.workspace.root(), &[]);
+        let missing = task.tools.iter().zip(values).filter(|(_, (_, value))| world::is_missing(value));
+        missing
+            .map(|(tool, (name, _))| {
+                let program = matches!(tool.kind, ToolKind::Program(_));
+                let what = if program { "is not on PATH" } else { "did not succeed" };
+                Diagnostic::error(
+                    "build::missing_tool",
+                    format!("the tool {name}, which {} needs, {what}", task.id),
+                )
+                .label(tool.at, "declared here")
+                .help("install it, or correct the name under `tools`")
+            })
+            .collect()
     }
 
     /// Stale for a reason of its own, so that it will certainly be started.

@@ -5,9 +5,9 @@ use super::candidates::Briefs;
 use super::db;
 use super::engine::Engine;
 use crate::graph::TaskIndex;
-use crate::model::{Diagnostic, Pattern, Signature, WorkspacePath};
+use crate::model::{Diagnostic, EntryKind, Pattern, Signature, WorkspacePath};
 use crate::store::FileId;
-use crate::workspace::{Globs, Observed};
+use crate::workspace::{Globs, LinkTarget, Observed};
 
 impl Engine {
     /// Looks at everything that the tasks of `scope` (closed under dependencies) depend on and marks the
@@ -160,6 +160,11 @@ impl Engine {
                 }
             }
         }
+        for index in scope.iter().copied() {
+            if self.is_candidate(index) {
+                self.doubtful_links(index, &mut doubts);
+            }
+        }
         for task in &self.gone {
             let message =
                 format!("{task} is not in the manifest any more, but outputs that it made are still there");
@@ -169,6 +174,25 @@ impl Engine {
             );
         }
         doubts
+    }
+
+    /// Links among the inputs whose target cannot count: only their text does.
+    fn doubtful_links(&mut self, index: TaskIndex, doubts: &mut Vec<Diagnostic>) {
+        let Ok(input) = self.task_input(index) else { return };
+        let shape = input.shape(&self.db);
+        for (path, _, file) in &shape.sources {
+            if file.entry(&self.db).kind != EntryKind::Link {
+                continue;
+            }
+            let what = match self.workspace.link_target(path) {
+                LinkTarget::Outside => "leads out of the workspace",
+                LinkTarget::Dangling => "leads nowhere",
+                LinkTarget::File(_) | LinkTarget::Folder(_) => continue,
+            };
+            let message =
+                format!("{path}, an input of {}, is a link that {what}: only its text counts", shape.task.id);
+            doubts.push(Diagnostic::warning("build::link", message).label(shape.task.at, "reads it"));
+        }
     }
 
     fn finds_something(&mut self, index: TaskIndex, pattern: &Pattern) -> bool {

@@ -1,6 +1,6 @@
 //! From patterns to files: which paths a task's inputs name today, and the shape that the verdict reads.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use super::db::{Dep, FileInput, ResultInput, Shape, Source, TaskInput};
@@ -54,10 +54,11 @@ impl Engine {
         self.walked = Walked::default();
     }
 
-    /// The files of the tree that patterns name: not what tasks made, not the task's own outputs. Literal
-    /// paths count even where nothing is there, so that their appearance is noticed.
+    /// The files of the tree that patterns name: not what dependencies make, not the task's own outputs. A
+    /// path that is written out counts even where nothing is there, so that its appearance is noticed, and
+    /// even where a task that is gone has made it; what globs find does not.
     pub(super) fn sources(&mut self, task: &Task, patterns: &[Pattern], globs: &Globs) -> Vec<FileId> {
-        let mut found: BTreeSet<WorkspacePath> = BTreeSet::new();
+        let mut found: BTreeMap<WorkspacePath, bool> = BTreeMap::new();
         for pattern in patterns.iter().filter(|pattern| !pattern.negated) {
             let base = pattern.base();
             if let Some(path) = &pattern.literal {
@@ -65,32 +66,33 @@ impl Engine {
                 let is_folder = self.state.file(id).is_some_and(|row| row.signature.is_folder());
                 if !is_folder {
                     if globs.matches(path) {
-                        found.insert(path.clone());
+                        found.insert(path.clone(), true);
                     }
                     continue;
                 }
             }
             self.cover([base.clone()]);
-            found.extend(self.walked.below(&base).filter(|path| globs.matches(path)).cloned());
+            for path in self.walked.below(&base).filter(|path| globs.matches(path)) {
+                found.entry(path.clone()).or_insert(false);
+            }
         }
         let mut ids = Vec::with_capacity(found.len());
-        for path in found {
+        for (path, literal) in found {
             if task.outputs.iter().any(|output| path.is_within(&output.path)) {
                 continue;
             }
             let id = self.look_at(&path);
-            if self.is_owned(id) {
-                continue;
-            }
+            let made = self.is_owned(id);
             let there = self.state.file(id).is_some_and(|row| row.entry.exists());
-            if there || !self.is_declared_by_a_dependency(task, &path) {
+            let dependencys = (made || !there) && self.is_declared_by_a_dependency(task, &path);
+            if !dependencys && (literal || !made) {
                 ids.push(id);
             }
         }
         self.with_link_targets(ids)
     }
 
-    /// A path that is not there but that a dependency says it makes is that dependency's business.
+    /// Such a path, where it is not there yet or is recorded as made, is that dependency's business.
     fn is_declared_by_a_dependency(&self, task: &Task, path: &WorkspacePath) -> bool {
         let Some(index) = self.plan.index_of(task.id.as_str()) else { return false };
         self.plan.deps(index).filter(|(_, kinds)| kinds.carries_outputs()).any(|(dep, _)| {

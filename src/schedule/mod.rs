@@ -238,6 +238,13 @@ impl<'a> Build<'a> {
         let plan = self.engine.plan();
         let Ok(task) = plan.task(index) else { return };
         let claim = slots::Claim::of(&task, self.options.jobs);
+        if task.weight as usize > self.options.jobs {
+            let message =
+                format!("{} weighs {}, more than the {} job slots", task.id, task.weight, self.options.jobs);
+            let diagnostic =
+                Diagnostic::warning("build::weight", message).help("it takes all of them; see --jobs");
+            (self.sink)(Event::Notice { diagnostic });
+        }
         self.phases[index as usize] = Phase::Ready;
         self.queue.push(self.priority[index as usize], index, claim);
     }
