@@ -5,6 +5,10 @@
 mod support;
 
 mod build;
+mod conflicts;
 mod failures;
+mod json;
+mod mid_run;
+mod readonly;
 mod reasons;
 mod staleness;
