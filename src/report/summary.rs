@@ -109,7 +109,10 @@ impl Recap {
             return None;
         };
         let watched = self.running.remove(task).unwrap_or_default();
-        let changed = reasons.iter().filter(|reason| reason.kind == ReasonKind::ChangedDuringRun);
+        // What happened stands in front of why it ran, which may be that it happened before.
+        let happened = &reasons[..reasons.len().saturating_sub(watched.reasons.len())];
+        let changed = happened.iter().filter(|reason| reason.kind == ReasonKind::ChangedDuringRun);
+        let changed = changed.filter(|reason| reason.path.is_some());
         self.changed.extend(changed.map(|reason| (reason.clone(), task.clone())));
         self.validated += usize::from(*validated);
         match status {
