@@ -15,7 +15,7 @@ pub(super) fn env<'n, 's: 'n>(reader: &Reader<'_>, nodes: impl Iterator<Item = &
             Kind::Map(entries) => {
                 for entry in entries {
                     check_name(reader, &entry.key, entry.key_at);
-                    let value = reader.filled(&entry.value, Mode::EnvValue);
+                    let value = reader.filled(&entry.value, Mode::Text);
                     if let Some(value) = value {
                         vars.insert(
                             entry.key.to_string(),

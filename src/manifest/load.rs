@@ -79,7 +79,7 @@ fn scope<'a>(shared: &Shared<'_>, file: &'a File<'a>) -> Option<Scope<'a>> {
         if !is_variable(&entry.key) {
             shared.problems.push(bad_name("variable", &entry.key, entry.key_at));
         }
-        let reader = Reader { shared, scope: &scope, facts: None, matrix: &[], env: &[] };
+        let reader = Reader { shared, scope: &scope, facts: None, matrix: &[], env: None };
         if let Some(value) = reader.text(&entry.value) {
             let name = entry.key.to_string();
             scope.vars.push(Var { name, value, at: entry.key_at, used: Cell::new(false) });
@@ -169,12 +169,12 @@ fn group(shared: &Shared<'_>, scope: &Scope<'_>, entry: &Entry<'_>) -> Group {
         group: Some(id.as_str().to_owned()),
         ..Facts::default()
     };
-    let early = Reader { shared, scope, facts: Some(&unnamed), matrix: &[], env: &[] };
+    let early = Reader { shared, scope, facts: Some(&unnamed), matrix: &[], env: None };
     let title = node.get("title").and_then(|title| early.text(title));
     let facts = Facts { title: title.clone(), ..unnamed.clone() };
     let naming = Reader { facts: Some(&facts), ..early };
     let env = environment::env(&naming, scope.root.get("env").into_iter());
-    let reader = Reader { env: &env, ..naming };
+    let reader = Reader { env: Some(&env), ..naming };
     let after = node.get("after").map(|after| task::references(&reader, after)).unwrap_or_default();
     if let Some(itself) = after.iter().find(|one| matches!(one, Reference::Group(other, _) if *other == id)) {
         shared.problems.push(rules::self_need(id.as_str(), itself.at()));

@@ -15,7 +15,7 @@ pub(super) fn instances(
     id: &str,
 ) -> Vec<(TaskId, Vec<(String, String)>)> {
     let Some(matrix) = entry.value.entry("matrix") else { return vec![(TaskId::new(id), Vec::new())] };
-    let reader = Reader { shared, scope, facts: None, matrix: &[], env: &[] };
+    let reader = Reader { shared, scope, facts: None, matrix: &[], env: None };
     let mut combinations: Vec<Vec<(String, String)>> = vec![Vec::new()];
     for axis in matrix.value.entries() {
         let values = values(&reader, axis);

@@ -103,8 +103,6 @@ pub(super) struct Facts {
 pub(super) enum Mode {
     /// All are filled in now; unknown ones are errors.
     Text,
-    /// The value of a variable: no `${env.X}`, since variables have no order.
-    EnvValue,
     /// Agents' instructions: `${env.X}`, `${inputs}` and `${outputs}` stay open; unknown ones are errors.
     Instructions,
     /// A command: the same stay open, and everything else is the shell's.
@@ -123,7 +121,8 @@ pub(super) struct Reader<'a> {
     /// None outside tasks and gates.
     pub(super) facts: Option<&'a Facts>,
     pub(super) matrix: &'a [(String, String)],
-    pub(super) env: &'a [EnvVar],
+    /// None where the environment is not known: outside tasks, and in what it may itself be made from.
+    pub(super) env: Option<&'a [EnvVar]>,
 }
 
 impl Reader<'_> {
@@ -313,16 +312,16 @@ impl Reader<'_> {
     }
 
     fn env_value(&self, name: &str, mode: Mode, place: &dyn Fn() -> At) -> Option<Piece> {
-        if mode == Mode::EnvValue {
+        let Some(env) = self.env else {
             self.report(
-                Diagnostic::error("manifest::env_in_env", "a variable cannot be made from another one")
-                    .label(place(), "not known yet")
-                    .help("put the common part under `vars`, and use `${vars.…}` in both"),
+                Diagnostic::error("manifest::env_not_here", "the environment is not known here")
+                    .label(place(), "cannot be filled in")
+                    .help("put the value under `vars`, and use `${vars.…}` both here and under `env`"),
             );
             return None;
-        }
-        let Some(var) = self.env.iter().find(|var| var.name == name) else {
-            let known = self.env.iter().map(|var| var.name.as_str());
+        };
+        let Some(var) = env.iter().find(|var| var.name == name) else {
+            let known = env.iter().map(|var| var.name.as_str());
             let help = did_you_mean(self.shared.problems, name, "variables under `env`", known);
             self.report(
                 Diagnostic::error("manifest::unknown_env", format!("`{name}` is not declared under `env`"))
@@ -367,7 +366,7 @@ impl Reader<'_> {
                 None
             }
             Mode::Command { lists: true, .. } | Mode::Instructions => Some(piece),
-            Mode::Command { lists: false, .. } | Mode::Text | Mode::EnvValue => {
+            Mode::Command { lists: false, .. } | Mode::Text => {
                 self.report(
                     Diagnostic::error("manifest::placeholder_not_here", "paths cannot be filled in here")
                         .label(place(), "only in a task's commands and instructions"),

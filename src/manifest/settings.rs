@@ -11,7 +11,7 @@ use crate::model::{Diagnostic, Settings};
 /// Reads the settings; pools and adapters of all files are put into `shared` too, for the tasks.
 pub(super) fn read(shared: &Shared<'_>, scopes: &[Scope<'_>]) -> Settings {
     for scope in scopes {
-        let reader = Reader { shared, scope, facts: None, matrix: &[], env: &[] };
+        let reader = Reader { shared, scope, facts: None, matrix: &[], env: None };
         for entry in scope.root.get("pools").map_or(&[][..], Node::entries) {
             if !is_id(&entry.key) {
                 shared.problems.push(bad_name("pool", &entry.key, entry.key_at));
@@ -33,7 +33,7 @@ pub(super) fn read(shared: &Shared<'_>, scopes: &[Scope<'_>]) -> Settings {
 }
 
 fn of_root(shared: &Shared<'_>, scope: &Scope<'_>) -> Settings {
-    let reader = Reader { shared, scope, facts: None, matrix: &[], env: &[] };
+    let reader = Reader { shared, scope, facts: None, matrix: &[], env: None };
     let root = scope.root;
     let text = |node: Option<&Node<'_>>| node.and_then(|node| reader.text(node));
     let cache = root.get("cache");

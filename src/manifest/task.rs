@@ -70,7 +70,7 @@ pub(super) fn build(
         defaults: scope.root.get("defaults").map_or(&[], Node::entries),
     };
     let unnamed = Facts { id: id.as_str().to_owned(), ..Facts::default() };
-    let early = Reader { shared, scope, facts: Some(&unnamed), matrix, env: &[] };
+    let early = Reader { shared, scope, facts: Some(&unnamed), matrix, env: None };
     let title = fields.get("title").and_then(|node| early.text(node));
     let role = fields.get("role").and_then(|node| early.text(node));
     let group = fields.get("group").and_then(|node| group(&early, node));
@@ -82,7 +82,7 @@ pub(super) fn build(
     };
     let naming = Reader { facts: Some(&facts), ..early };
     let env = environment::env(&naming, scope.root.get("env").into_iter().chain(fields.both("env")));
-    let reader = Reader { shared, scope, facts: Some(&facts), matrix, env: &env };
+    let reader = Reader { shared, scope, facts: Some(&facts), matrix, env: Some(&env) };
     let builder = Builder { reader: &reader, fields, at: written.entry.key_at, id };
     let work = builder.work();
     let mut task = builder.common(work?, title, role, group);
