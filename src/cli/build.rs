@@ -38,13 +38,13 @@ pub(super) fn run(global: &Global, args: &BuildArgs, caller: Caller, output: &Ou
             .to_lowercase();
         return Err(Stop::plain(Exit::Usage, Diagnostic::error("build::not_available", message)));
     }
-    let session = Session::open(global, caller.clone())?;
+    let session = Session::open(global, caller)?;
     warn(&session, output);
     let (roots, scope) = session.scope(&args.targets)?;
     if args.dry_run || args.frozen {
         return look_only(&session, args, &roots, &scope, output);
     }
-    if inside_a_task(&session, &caller) {
+    if inside_a_task(&session) {
         let diagnostic =
             Diagnostic::error("build::nested", "this is a task of a build that holds this very workspace");
         return Err(Stop::plain(
@@ -56,8 +56,8 @@ pub(super) fn run(global: &Global, args: &BuildArgs, caller: Caller, output: &Ou
 }
 
 /// A task that builds its own workspace would wait for itself.
-fn inside_a_task(session: &Session, caller: &Caller) -> bool {
-    let run = caller.text(crate::process::RUN_VARIABLE);
+fn inside_a_task(session: &Session) -> bool {
+    let run = session.caller.text(crate::process::RUN_VARIABLE);
     run.is_some() && Lock::holder(&session.folder).map(|holder| holder.run.0) == run
 }
 
@@ -104,13 +104,16 @@ pub(super) fn hold(
     command: &str,
     wait: &mut dyn FnMut(&Holder) -> ControlFlow<()>,
 ) -> Result<Lock, Stop> {
-    let holder = Holder {
-        pid: std::process::id(),
-        run: store::new_run_id(),
-        command: command.to_owned(),
-        since: jiff::Zoned::now().strftime("%Y-%m-%dT%H:%M:%S%:z").to_string(),
-    };
-    take(session, &holder, wait)
+    take(session, &holder(&store::new_run_id(), command), wait)
+}
+
+fn holder(run: &RunId, command: &str) -> Holder {
+    Holder { pid: std::process::id(), run: run.clone(), command: command.to_owned(), since: now() }
+}
+
+/// Wall-clock time, RFC 3339.
+fn now() -> String {
+    jiff::Zoned::now().strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
 }
 
 fn take(
@@ -139,14 +142,8 @@ fn locked(global: &Global, args: &BuildArgs, session: Session, output: &Output) 
     let interrupted = Arc::new(Interruption::default());
     let heard = Arc::clone(&interrupted);
     let _signals = Signals::install(move |signal, count| heard.take(signal, count))?;
-    let holder = Holder {
-        pid: std::process::id(),
-        run: run.clone(),
-        command: "build".to_owned(),
-        since: jiff::Zoned::now().strftime("%Y-%m-%dT%H:%M:%S%:z").to_string(),
-    };
     let mut told = false;
-    let lock = take(&session, &holder, &mut |other| {
+    let lock = take(&session, &holder(&run, "build"), &mut |other| {
         if args.no_wait || interrupted.is_set() {
             return ControlFlow::Break(());
         }
@@ -163,24 +160,31 @@ fn locked(global: &Global, args: &BuildArgs, session: Session, output: &Output) 
     // What the build that we waited for was built from may be another manifest by now.
     let mut session = if told { Session::open(global, session.caller)? } else { session };
     session.save_plan();
-    let exit = build(args, &session, run, &interrupted, output);
+    let exit = build(args, &session, &run, &interrupted, output);
     drop(lock);
     exit
+}
+
+/// The last signal with its number, and who is to hear of the next.
+#[derive(Default)]
+struct Heard {
+    signal: Option<(i32, usize)>,
+    outbox: Option<SyncSender<Message>>,
 }
 
 /// Signals that arrive before and while the build runs.
 #[derive(Default)]
 struct Interruption {
     set: AtomicBool,
-    state: Mutex<(Option<(i32, usize)>, Option<SyncSender<Message>>)>,
+    state: Mutex<Heard>,
 }
 
 impl Interruption {
     fn take(&self, signal: i32, count: usize) {
         self.set.store(true, Ordering::SeqCst);
         let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        state.0.get_or_insert((signal, count));
-        if let Some(outbox) = &state.1 {
+        state.signal.get_or_insert((signal, count));
+        if let Some(outbox) = &state.outbox {
             let _ = outbox.send(Message::Signal(signal, count));
         }
     }
@@ -191,23 +195,23 @@ impl Interruption {
 
     fn signal(&self) -> Option<i32> {
         let state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        state.0.map(|(signal, _)| signal)
+        state.signal.map(|(signal, _)| signal)
     }
 
     /// From now on signals go to the coordinator, the one that came before too.
     fn forward(&self, outbox: &SyncSender<Message>) {
         let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some((signal, count)) = state.0 {
+        if let Some((signal, count)) = state.signal {
             let _ = outbox.send(Message::Signal(signal, count));
         }
-        state.1 = Some(outbox.clone());
+        state.outbox = Some(outbox.clone());
     }
 }
 
 fn build(
     args: &BuildArgs,
     session: &Session,
-    run: RunId,
+    run: &RunId,
     interrupted: &Interruption,
     output: &Output,
 ) -> Result<Exit, Stop> {
@@ -227,7 +231,7 @@ fn build(
     }
     notices.extend(engine.doubts(&scope));
     engine.narrow(&scope)?;
-    let run_dir = RunDir::create(&session.folder, &run)?;
+    let run_dir = RunDir::create(&session.folder, run)?;
     let (outbox, inbox) = sync_channel(BACKLOG);
     interrupted.forward(&outbox);
     let events = outbox.clone();
@@ -250,7 +254,7 @@ fn build(
         let t = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
         readers.event(&Stamped { v: EVENTS_VERSION, t, event });
     };
-    sink(started(args, session, &run, jobs, &scope));
+    sink(started(args, session, run, jobs, &scope));
     for diagnostic in notices {
         sink(Event::Notice { diagnostic });
     }
@@ -275,7 +279,7 @@ fn started(args: &BuildArgs, session: &Session, run: &RunId, jobs: usize, scope:
         run: run.clone(),
         conductor: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
-        started: jiff::Zoned::now().strftime("%Y-%m-%dT%H:%M:%S%:z").to_string(),
+        started: now(),
         targets: args.targets.clone(),
         jobs,
         scope: scope.iter().filter(|index| !session.plan.is_hidden(**index)).count(),

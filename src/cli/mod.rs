@@ -34,7 +34,7 @@ use crate::incremental::Caller;
 use crate::model::{Diagnostic, Sources};
 
 /// Why a command ended early: what to tell, and the exit code.
-pub(self) struct Stop {
+struct Stop {
     diagnostics: Vec<Diagnostic>,
     sources: Sources,
     exit: Exit,
@@ -105,8 +105,8 @@ fn dispatch(options: Options, caller: Caller, output: &Output) -> Result<Exit, S
         Command::Cancel(args) => cancel::run(&global, &args, caller, output),
         Command::Clean(args) => clean::run(&global, &args, caller, output),
         Command::Init(args) => init::run(&global, &args, output),
-        Command::Schema(_) => schema::run(output),
-        Command::Completions(args) => completions::run(args.shell, output),
+        Command::Schema(_) => Ok(schema::run(output)),
+        Command::Completions(args) => Ok(completions::run(args.shell, output)),
     }
 }
 

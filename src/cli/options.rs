@@ -40,7 +40,7 @@ pub(super) struct Global {
     #[arg(short = 'C', value_name = "DIR", global = true)]
     pub(super) directory: Option<PathBuf>,
     /// The manifest, instead of searching upwards for conductor.yaml
-    #[arg(short = 'f', long = "file", value_name = "FILE", global = true)]
+    #[arg(short = 'f', long = "file", value_name = "FILE")]
     pub(super) file: Option<PathBuf>,
     /// When to colour
     #[arg(long, value_enum, default_value_t = Color::Auto, global = true)]
@@ -149,7 +149,7 @@ pub(super) struct BuildArgs {
     /// Write the event stream to FILE, as JSON lines
     #[arg(long, value_name = "FILE")]
     pub(super) events: Option<PathBuf>,
-    /// Write a trace for chrome://tracing or Perfetto to FILE
+    /// Write a trace to FILE, for Perfetto or Chrome's trace viewer
     #[arg(long, value_name = "FILE")]
     pub(super) trace: Option<PathBuf>,
     /// Output format

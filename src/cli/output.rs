@@ -49,6 +49,7 @@ impl Output {
     }
 
     /// Writes to standard output. A reader that has gone away (`| head`) is no failure.
+    #[expect(clippy::unused_self, reason = "what is said goes through the one who knows where to")]
     pub(super) fn say(&self, text: &str) {
         let mut out = std::io::stdout().lock();
         let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
@@ -60,6 +61,7 @@ impl Output {
     }
 
     /// Writes to standard error.
+    #[expect(clippy::unused_self, reason = "as above")]
     pub(super) fn hint(&self, text: &str) {
         let mut err = std::io::stderr().lock();
         let _ = err.write_all(text.as_bytes()).and_then(|()| err.flush());

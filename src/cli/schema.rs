@@ -1,9 +1,9 @@
 //! `conductor schema`: the JSON Schema of the manifest, for editors.
 
-use super::{Exit, Output, Stop};
+use super::{Exit, Output};
 use crate::manifest;
 
-pub(super) fn run(output: &Output) -> Result<Exit, Stop> {
+pub(super) fn run(output: &Output) -> Exit {
     output.say_json(&manifest::json_schema());
-    Ok(Exit::Success)
+    Exit::Success
 }

@@ -57,12 +57,11 @@ impl Session {
             use std::os::unix::ffi::OsStrExt as _;
             WorkspacePath::new(path.as_os_str().as_bytes()).ok()
         });
-        let (plan, unsaved) = match cached(&folder, &location, &caller) {
-            Some(plan) => (plan, None),
-            None => {
-                let (plan, origin) = compile(&location, &caller)?;
-                (plan, header(&location, &origin))
-            }
+        let (plan, unsaved) = if let Some(plan) = cached(&folder, &location, &caller) {
+            (plan, None)
+        } else {
+            let (plan, origin) = compile(&location, &caller)?;
+            (plan, header(&location, &origin))
         };
         Ok(Self {
             workspace: Arc::new(workspace),

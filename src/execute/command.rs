@@ -54,7 +54,7 @@ fn fill(template: &Template, paths: &Paths, env: &BTreeMap<OsString, OsString>, 
         match piece {
             Piece::Text(part) => text.extend_from_slice(part.as_bytes()),
             Piece::Env(name) => {
-                text.extend(env.get(OsStr::new(name)).map_or(&b""[..], |value| value.as_bytes()))
+                text.extend(env.get(OsStr::new(name)).map_or(&b""[..], |value| value.as_bytes()));
             }
             Piece::Inputs => text.extend(list(&paths.inputs)),
             Piece::Outputs => text.extend(list(&paths.outputs)),

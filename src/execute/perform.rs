@@ -38,6 +38,8 @@ pub struct Done {
     pub staged: Option<Staged>,
     /// Inputs that changed while it ran: the outputs stand, but nothing may be recorded.
     pub changed: Vec<WorkspacePath>,
+    /// The check that could not run: what was made stands, but the task has failed.
+    pub unchecked: Option<Refusal>,
     /// Versions of a person that were kept.
     pub warnings: Vec<Diagnostic>,
     /// Where its output is kept, where it printed something.
@@ -154,11 +156,13 @@ fn gate(site: &Site, assignment: &Assignment) -> Result<Outcome, Box<Refusal>> {
         outputs: Vec::new(),
         discovered: Vec::new(),
         validation,
+        validated: true,
         evidence: verdict.evidence,
         duration: start.elapsed(),
     };
     let changed = assignment.snapshot.changes(&site.workspace);
-    Ok(Outcome::Done(Box::new(Done { produced, staged: None, changed, warnings: Vec::new(), log: None })))
+    let done = Done { produced, staged: None, changed, unchecked: None, warnings: Vec::new(), log: None };
+    Ok(Outcome::Done(Box::new(done)))
 }
 
 fn work(site: &Site, assignment: &Assignment, attempt: u32) -> Result<Outcome, Box<Refusal>> {
@@ -175,6 +179,9 @@ fn work(site: &Site, assignment: &Assignment, attempt: u32) -> Result<Outcome, B
             if let Err(error) = staged.restore(site, &failed) {
                 refusal.message =
                     format!("{}\nand its outputs could not be put back: {error}", refusal.message);
+            } else if failed.exists() {
+                refusal.message =
+                    format!("{}\nwhat it made is kept in {}", refusal.message, site.shown(&failed));
             }
             Err(refusal)
         }
@@ -202,10 +209,16 @@ fn attempt_staged(
     let discovered = collect::discovered(site, assignment, started).map_err(refuse)?;
     let validation = checks::look_at_inputs(site, &assignment.validation);
     let verdict = checks::run(site, assignment, "validate", &task.validate);
+    let mut unchecked = None;
     if let Some(failure) = verdict.failure {
+        let keep = failure.could_not_run && !failure.cancelled;
         let reason = Reason::new(ReasonKind::ValidationFailed).name(failure.definition.clone());
-        let retryable = !failure.could_not_run;
-        return Err(Box::new(Refusal { reason, retryable, duration: ended.duration, log, ..failure.into() }));
+        let log = log.clone();
+        let refusal = Refusal { reason, retryable: true, duration: ended.duration, log, ..failure.into() };
+        if !keep {
+            return Err(Box::new(refusal));
+        }
+        unchecked = Some(refusal);
     }
     let outputs = settled(site, outputs).map_err(refuse)?;
     let mut changed = assignment.snapshot.changes(&site.workspace);
@@ -216,11 +229,12 @@ fn attempt_staged(
     let produced = Produced {
         discovered: discovered.inputs,
         validation,
+        validated: unchecked.is_none(),
         evidence: verdict.evidence,
         duration: ended.duration,
         outputs,
     };
-    Ok(Done { produced, staged: None, changed, warnings, log })
+    Ok(Done { produced, staged: None, changed, unchecked, warnings, log })
 }
 
 fn run_command(site: &Site, assignment: &Assignment) -> Result<Ended, Box<Refusal>> {

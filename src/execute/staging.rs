@@ -5,7 +5,7 @@
 //! says all of it beforehand, so that a crash can be undone. After a success the old outputs go (a
 //! person's version goes to `.conductor/conflicts`); after a failure everything is put back.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -48,20 +48,21 @@ impl Staged {
         let intent = Intent {
             task: task.id.clone(),
             run: site.run.clone(),
-            outputs: task
-                .outputs
-                .iter()
-                .map(|o| Planned { path: o.path.clone(), folder: o.folder })
-                .collect(),
+            outputs: planned(task),
             moved_aside: found.moved,
             foreign: found.foreign,
             aside: name,
         };
         let ticket = site.journal.begin(&intent).map_err(|error| StagingError(error.to_string()))?;
         let staged = Self { intent, ticket, aside, persons: found.persons };
-        staged.set_aside(&site.workspace)?;
-        make_folders(&site.workspace, task)?;
-        Ok(staged)
+        match staged.set_aside(&site.workspace).and_then(|()| make_folders(&site.workspace, task)) {
+            Ok(()) => Ok(staged),
+            Err(error) => {
+                restore(&site.workspace, &site.folder, &staged.intent, None)?;
+                site.journal.end(staged.ticket);
+                Err(error)
+            }
+        }
     }
 
     fn set_aside(&self, workspace: &Workspace) -> Result<(), StagingError> {
@@ -134,43 +135,43 @@ pub(super) fn restore(
     failed: Option<&Path>,
 ) -> Result<(), StagingError> {
     let aside = folder.join("aside").join(&intent.aside);
-    let foreign: HashMap<&WorkspacePath, &Signature> =
-        intent.foreign.iter().map(|(path, sig)| (path, sig)).collect();
-    let mut back: Vec<(WorkspacePath, PathBuf)> = Vec::new();
+    let kept =
+        |part: &str, path: &WorkspacePath| Some(path.under(&aside.join(part))).filter(|kept| is_there(kept));
+    // What was to be moved and is not in its place aside was never moved: the command had not started.
+    let mut in_place: HashSet<&WorkspacePath> = HashSet::new();
+    let mut back: Vec<(&WorkspacePath, PathBuf)> = Vec::new();
     for path in &intent.moved_aside {
-        let kept = path.under(&aside.join(MOVED));
-        if kept.symlink_metadata().is_ok() {
-            back.push((path.clone(), kept));
+        match kept(MOVED, path) {
+            Some(kept) => back.push((path, kept)),
+            None => _ = in_place.insert(path),
         }
     }
-    let still_there: Vec<&WorkspacePath> =
-        intent.moved_aside.iter().filter(|path| !back.iter().any(|(moved, _)| moved == *path)).collect();
+    for (path, before) in &intent.foreign {
+        match kept(FOREIGN, path).filter(|_| workspace.signature(path) != *before) {
+            Some(kept) => back.push((path, kept)),
+            None => _ = in_place.insert(path),
+        }
+    }
     for output in &intent.outputs {
         for path in existing(workspace, &output.path)? {
-            let untouched = foreign.get(&path).is_some_and(|before| **before == workspace.signature(&path));
-            if untouched || still_there.contains(&&path) {
-                continue;
+            if !in_place.contains(&path) {
+                clear(workspace, &path, failed)?;
             }
-            clear(workspace, &path, failed)?;
-            let kept = path.under(&aside.join(FOREIGN));
-            if foreign.contains_key(&path) && kept.symlink_metadata().is_ok() {
-                back.push((path, kept));
-            }
-        }
-    }
-    for (path, _) in &intent.foreign {
-        let kept = path.under(&aside.join(FOREIGN));
-        if workspace.signature(path) == Signature::ABSENT && !back.iter().any(|(p, _)| p == path) {
-            back.push((path.clone(), kept));
         }
     }
     for (path, kept) in back {
-        if kept.symlink_metadata().is_ok() {
-            workspace::move_path(&kept, &path.under(workspace.root()))?;
+        let place = path.under(workspace.root());
+        if is_there(&place) {
+            clear(workspace, path, failed)?;
         }
+        workspace::move_path(&kept, &place)?;
     }
     discard(&aside, &folder.join("aside"));
     Ok(())
+}
+
+fn is_there(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
 }
 
 /// Takes something that a failed task made out of the way.
@@ -178,7 +179,7 @@ fn clear(workspace: &Workspace, path: &WorkspacePath, failed: Option<&Path>) -> 
     let place = path.under(workspace.root());
     match failed {
         Some(failed) if !place.is_dir() || place.is_symlink() => {
-            workspace::move_path(&place, &path.under(failed))?
+            workspace::move_path(&place, &path.under(failed))?;
         }
         _ => workspace::remove_path(&place)?,
     }
@@ -211,6 +212,12 @@ pub(super) fn existing(
     if signature.is_folder() { Ok(workspace.list(path)?) } else { Ok(vec![path.clone()]) }
 }
 
+/// What is cleared when the task fails: nothing of an incremental task, whose outputs stay as they are.
+fn planned(task: &Task) -> Vec<Planned> {
+    let outputs = if task.incremental { &[][..] } else { &task.outputs };
+    outputs.iter().map(|output| Planned { path: output.path.clone(), folder: output.folder }).collect()
+}
+
 fn make_folders(workspace: &Workspace, task: &Task) -> Result<(), StagingError> {
     for output in &task.outputs {
         let folder = if output.folder { Some(output.path.clone()) } else { output.path.parent() };
@@ -218,10 +225,9 @@ fn make_folders(workspace: &Workspace, task: &Task) -> Result<(), StagingError> 
             workspace::make_folder(&folder.under(workspace.root()))?;
         }
     }
-    if let Some((path, _)) = &task.depfile {
-        if let Some(folder) = path.parent().filter(|folder| !folder.is_root()) {
-            workspace::make_folder(&folder.under(workspace.root()))?;
-        }
+    let depfile = task.depfile.as_ref().and_then(|(path, _)| path.parent());
+    if let Some(folder) = depfile.filter(|folder| !folder.is_root()) {
+        workspace::make_folder(&folder.under(workspace.root()))?;
     }
     Ok(())
 }

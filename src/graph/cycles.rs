@@ -8,10 +8,10 @@ use crate::model::Diagnostic;
 /// A topological order (dependencies first), or one diagnostic for each knot of tasks that wait for each
 /// other.
 pub(super) fn order(graph: &Edges) -> Result<Vec<u32>, Vec<Diagnostic>> {
-    let n = graph.edges.len();
+    let n = graph.out.len();
     let mut dependents: Vec<Vec<u32>> = vec![Vec::new(); n];
     let mut waits = vec![0_usize; n];
-    for (from, edges) in (0..).zip(&graph.edges) {
+    for (from, edges) in (0..).zip(&graph.out) {
         for edge in edges {
             dependents[edge.to as usize].push(from);
             waits[from as usize] += 1;
@@ -61,7 +61,7 @@ fn shortest_cycle<'g>(graph: &'g Edges, start: usize, waits: &[usize]) -> Option
     let mut reached: Vec<Option<(u32, &Edge)>> = vec![None; waits.len()];
     let mut queue = VecDeque::from([u32::try_from(start).ok()?]);
     while let Some(task) = queue.pop_front() {
-        for edge in &graph.edges[task as usize] {
+        for edge in &graph.out[task as usize] {
             let to = edge.to as usize;
             if waits[to] == 0 || reached[to].is_some() {
                 continue;

@@ -72,7 +72,8 @@ pub(super) struct Edges {
     pub(super) tasks: Vec<Task>,
     /// Groups without checks that others wait for have a gate that no person sees.
     pub(super) hidden_from: usize,
-    pub(super) edges: Vec<Vec<Edge>>,
+    /// By task.
+    pub(super) out: Vec<Vec<Edge>>,
 }
 
 /// Adds gates and makes all edges. The diagnostics are those of patterns that do not compile, which the
@@ -98,7 +99,7 @@ pub(super) fn connect(manifest: &Manifest) -> (Edges, Vec<Diagnostic>) {
         }
         edges.push(out);
     }
-    (Edges { tasks, hidden_from, edges }, diagnostics)
+    (Edges { tasks, hidden_from, out: edges }, diagnostics)
 }
 
 /// The tasks, then gates with checks, then (from the returned index on) gates without any: those exist so

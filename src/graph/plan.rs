@@ -97,7 +97,7 @@ impl Plan {
             return Err(BadPlan("columns of different lengths".to_owned()));
         }
         let head = postcard::from_bytes(&columns.head).map_err(|error| BadPlan(error.to_string()))?;
-        Ok(Self { head, archive })
+        Ok(Self { archive, head })
     }
 
     /// For `.conductor/plan`.
@@ -294,7 +294,7 @@ fn count(n: usize) -> u32 {
 
 /// One edge to each dependency, sorted, with all kinds that lead to it.
 fn merged(graph: &Edges, index: usize) -> Vec<(u32, EdgeKinds)> {
-    let mut deps: Vec<_> = graph.edges[index].iter().map(|edge| (edge.to, edge.kinds)).collect();
+    let mut deps: Vec<_> = graph.out[index].iter().map(|edge| (edge.to, edge.kinds)).collect();
     deps.sort_by_key(|(to, _)| *to);
     deps.dedup_by(|(to, kinds), (kept, all)| {
         let same = to == kept;

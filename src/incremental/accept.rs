@@ -13,6 +13,9 @@ use crate::model::{
 use crate::store::FileId;
 use crate::workspace::Observed;
 
+/// No validation has this key.
+const UNVALIDATED: Digest = Digest([0; 32]);
+
 /// What a worker hands back of a task that conductor may accept.
 pub struct Produced {
     /// Every file, link and empty folder that it made, as seen after the checks, sorted by path.
@@ -21,6 +24,9 @@ pub struct Produced {
     pub discovered: Vec<(WorkspacePath, Observed)>,
     /// The checks with all that they declare as inputs, as seen before they started.
     pub validation: Validation,
+    /// The checks accepted it. If not (one could not run), it is recorded all the same, so that the command
+    /// need not run again, but it is not fresh before they did.
+    pub validated: bool,
     /// Evidence of the checks.
     pub evidence: Vec<CheckEvidence>,
     /// How long the command ran.
@@ -51,9 +57,10 @@ impl Engine {
         let mut action = assignment.action.clone();
         self.add_discovered(&mut action.inputs, produced.discovered);
         let components = action.components();
+        let validation_key = produced.validation.key(&components, &outputs);
         let record = Record {
             key: components.key(),
-            validation_key: produced.validation.key(&components, &outputs),
+            validation_key: if produced.validated { validation_key } else { UNVALIDATED },
             validation: produced.validation,
             evidence: produced.evidence,
             duration: produced.duration,

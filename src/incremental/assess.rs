@@ -131,7 +131,7 @@ impl Engine {
     fn preflight_one(&mut self, index: TaskIndex, errors: &mut Vec<Diagnostic>) {
         let Ok(task) = self.plan.task(index) else { return };
         for name in
-            task.secrets.iter().filter(|name| self.world.caller.0.get(std::ffi::OsStr::new(name)).is_none())
+            task.secrets.iter().filter(|name| !self.world.caller.0.contains_key(std::ffi::OsStr::new(name)))
         {
             let message = format!("the secret {name}, which {} needs, is not set", task.id);
             errors.push(

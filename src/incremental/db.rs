@@ -129,7 +129,7 @@ pub(super) fn verdict(db: &dyn salsa::Database, task: TaskInput) -> Verdict {
         return stale;
     }
     let validation = validation_key(db, &shape, &components, &record);
-    let state = if validation == Some(record.validation_key) { State::Fresh } else { State::Unvalidated };
+    let state = if validation == record.validation_key { State::Fresh } else { State::Unvalidated };
     Verdict { state, key: Some(key) }
 }
 
@@ -209,13 +209,8 @@ pub(super) fn validation(db: &dyn salsa::Database, shape: &Shape) -> Validation 
     }
 }
 
-fn validation_key(
-    db: &dyn salsa::Database,
-    shape: &Shape,
-    action: &Components,
-    record: &Record,
-) -> Option<Digest> {
-    Some(validation(db, shape).key(action, &record.outputs))
+fn validation_key(db: &dyn salsa::Database, shape: &Shape, action: &Components, record: &Record) -> Digest {
+    validation(db, shape).key(action, &record.outputs)
 }
 
 /// Is an output on disk not what was recorded?

@@ -56,7 +56,7 @@ pub struct Assignment {
     pub index: TaskIndex,
     /// Its definition.
     pub task: Arc<Task>,
-    /// What is to be done: [`Verdict`]'s state.
+    /// Its checks alone are to run, on the outputs that stand.
     pub validation_only: bool,
     /// What the result will depend on.
     pub action: Action,
@@ -156,7 +156,7 @@ impl Engine {
         Ok(Assignment {
             index,
             task: Arc::clone(&shape.task),
-            validation_only: verdict.state == db::State::Unvalidated,
+            validation_only: verdict.state == db::State::Unvalidated && !shape.task.is_gate(),
             key,
             reasons,
             snapshot,

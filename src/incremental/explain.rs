@@ -34,13 +34,23 @@ impl Engine {
         let Ok(action) = db::describe(&self.db, &shape) else { return Ok(reasons) };
         let failure = input.failure(&self.db);
         let unrecorded = failure.as_ref().is_some_and(|failure| !failure.outputs.is_empty());
-        if let Some(failure) = failure.filter(|failure| unrecorded || Some(failure.key) == verdict.key) {
-            reasons.push(failure.reason.clone());
-        }
+        let failure = failure.filter(|failure| unrecorded || Some(failure.key) == verdict.key);
+        let failed = failure.map(|failure| failure.reason.clone());
         match record {
-            None if unrecorded => {}
-            None => reasons.push(Reason::new(ReasonKind::NeverBuilt)),
-            Some(record) => self.differences(&shape, &action, &record, &mut reasons),
+            // What changed is the better answer, unless a check refused what stands.
+            Some(record) => {
+                let refused =
+                    failed.as_ref().is_some_and(|reason| reason.kind == ReasonKind::ValidationFailed);
+                let (before, behind) = if refused { (failed, None) } else { (None, failed) };
+                reasons.extend(before);
+                self.differences(&shape, &action, &record, &mut reasons);
+                reasons.extend(behind);
+            }
+            None if unrecorded => reasons.extend(failed),
+            None => {
+                reasons.extend(failed);
+                reasons.push(Reason::new(ReasonKind::NeverBuilt));
+            }
         }
         for reason in &mut reasons {
             let at = place_of(reason, &shape.task);

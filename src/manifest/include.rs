@@ -3,6 +3,7 @@
 //! A file is included once, by one file; identity is the canonical path, so links do not hide a cycle.
 
 use std::cell::OnceCell;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use globset::GlobBuilder;
@@ -25,7 +26,6 @@ pub(super) struct File<'s> {
     pub(super) namespace: String,
     /// Absent where it could not be parsed.
     pub(super) tree: Option<syntax::Node<'s>>,
-    canonical: PathBuf,
     includer: Option<usize>,
 }
 
@@ -55,6 +55,7 @@ pub(super) fn read_all<'s>(
         slots,
         problems,
         bytes_left: MAX_BYTES,
+        known: HashMap::new(),
         all: Files { files: Vec::new(), sources: Vec::new(), origin: Origin::default(), complete: true },
     };
     let folder = location.file.strip_prefix(&location.root).map(path_of).map(|path| folder_of(&path));
@@ -84,6 +85,8 @@ struct Reader<'s, 'p> {
     slots: &'s [OnceCell<String>],
     problems: &'p Problems,
     bytes_left: u64,
+    /// Canonical paths of the files read so far.
+    known: HashMap<PathBuf, usize>,
     all: Files<'s>,
 }
 
@@ -143,8 +146,8 @@ impl Reader<'_, '_> {
         };
         self.all.complete &= tree.is_some();
         let namespace = self.namespace(tree.as_ref(), includer);
-        let canonical = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        self.all.files.push(File { text, folder, namespace, tree, canonical, includer });
+        self.known.insert(canonical(path), number);
+        self.all.files.push(File { text, folder, namespace, tree, includer });
     }
 
     /// The whole namespace of a file: its includer's and its own. The root has none, whatever it says.
@@ -196,9 +199,7 @@ impl Reader<'_, '_> {
 
     fn include(&mut self, path: &WorkspacePath, includer: usize, at: At, pattern: &str) {
         let absolute = path.under(&self.location.root);
-        let canonical = absolute.canonicalize().unwrap_or_else(|_| absolute.clone());
-        let known = self.all.files.iter().position(|file| file.canonical == canonical);
-        let Some(known) = known else {
+        let Some(&known) = self.known.get(&canonical(&absolute)) else {
             let folder = folder_of(path);
             return self.read(&absolute, folder, Some(includer), at);
         };
@@ -217,6 +218,10 @@ impl Reader<'_, '_> {
                 .help("a file is included once; its tasks can be named from everywhere")
         });
     }
+}
+
+fn canonical(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
 /// Text, or lossy text and where the first bad byte is.

@@ -4,16 +4,16 @@ use std::cell::Cell;
 
 use super::check::checks;
 use super::include::{self, File, Files};
-use super::names::{is_id, is_variable, qualify};
+use super::names::{bad_name, is_id, is_variable, qualify};
 use super::problems::Problems;
 use super::reader::{Facts, Reader, Scope, Shared, Var};
 use super::syntax::{Entry, Node};
 use super::task::{self, Written};
-use super::{Loaded, Location, environment, matrix, settings};
-use crate::model::{At, Diagnostic, Group, GroupId, Manifest, Sources, Task, TaskId};
+use super::{Loaded, Location, environment, lint, matrix, rules, settings, shape};
+use crate::model::{Diagnostic, Group, GroupId, Manifest, Reference, Sources, Task, TaskId};
 
 /// How many tasks a manifest may have, matrix instances counted.
-const MAX_TASKS: usize = 1_000_000;
+const MAX_TASKS: usize = 250_000;
 
 /// See [`super::load`].
 pub(super) fn load(location: &Location, env: &dyn Fn(&str) -> Option<String>) -> Loaded {
@@ -38,10 +38,18 @@ pub(super) fn load(location: &Location, env: &dyn Fn(&str) -> Option<String>) ->
 
 fn build(shared: &mut Shared<'_>, files: &[File<'_>]) -> Manifest {
     let scopes: Vec<Scope<'_>> = files.iter().filter_map(|file| scope(shared, file)).collect();
+    shared.names.incomplete |= scopes.len() < files.len();
+    for scope in &scopes {
+        shape::check(scope.root, shared.problems);
+    }
     let tasks = learn_names(shared, &scopes);
     let settings = settings::read(shared, &scopes);
     let groups = scopes.iter().flat_map(|scope| groups(shared, scope)).collect();
-    Manifest { settings, groups, tasks: build_tasks(shared, &tasks), ..Manifest::default() }
+    let manifest = Manifest { settings, groups, tasks: build_tasks(shared, &tasks), ..Manifest::default() };
+    if !shared.problems.any_error() {
+        lint::unused(shared.problems, &scopes, &manifest);
+    }
+    manifest
 }
 
 fn build_tasks(shared: &Shared<'_>, written: &[Written<'_>]) -> Vec<Task> {
@@ -57,6 +65,15 @@ fn build_tasks(shared: &Shared<'_>, written: &[Written<'_>]) -> Vec<Task> {
 /// A file that is a manifest, with its variables.
 fn scope<'a>(shared: &Shared<'_>, file: &'a File<'a>) -> Option<Scope<'a>> {
     let root = file.tree.as_ref()?;
+    if let Err(diagnostic) = version(root) {
+        shared.problems.push(*diagnostic);
+        return None;
+    }
+    if let Some(namespace) = root.get("namespace")
+        && let Some(name) = namespace.scalar().filter(|name| !is_id(name))
+    {
+        shared.problems.push(bad_name("namespace", name, namespace.at));
+    }
     let mut scope = Scope { file, root, vars: Vec::new() };
     for entry in root.get("vars").map_or(&[][..], Node::entries) {
         if !is_variable(&entry.key) {
@@ -71,9 +88,29 @@ fn scope<'a>(shared: &Shared<'_>, file: &'a File<'a>) -> Option<Scope<'a>> {
     Some(scope)
 }
 
-fn bad_name(what: &str, name: &str, at: At) -> Diagnostic {
-    Diagnostic::error("manifest::bad_id", format!("`{name}` cannot name a {what}"))
-        .label(at, "letters, digits, `_`, `.` and `-`; not `.` or `-` first")
+/// Every file says that it is a manifest, and of which format.
+fn version(root: &Node<'_>) -> Result<(), Box<Diagnostic>> {
+    let Some(entry) = root.entry("conductor") else {
+        let place = root.entries().first().map_or(root.at, |first| first.key_at);
+        let is_old = root.get("tasks").is_some() || root.get("groups").is_some();
+        return Err(Box::new(
+            Diagnostic::error("manifest::not_a_manifest", "this is no conductor manifest of format 1")
+                .label(place, "does not begin with `conductor: 1`")
+                .help(if is_old {
+                    "`conductor init --from FILE` makes a manifest of a dispatcher file of the old kind"
+                } else {
+                    "`conductor init` writes a manifest to begin with"
+                }),
+        ));
+    };
+    if entry.value.scalar() == Some("1") {
+        return Ok(());
+    }
+    Err(Box::new(
+        Diagnostic::error("manifest::unknown_version", "this conductor knows format 1 alone")
+            .label(if entry.value.at.length > 0 { entry.value.at } else { entry.key_at }, "another version")
+            .help("write `conductor: 1`, or use a conductor that knows this version"),
+    ))
 }
 
 /// Registers all ids, so that tasks can be built in any order.
@@ -98,7 +135,7 @@ fn learn_names<'a>(shared: &mut Shared<'_>, scopes: &'a [Scope<'a>]) -> Vec<Writ
                         .label(entry.key_at, "the limit is reached here"),
                 );
                 shared.names.incomplete = true;
-                return tasks;
+                return Vec::new();
             }
             let ids: Vec<TaskId> = instances.iter().map(|(id, _)| id.clone()).collect();
             match shared.names.add_task(id, entry.key_at, ids) {
@@ -138,10 +175,14 @@ fn group(shared: &Shared<'_>, scope: &Scope<'_>, entry: &Entry<'_>) -> Group {
     let naming = Reader { facts: Some(&facts), ..early };
     let env = environment::env(&naming, scope.root.get("env").into_iter());
     let reader = Reader { env: &env, ..naming };
+    let after = node.get("after").map(|after| task::references(&reader, after)).unwrap_or_default();
+    if let Some(itself) = after.iter().find(|one| matches!(one, Reference::Group(other, _) if *other == id)) {
+        shared.problems.push(rules::self_need(id.as_str(), itself.at()));
+    }
     Group {
         at: entry.key_at,
         title,
-        after: node.get("after").map(|after| task::references(&reader, after)).unwrap_or_default(),
+        after,
         gate: node.get("gate").map(|gate| checks(&reader, gate, false)).unwrap_or_default(),
         dir: scope.file.folder.clone(),
         pass_env: environment::names(scope.root.get("pass_env"), &reader),

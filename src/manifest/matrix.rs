@@ -1,7 +1,7 @@
 //! `matrix`: one instance of a task for each combination of values.
 
 use super::reader::{Reader, Scope, Shared};
-use super::syntax::{Entry, Node};
+use super::syntax::Entry;
 use crate::model::{Diagnostic, TaskId};
 
 /// How many instances one task may have.
@@ -80,11 +80,4 @@ fn values(reader: &Reader<'_>, axis: &Entry<'_>) -> Vec<String> {
         values.push("?".to_owned());
     }
     values
-}
-
-/// For the table of keys: is this a list?
-impl Node<'_> {
-    fn is_list(&self) -> bool {
-        matches!(self.kind, super::syntax::Kind::List(_))
-    }
 }

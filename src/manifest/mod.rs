@@ -11,6 +11,8 @@
 mod check;
 mod environment;
 mod include;
+mod keys;
+mod lint;
 mod load;
 mod matrix;
 mod names;
@@ -20,8 +22,11 @@ mod problems;
 mod reader;
 mod rules;
 mod scalar;
+mod schema;
 mod settings;
+mod shape;
 mod syntax;
+mod table;
 mod task;
 mod template;
 
@@ -29,6 +34,8 @@ use std::path::{Path, PathBuf};
 
 use crate::model::{Diagnostic, Manifest, Sources};
 
+pub use keys::{Key, Type};
+pub use lint::undeclared_paths;
 pub use origin::Origin;
 
 /// Where manifests are looked for in a folder, in this order.
@@ -89,18 +96,20 @@ pub fn load(location: &Location, env: &dyn Fn(&str) -> Option<String>) -> Loaded
     load::load(location, env)
 }
 
+/// The table of all keys of a manifest file; those of tasks and other maps hang below.
+pub fn keys() -> &'static [Key] {
+    table::FILE
+}
+
+/// The JSON Schema of a manifest file, for editors.
+pub fn json_schema() -> serde_json::Value {
+    schema::schema()
+}
+
 #[cfg(test)]
 mod tests;
 
-/// Placeholder until the key table lands.
-pub fn json_schema() -> serde_json::Value {
-    serde_json::Value::Null
-}
-/// Placeholder.
+/// Placeholder until the conversion lands.
 pub fn migrate(_: &str) -> Result<String, Diagnostic> {
-    Err(Diagnostic::error("x", "x"))
-}
-/// Placeholder.
-pub fn undeclared_paths(_: &crate::model::Manifest, _: &Path) -> Vec<Diagnostic> {
-    Vec::new()
+    Err(Diagnostic::error("manifest::migrate", "not there yet"))
 }

@@ -18,6 +18,12 @@ pub(super) fn is_variable(text: &str) -> bool {
     is_id(text) && !text.starts_with(|first: char| first.is_ascii_digit()) && !text.contains(['.', '-'])
 }
 
+/// The diagnostic for a name that is no id.
+pub(super) fn bad_name(what: &str, name: &str, at: At) -> Diagnostic {
+    Diagnostic::error("manifest::bad_id", format!("`{name}` cannot name a {what}"))
+        .label(at, "letters, digits, `_`, `.` and `-`; not `.` or `-` first")
+}
+
 /// `id` inside `namespace`.
 pub(super) fn qualify(namespace: &str, id: &str) -> String {
     if namespace.is_empty() { id.to_owned() } else { format!("{namespace}:{id}") }

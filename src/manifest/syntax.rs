@@ -94,6 +94,11 @@ impl<'s> Node<'s> {
         self.entry(key).map(|entry| &entry.value)
     }
 
+    /// Is it a list?
+    pub(super) fn is_list(&self) -> bool {
+        matches!(self.kind, Kind::List(_))
+    }
+
     /// For messages: `a list`.
     pub(super) fn describe(&self) -> &'static str {
         match &self.kind {
@@ -110,8 +115,8 @@ pub(super) fn find<'e, 's>(entries: &'e [Entry<'s>], key: &str) -> Option<&'e En
     entries.iter().find(|entry| entry.key == key)
 }
 
-/// Parses `text`, which is file number `file`. None when there is no tree to go on with: the text is
-/// empty, or broken in a way that was reported.
+/// Parses `text`, which is file number `file`. None when there is no tree to go on with, which was
+/// reported.
 pub(super) fn parse<'s>(file: u32, text: &'s str, problems: &Problems) -> Option<Node<'s>> {
     let body = text.strip_prefix('\u{feff}').unwrap_or(text);
     let place = Places { text, file, ascii: body.is_ascii(), char: 0, byte: text.len() - body.len() };
@@ -300,7 +305,13 @@ impl<'s, 'p> Builder<'s, 'p> {
                 }
                 Step::Next
             }
-            Event::StreamEnd => Step::Done,
+            Event::StreamEnd => {
+                // An empty document is nothing, at its beginning.
+                let at = At { file: self.places.file, line: 1, column: 1, ..At::default() };
+                let text = Cow::Borrowed("");
+                self.root.get_or_insert(Node { at, kind: Kind::Scalar { text, plain: true } });
+                Step::Done
+            }
             Event::Scalar(text, style, anchor, tag) => {
                 let at = self.places.at(span);
                 let plain = style == ScalarStyle::Plain && !self.is_text_tag(tag.as_deref(), at);

@@ -1,15 +1,15 @@
 //! One task, or one instance of a matrix task: from its entry and the file's `defaults` to the model.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use super::check::checks;
 use super::reader::{Facts, Mode, Reader, Scope, Shared};
 use super::syntax::{Entry, Kind, Node, find};
-use super::{environment, scalar};
+use super::{environment, rules, scalar};
 use crate::model::{
-    AgentWork, At, Budget, CacheMode, Command, Diagnostic, GroupId, Instructions, Integrate, Isolation,
-    Output, Reference, Retries, Sees, Task, TaskId, Tool, ToolKind, Work, Writes,
+    AgentWork, At, Budget, CacheMode, Diagnostic, GroupId, Instructions, Integrate, Isolation, Output,
+    Reference, Retries, Sees, Task, TaskId, Tool, ToolKind, Work, Writes,
 };
 
 /// Adapters that conductor brings along.
@@ -17,7 +17,7 @@ pub(super) const ADAPTERS: [&str; 9] =
     ["claude", "codex", "gemini", "opencode", "pi", "copilot", "qwen", "aider", "command"];
 
 /// Keys that mean something for agents alone.
-const AGENT_KEYS: [&str; 3] = ["model", "instructions", "budget"];
+const AGENT_KEYS: [&str; 4] = ["model", "instructions", "budget", "limit_wait"];
 /// Keys that mean nothing for an agent.
 const RUN_KEYS: [&str; 3] = ["depfile", "weight", "incremental"];
 
@@ -31,17 +31,19 @@ pub(super) struct Written<'a> {
 
 /// The keys of a task over those of `defaults`.
 #[derive(Clone, Copy)]
-struct Fields<'a> {
+pub(super) struct Fields<'a> {
     own: &'a [Entry<'a>],
     defaults: &'a [Entry<'a>],
 }
 
 impl<'a> Fields<'a> {
-    fn own(&self, key: &str) -> Option<&'a Entry<'a>> {
+    /// What the task itself says of `key`.
+    pub(super) fn own(&self, key: &str) -> Option<&'a Entry<'a>> {
         find(self.own, key)
     }
 
-    fn entry(&self, key: &str) -> Option<&'a Entry<'a>> {
+    /// What the task says of `key`, else its file's defaults.
+    pub(super) fn entry(&self, key: &str) -> Option<&'a Entry<'a>> {
         self.own(key).or_else(|| find(self.defaults, key))
     }
 
@@ -85,7 +87,7 @@ pub(super) fn build(
     let work = builder.work();
     let mut task = builder.common(work?, title, role, group);
     task.env.clone_from(&env);
-    builder.check(&task);
+    rules::check(&reader, written.entry.key_at, &fields, &task);
     Some(task)
 }
 
@@ -312,13 +314,6 @@ impl<'a> Builder<'a> {
         }
         properties.into_iter().collect()
     }
-
-    /// What no single key can tell.
-    fn check(&self, task: &Task) {
-        super::rules::check(self.reader, self.at, task, &|key| {
-            self.fields.entry(key).map(|entry| entry.key_at)
-        });
-    }
 }
 
 fn as_written(pattern: crate::model::Pattern) -> String {
@@ -338,6 +333,11 @@ pub(super) fn references(reader: &Reader<'_>, node: &Node<'_>) -> Vec<Reference>
             None => names.unknown(reader.shared.problems, &name, at, false),
         }
     }
+    // `[T1, "T1[os=a]"]` names one instance twice.
+    let mut seen = HashSet::new();
+    let first_time: Vec<bool> = all.iter().map(|reference| seen.insert(rules::name(reference))).collect();
+    let mut first_time = first_time.into_iter();
+    all.retain(|_| first_time.next().unwrap_or(true));
     all
 }
 
@@ -413,13 +413,5 @@ pub(super) fn budget(reader: &Reader<'_>, node: &Node<'_>) -> Budget {
         tokens: count("tokens"),
         turns: count("turns"),
         time: node.get("time").and_then(|node| reader.duration(node)),
-    }
-}
-
-/// For the rules: is a command there, and which.
-pub(super) fn command_of(task: &Task) -> Option<&Command> {
-    match &task.work {
-        Work::Run(command) => Some(command),
-        Work::Agent(_) | Work::Gate => None,
     }
 }

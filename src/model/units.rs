@@ -8,6 +8,9 @@ pub enum ParseUnitError {
     /// No number at the start.
     #[error("no number at the start")]
     NoNumber,
+    /// Nothing follows the number.
+    #[error("a unit is missing")]
+    NoUnit,
     /// What follows the number is no unit.
     #[error("`{0}` is no unit")]
     Unit(String),
@@ -36,6 +39,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, ParseUnitError> {
             "m" => number * 60.0,
             "h" => number * 3600.0,
             "d" => number * 86400.0,
+            "" => return Err(ParseUnitError::NoUnit),
             unit => return Err(ParseUnitError::Unit(unit.to_owned())),
         };
         let part = Duration::try_from_secs_f64(seconds).map_err(|_| ParseUnitError::TooLarge)?;
@@ -97,7 +101,7 @@ mod tests {
         assert_eq!(parse_duration("1h30m"), Ok(Duration::from_secs(5400)));
         assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(parse_duration("1.5h"), Ok(Duration::from_secs(5400)));
-        assert_eq!(parse_duration("30"), Err(ParseUnitError::Unit(String::new())));
+        assert_eq!(parse_duration("30"), Err(ParseUnitError::NoUnit));
         assert_eq!(parse_duration("30 weeks"), Err(ParseUnitError::Unit("weeks".to_owned())));
         assert_eq!(parse_duration("soon"), Err(ParseUnitError::NoNumber));
         assert_eq!(parse_duration("99999999999999999999d"), Err(ParseUnitError::TooLarge));

@@ -166,7 +166,8 @@ fn leftovers(entry: &Arc<Entry>) -> Vec<Process> {
 
 /// Is the orphan part of another process that still runs? Its group tells, else the task and run that its
 /// environment names. One that names nobody who runs is a leftover; one that names nothing at all may be
-/// anybody's, and is left alone until nothing else runs.
+/// anybody's, and is left alone until nothing else runs. Where two processes run for one task (checks
+/// in parallel), what either leaves stays until the last of them has ended.
 fn is_anothers(orphan: &Process, entry: &Entry, others: &[Arc<Entry>]) -> bool {
     if orphan.group == entry.pid.as_raw_pid() {
         return false;

@@ -155,8 +155,8 @@ impl Processes {
     ///
     /// # Errors
     /// It could not be started. However it ends once it runs is no error.
-    pub fn run(&self, spec: Spec<'_>) -> Result<Ended, SpawnError> {
-        run::run(self, spec)
+    pub fn run(&self, mut spec: Spec<'_>) -> Result<Ended, SpawnError> {
+        run::run(self, &mut spec)
     }
 
     /// Stops everything, and lets nothing start any more: SIGTERM, then SIGKILL after each one's grace, or

@@ -52,22 +52,24 @@ impl Redactor {
     fn release(&mut self, clean: &mut Vec<u8>, at_end: bool) {
         let mut masked = self.masked;
         let mut at = 0;
-        while let Some(&byte) = self.held.get(at) {
-            if self.begins[usize::from(byte)] {
-                match self.look(&self.held[at..], at_end) {
-                    Found::Maybe => break,
-                    Found::Whole(length) => {
-                        // Secrets that overlap are covered by one mask.
-                        if at >= masked {
-                            clean.extend_from_slice(MASK);
-                        }
-                        masked = masked.max(at + length);
+        loop {
+            let rest = &self.held[at..];
+            let innocent = rest.iter().position(|byte| self.begins[usize::from(*byte)]).unwrap_or(rest.len());
+            clean.extend_from_slice(&rest[masked.saturating_sub(at).min(innocent)..innocent]);
+            at += innocent;
+            let rest = &self.held[at..];
+            let Some(first) = rest.first() else { break };
+            match self.look(rest, at_end) {
+                Found::Maybe => break,
+                Found::Whole(length) => {
+                    // Secrets that overlap are covered by one mask.
+                    if at >= masked {
+                        clean.extend_from_slice(MASK);
                     }
-                    Found::Nothing => {}
+                    masked = masked.max(at + length);
                 }
-            }
-            if at >= masked {
-                clean.push(byte);
+                Found::Nothing if at >= masked => clean.push(*first),
+                Found::Nothing => {}
             }
             at += 1;
         }

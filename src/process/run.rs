@@ -26,11 +26,14 @@ const PIECE: usize = 64 * 1024;
 /// How much is still read after the process has ended. More comes only from what it left running.
 const LAST_WORDS: usize = 1024 * 1024;
 
+/// Longer durations are as good as this one, and cannot overflow the clock.
+const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
 /// As [`Processes::run`].
-pub(super) fn run(processes: &Processes, spec: Spec<'_>) -> Result<Ended, SpawnError> {
+pub(super) fn run(processes: &Processes, spec: &mut Spec<'_>) -> Result<Ended, SpawnError> {
     let began = Instant::now();
-    let mut running = Running::start(processes, &spec)?;
-    let mut limits = Limits::new(&spec, began);
+    let mut running = Running::start(processes, spec)?;
+    let mut limits = Limits::new(spec, began);
     let mut output = Output::new(spec.secrets, spec.log, spec.on_line);
     let stopped = running.watch(&mut limits, &mut output);
     running.read_last_words(&mut output);
@@ -217,15 +220,16 @@ struct Stall<'a> {
 impl<'a> Limits<'a> {
     fn new(spec: &Spec<'a>, began: Instant) -> Self {
         let stall = spec.stall.map(|limit| {
+            let limit = limit.min(FOREVER);
             let seen = spec.progress.map_or(0, |progress| progress());
             let mut stall = Stall { limit, progress: spec.progress, seen, active_at: began, look_at: began };
             stall.look_at = stall.next_look(began);
             stall
         });
         Self {
-            timeout_at: spec.timeout.and_then(|timeout| began.checked_add(timeout)),
+            timeout_at: spec.timeout.map(|timeout| began + timeout.min(FOREVER)),
             stall,
-            grace: spec.grace,
+            grace: spec.grace.min(FOREVER),
             stopped: None,
             kill_at: None,
             killed: false,

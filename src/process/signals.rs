@@ -49,3 +49,26 @@ fn ignored_signals() -> u64 {
     let set = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     set.and_then(|set| u64::from_str_radix(set.trim(), 16).ok()).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use rustix::process::{Signal, getpid, kill_process};
+
+    use super::*;
+
+    #[test]
+    fn signals_are_counted_and_a_hang_up_asks_to_end() {
+        let (sender, receiver) = channel();
+        let signals = Signals::install(move |signal, count| sender.send((signal, count)).unwrap()).unwrap();
+        kill_process(getpid(), Signal::TERM).unwrap();
+        assert_eq!(receiver.recv().unwrap(), (SIGTERM, 1));
+        kill_process(getpid(), Signal::HUP).unwrap();
+        assert_eq!(receiver.recv().unwrap(), (SIGTERM, 2));
+        kill_process(getpid(), Signal::INT).unwrap();
+        assert_eq!(receiver.recv().unwrap(), (SIGINT, 3));
+        drop(signals);
+        assert!(receiver.recv().is_err(), "the thread has ended");
+    }
+}

@@ -9,7 +9,7 @@ use crate::model::{Event, Severity, Stamped, Status, TaskId, format_duration};
 use super::failure::refusal;
 use super::style::Paint;
 use super::summary::{Detail, Recap};
-use super::text::{clean, one_line};
+use super::text::{clean, first_line, one_line};
 use super::{Reader, Style, Titles, explain};
 
 /// Ids are aligned up to this width; a longer one just takes its room.
@@ -86,7 +86,7 @@ impl Plain {
                 let wait = format_duration(*wait);
                 Some(format!(
                     "{mark} {task} attempt {attempt} failed: {}; again in {wait}",
-                    one_line(message)
+                    first_line(message)
                 ))
             }
             Event::TaskFinished { task, .. } => finished(event, task.as_str(), style),
@@ -104,7 +104,7 @@ impl Plain {
 pub(super) fn finished(event: &Event, label: &str, style: Style) -> Option<String> {
     let Event::TaskFinished { status, duration, validated, message, .. } = event else { return None };
     let time = format_duration(*duration);
-    let message = message.as_deref().map(|message| format!(": {}", one_line(message))).unwrap_or_default();
+    let message = message.as_deref().map(|message| format!(": {}", first_line(message))).unwrap_or_default();
     let text = match status {
         Status::Fresh if *validated => format!("checked again in {time}"),
         Status::Fresh | Status::Skipped => return None,

@@ -22,6 +22,11 @@ pub(super) fn one_line(text: &str) -> String {
     clean(&text.trim().replace(['\n', '\r'], " ")).into_owned()
 }
 
+/// The first line of a text, without what would move the cursor.
+pub(super) fn first_line(text: &str) -> String {
+    one_line(text.lines().next().unwrap_or_default())
+}
+
 /// At most `max` characters of a text, the last one an ellipsis where something was left out.
 pub(super) fn shorten(text: &str, max: usize, ellipsis: &str) -> String {
     if text.chars().count() <= max {

@@ -211,7 +211,7 @@ impl<'a> Build<'a> {
     /// Asks the engine about every task whose dependencies have ended.
     fn judge_due(&mut self) {
         while let Some(index) = self.due.pop() {
-            if self.halted {
+            if self.halted || matches!(self.phases[index as usize], Phase::Settled(_)) {
                 continue;
             }
             if self.engine.plan().is_hidden(index) || !self.engine.is_candidate(index) {
@@ -245,7 +245,10 @@ impl<'a> Build<'a> {
     fn start_ready(&mut self) {
         while !self.halted {
             let Some((index, claim)) = self.queue.pop(&self.slots) else { break };
-            match self.engine.verdict(index).and_then(|_| self.engine.assignment(index)) {
+            if self.phases[index as usize] != Phase::Ready {
+                continue;
+            }
+            match self.engine.assignment(index) {
                 Ok(assignment) => self.start(assignment, claim),
                 Err(diagnostic) => self.fail_unstarted(index, &diagnostic),
             }
@@ -311,12 +314,22 @@ impl<'a> Build<'a> {
         for request in self.cancels.poll_cancel() {
             match request {
                 CancelRequest::All => self.handle(Message::Signal(15, 1)),
-                CancelRequest::Task(task) => {
-                    self.site.processes.cancel(task.as_str());
-                }
+                CancelRequest::Task(task) => self.cancel(&task),
             }
         }
         self.commit(false);
+    }
+
+    /// Stops one task: its process, or what would have become of it.
+    fn cancel(&mut self, task: &TaskId) {
+        let Some(index) = self.engine.plan().index_of(task.as_str()) else { return };
+        match self.phases[index as usize] {
+            Phase::Running => _ = self.site.processes.cancel(task.as_str()),
+            Phase::Waiting { .. } | Phase::Ready | Phase::BackingOff => {
+                self.settle(index, Status::Cancelled, Some(outcome::plain(Status::Cancelled)));
+            }
+            Phase::Idle | Phase::Settled(_) => {}
+        }
     }
 
     /// Makes results durable, in groups, and lets go of what they replaced.

@@ -8,7 +8,7 @@ use crate::execute::{Done, Outcome, Refusal};
 use crate::graph::TaskIndex;
 use crate::incremental::{Accepted, Assignment};
 use crate::model::{
-    Diagnostic, Event, Failure, OutputEntry, Reason, ReasonKind, Status, TaskResult, WorkspacePath,
+    Diagnostic, Event, Failure, OutputEntry, Reason, ReasonKind, Status, TaskId, TaskResult, WorkspacePath,
 };
 
 /// A result with nothing to tell but how it ended.
@@ -124,15 +124,21 @@ impl Build<'_> {
         };
         self.unsettled.extend(done.staged);
         if changed.is_empty() {
-            self.settle_with_log(index, result, None, done.log);
+            match done.unchecked {
+                None => self.settle_with_log(index, result, None, done.log),
+                Some(refusal) => self.fail(index, Some(assignment), refusal.message, done.log, duration),
+            }
             return;
         }
         self.stale = true;
         let reasons: Vec<Reason> =
             changed.iter().map(|path| Reason::new(ReasonKind::ChangedDuringRun).path(path)).collect();
+        let before = self.engine.state().failure(&assignment.task.id).map(|failure| failure.reason);
         self.keep_unrecorded(index, assignment, outputs, reasons[0].clone());
+        let again = before.as_ref() == reasons.first();
         result.reasons.splice(0..0, reasons);
-        let message = format!("{} changed while it ran, so its result is not recorded", changed[0]);
+        let hint = if again { "; if the task itself changes it, declare it under `edits`" } else { "" };
+        let message = format!("{} changed while it ran, so its result is not recorded{hint}", changed[0]);
         self.settle_with_log(index, result, Some(message), done.log);
     }
 
@@ -176,9 +182,12 @@ impl Build<'_> {
             self.settle_with_log(index, result, Some(refusal.message), refusal.log);
             return;
         }
-        let run = self.site.run.clone();
-        let failure = Failure { key: assignment.key, reason: refusal.reason, run, outputs: Vec::new() };
-        self.engine.refuse(index, &failure);
+        // A check that could not run says nothing of the outputs: they stand, and it is tried again.
+        if !assignment.validation_only {
+            let run = self.site.run.clone();
+            let failure = Failure { key: assignment.key, reason: refusal.reason, run, outputs: Vec::new() };
+            self.engine.refuse(index, &failure);
+        }
         self.fail(index, Some(assignment), refusal.message, refusal.log, refusal.duration);
     }
 
@@ -216,9 +225,9 @@ impl Build<'_> {
         log: Option<String>,
     ) {
         let status = result.status;
-        self.tell(index, &result, message, log);
-        self.results.push((self.engine.plan().task_id(index), result.clone()));
         let unrecorded = result.reasons.iter().any(|reason| reason.kind == ReasonKind::ChangedDuringRun);
+        self.tell(index, &result, message, log);
+        self.results.push((self.engine.plan().task_id(index), result));
         self.mark(index, status, unrecorded);
     }
 
@@ -276,8 +285,26 @@ impl Build<'_> {
 
     fn tell_unstarted(&mut self, index: TaskIndex, status: Status) {
         if !self.engine.plan().is_hidden(index) {
-            self.tell(index, &plain(status), None, None);
-            self.results.push((self.engine.plan().task_id(index), plain(status)));
+            let reasons = self.obstacle(index).map(|id| Reason::new(ReasonKind::PreviousFailed).task(&id));
+            let result = TaskResult { reasons: reasons.into_iter().collect(), ..plain(status) };
+            self.tell(index, &result, None, None);
+            self.results.push((self.engine.plan().task_id(index), result));
+        }
+    }
+
+    /// The dependency because of which a task never started, seen through gates that nobody is shown.
+    fn obstacle(&self, index: TaskIndex) -> Option<TaskId> {
+        let plan = self.engine.plan();
+        let stops = |dep: &TaskIndex| match self.phases[*dep as usize] {
+            Phase::Settled(status) => !matches!(status, Status::Fresh | Status::Ran | Status::Cached),
+            _ => false,
+        };
+        let mut at = index;
+        loop {
+            at = plan.deps(at).map(|(dep, _)| dep).find(stops)?;
+            if !plan.is_hidden(at) {
+                return Some(plan.task_id(at));
+            }
         }
     }
 

@@ -70,10 +70,10 @@ impl Slots {
     pub(super) fn give_back(&mut self, index: TaskIndex) {
         let Some(claim) = self.taken.remove(&index) else { return };
         self.jobs_left += claim.jobs;
-        if let Some((name, places)) = &claim.pool {
-            if let Some((_, used)) = self.pools.get_mut(name) {
-                *used -= places;
-            }
+        if let Some((name, places)) = &claim.pool
+            && let Some((_, used)) = self.pools.get_mut(name)
+        {
+            *used -= places;
         }
     }
 }

@@ -54,7 +54,7 @@ struct Section {
 /// An open file of `N` sections.
 pub(super) struct Sealed<const N: usize> {
     file: File,
-    sections: [Section; N],
+    sections: Vec<Section>,
     tail: u64,
     length: u64,
     identity: [u8; 32],
@@ -95,19 +95,18 @@ impl<const N: usize> Sealed<N> {
         }
         let mut rest = fields.get(16..)?;
         let mut offset = header.len() as u64;
-        let mut sections = [const { None }; N];
-        for section in &mut sections {
-            let (size, tail) = rest.split_first_chunk::<8>()?;
-            let (checksum, tail) = tail.split_first_chunk::<32>()?;
+        let mut sections = Vec::with_capacity(N);
+        while let Some((field, after)) = rest.split_first_chunk::<40>() {
+            let (size, checksum) = field.split_first_chunk::<8>()?;
             let size = u64::from_le_bytes(*size);
-            *section = Some(Section { offset, length: usize::try_from(size).ok()?, checksum: *checksum });
+            let section =
+                Section { offset, length: usize::try_from(size).ok()?, checksum: checksum.try_into().ok()? };
+            sections.push(section);
             offset = offset.checked_add(size)?;
-            rest = tail;
+            rest = after;
         }
         let tail = u64::from_le_bytes(rest.try_into().ok()?);
-        let whole = offset.checked_add(tail)? == length && sections.iter().all(Option::is_some);
-        let sections =
-            sections.map(|section| section.unwrap_or(Section { offset: 0, length: 0, checksum: [0; 32] }));
+        let whole = offset.checked_add(tail)? == length;
         whole.then_some(Self { file, sections, tail: offset, length, identity: *identity })
     }
 

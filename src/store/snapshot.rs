@@ -242,9 +242,9 @@ impl Snapshot {
         self.tasks().map_or(0, |tasks| tasks.ids.len())
     }
 
-    /// The id of the task in row `row`.
-    pub(super) fn task_id(&self, row: usize) -> Option<&str> {
-        std::str::from_utf8(self.tasks()?.ids.get(row)?).ok()
+    /// The id of the task in row `row`, as its bytes.
+    pub(super) fn task_id(&self, row: usize) -> Option<&[u8]> {
+        self.tasks()?.ids.get(row)
     }
 
     /// The row of the task `id`, or of the first one after it.

@@ -3,6 +3,7 @@
 //!
 //! The snapshot's rows lie beneath; rows that changed since lie above them, sorted by id.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -174,23 +175,21 @@ impl Tasks {
 
     /// All ids that have a row, sorted.
     pub(super) fn ids<'a>(&'a self, snapshot: &'a Snapshot) -> impl Iterator<Item = &'a str> {
-        let mut beneath = (0..snapshot.task_count()).filter_map(|row| snapshot.task_id(row)).peekable();
+        let id = |row| std::str::from_utf8(snapshot.task_id(row)?).ok();
+        let mut beneath = (0..snapshot.task_count()).filter_map(id).peekable();
         let mut above = self.0.iter().peekable();
         std::iter::from_fn(move || {
             loop {
-                let Some((id, row)) = above.peek() else { return beneath.next() };
-                match beneath.peek() {
-                    Some(other) if **other < ***id => return beneath.next(),
-                    other => {
-                        if other.is_some_and(|other| **other == ***id) {
-                            beneath.next();
-                        }
-                        let (id, row) = (&***id, row.is_some());
-                        above.next();
-                        if row {
-                            return Some(id);
-                        }
-                    }
+                let Some((id, row)) = above.peek().map(|(id, row)| (&***id, row.is_some())) else {
+                    return beneath.next();
+                };
+                if let Some(other) = beneath.next_if(|other| *other < id) {
+                    return Some(other);
+                }
+                beneath.next_if(|other| *other == id);
+                above.next();
+                if row {
+                    return Some(id);
                 }
             }
         })
@@ -203,16 +202,19 @@ impl Tasks {
         ids: impl Iterator<Item = &'a str>,
     ) -> impl Iterator<Item = Option<TaskRow<'a>>> {
         let mut above = self.0.iter().peekable();
-        let mut at = 0;
+        let mut beneath = 0;
         ids.map(move |id| {
             while above.next_if(|(other, _)| &***other < id).is_some() {}
             if let Some((_, row)) = above.peek().filter(|(other, _)| &***other == id) {
                 return row.as_ref().map(Row::view);
             }
-            while snapshot.task_id(at).is_some_and(|other| other < id) {
-                at += 1;
+            loop {
+                match snapshot.task_id(beneath)?.cmp(id.as_bytes()) {
+                    Ordering::Less => beneath += 1,
+                    Ordering::Equal => return snapshot.task(beneath).map(|task| task.view()),
+                    Ordering::Greater => return None,
+                }
             }
-            (snapshot.task_id(at)? == id).then(|| snapshot.task(at)).flatten().map(|task| task.view())
         })
     }
 }

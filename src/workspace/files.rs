@@ -8,8 +8,9 @@ use std::path::Path;
 
 use super::Error;
 
-/// The beginning of the names of files that are being written. A crash may leave one behind.
-const UNFINISHED: &str = ".conductor-tmp-";
+/// The beginning of the names of files that are being written. A crash may leave one behind;
+/// no walk lists it.
+pub(super) const UNFINISHED: &str = ".conductor-tmp-";
 
 /// Replaces the file at `path` by one with `bytes` as its content. Durable: after this returns, a power
 /// cut leaves the new content (the file is synced before the renaming, its folder after it).

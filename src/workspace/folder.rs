@@ -5,6 +5,8 @@ use std::os::fd::AsFd;
 
 use rustix::fs::{AtFlags, FileType, RawDir};
 
+use super::files::UNFINISHED;
+
 /// Entries are read into a buffer of this many bytes at a time.
 const BUFFER: usize = 32 * 1024;
 
@@ -30,7 +32,7 @@ pub(super) fn read(dir: impl AsFd, mut each: impl FnMut(&[u8], FileType)) -> io:
     Ok(())
 }
 
-/// Names that no walk enters or lists, at any depth.
+/// Names that no walk enters or lists, at any depth: git's, conductor's, and files that are being written.
 pub(super) fn is_private(name: &[u8]) -> bool {
-    matches!(name, b".git" | b".conductor")
+    matches!(name, b".git" | b".conductor") || name.starts_with(UNFINISHED.as_bytes())
 }

@@ -221,3 +221,131 @@ fn literal(component: &str) -> Option<String> {
     }
     Some(name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::At;
+
+    fn path(text: &str) -> WorkspacePath {
+        if text.is_empty() { WorkspacePath::root() } else { WorkspacePath::new(text).unwrap() }
+    }
+
+    /// Patterns as a manifest has them: `!` in front negates, `/` at the end means the folder.
+    fn globs(patterns: &str) -> Globs {
+        let pattern = |text: &str| {
+            let (negated, glob) = text.strip_prefix('!').map_or((false, text), |rest| (true, rest));
+            let special = glob.contains(['*', '?', '[', '{', '\\']);
+            Pattern {
+                glob: glob.to_owned(),
+                negated,
+                literal: (!special).then(|| path(glob)),
+                folder: glob.ends_with('/'),
+                at: At::default(),
+            }
+        };
+        Globs::new(&patterns.split(' ').map(pattern).collect::<Vec<_>>()).unwrap()
+    }
+
+    fn within(patterns: &str, folder: &str) -> bool {
+        globs(patterns).could_match_within(&path(folder))
+    }
+
+    /// Every path of `yes` is meant, and none of `no`.
+    fn check(patterns: &str, yes: &str, no: &str) {
+        let globs = globs(patterns);
+        for (paths, meant) in [(yes, true), (no, false)] {
+            for text in paths.split_ascii_whitespace() {
+                let path = path(text);
+                assert_eq!(globs.matches(&path), meant, "{patterns}: {text}");
+                let folders = std::iter::successors(Some(path), WorkspacePath::parent);
+                for folder in folders.filter(|_| meant) {
+                    assert!(globs.could_match_within(&folder), "{patterns}: {text} is within {folder}");
+                }
+                let walked = globs.bases().iter().any(|base| self::path(text).is_within(base));
+                let literal = globs.rules.iter().any(|rule| rule.glob.is_none());
+                assert!(!meant || walked || literal, "{patterns}: {text} is not within the bases");
+            }
+        }
+    }
+
+    #[test]
+    fn a_star_stops_at_a_slash_and_hidden_files_match() {
+        check("src/*.rs", "src/a.rs src/.rs src/.a.rs", "src/a/b.rs a.rs src/a.rsx src");
+        check("src/**/*.rs", "src/a.rs src/a/b.rs src/.a/.b.rs", "a.rs srcs/a.rs");
+        check("**/test", "test a/test a/b/test", "a/tests test/a");
+        check("a?c", "abc a.c", "a/c ac");
+        check("{a,b/c}/*.h", "a/x.h b/c/x.h", "b/x.h c/x.h a/c/x.h");
+        check("a[!b]c", "axc a/c", "abc");
+        check("**", "a a/b .a", "");
+    }
+
+    #[test]
+    fn a_literal_means_itself_and_all_below_it() {
+        check("src", "src src/a src/a/b", "srcs a/src");
+        check("src/", "src/a src/a/b", "srcs/a");
+        check("s*c/", "src/a src/a/b sc/a", "src a/src/b");
+    }
+
+    #[test]
+    fn escaped_characters_are_literal_in_a_glob() {
+        check(r"\[a\]/*.md", "[a]/x.md", "a/x.md");
+        assert_eq!(globs(r"\[a\]/*.md").bases(), [path("[a]")]);
+    }
+
+    #[test]
+    fn the_last_match_wins() {
+        check("src/** !src/gen/** src/gen/keep.rs", "src/a src/gen/keep.rs", "src/gen/a");
+        check("!src/gen/** src/**", "src/gen/a", "");
+        check("src !src/gen", "src/a src/gens", "src/gen src/gen/a");
+        check("!a", "", "a b");
+    }
+
+    #[test]
+    fn bases_are_the_folders_that_a_walk_has_to_enter() {
+        let bases =
+            |patterns| globs(patterns).bases().iter().map(WorkspacePath::to_string).collect::<Vec<_>>();
+        assert_eq!(bases("src/**/*.rs src/a/*.c docs/*.md lit !x/*"), ["docs", "src"]);
+        assert_eq!(bases("a/b?/c a/[x]/d"), ["a"]);
+        assert_eq!(bases("*.md src/*.rs"), ["."]);
+        assert_eq!(bases("lit").len(), 0);
+    }
+
+    #[test]
+    fn a_folder_is_out_of_reach_when_no_path_below_it_could_match() {
+        assert!(within("src/**/*.rs", "src"));
+        assert!(within("src/**/*.rs", "src/gen/deep"));
+        assert!(within("src/**/*.rs", ""));
+        assert!(!within("src/**/*.rs", "docs"));
+        assert!(!within("src/*.rs", "src/gen"));
+        assert!(within("*/gen/*.rs", "src/gen"));
+        assert!(!within("*/gen/*.rs", "src/other"));
+        assert!(within("src", "src/gen") && within("src/gen/a", "src"));
+        assert!(within("{a,b/c}/d", "b/c"));
+        assert!(within("x{a/b,c}y/d", "xa/by"));
+        assert!(within("a[.-0]b/c", "a/b"));
+    }
+
+    #[test]
+    fn a_folder_that_is_taken_out_as_a_whole_is_out_of_reach() {
+        for excluded in ["!gen/**", "!gen/", "!gen", "!g*/**", "!**", "!**/gen/**", "!gen/**/*", "!ge?"] {
+            assert_eq!(within(&format!("** {excluded}"), "gen"), excluded == "!ge?", "{excluded}");
+        }
+        assert!(!within("** !gen/", "gen/deep"));
+        assert!(within("** !gen/deep/", "gen"));
+        assert!(within("** !gen/ gen/keep", "gen"));
+        assert!(within("!gen/ **", "gen"));
+    }
+
+    #[test]
+    fn what_is_no_glob_is_named() {
+        let error = Globs::new(&[Pattern {
+            glob: "a{b".to_owned(),
+            negated: false,
+            literal: None,
+            folder: false,
+            at: At::default(),
+        }]);
+        assert_eq!(error.unwrap_err().to_string(), "`a{b` is no glob");
+    }
+}

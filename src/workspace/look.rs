@@ -112,7 +112,7 @@ impl Workspace {
 
 /// Streamed, not mapped into memory: a file that is truncated while it is mapped kills its reader.
 fn digest_of(mut file: impl Read) -> io::Result<Digest> {
-    let mut buffer = [0; 64 * 1024];
+    let mut buffer = [0; 16 * 1024];
     let mut hasher = blake3::Hasher::new();
     loop {
         match file.read(&mut buffer) {
@@ -146,4 +146,143 @@ fn nanoseconds(seconds: i64, nanoseconds: impl TryInto<i64>) -> i64 {
 fn now_ns() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::path::Path;
+    use std::process::Command;
+
+    use super::*;
+
+    fn workspace() -> (tempfile::TempDir, Workspace) {
+        let folder = tempfile::tempdir().unwrap();
+        let workspace = Workspace::open(folder.path()).unwrap();
+        (folder, workspace)
+    }
+
+    fn path(text: impl AsRef<[u8]>) -> WorkspacePath {
+        WorkspacePath::new(text).unwrap()
+    }
+
+    fn run(program: &str, arguments: &[&str], dir: &Path) {
+        assert!(Command::new(program).args(arguments).current_dir(dir).status().unwrap().success());
+    }
+
+    #[test]
+    fn the_digest_of_a_file_is_that_of_its_bytes_whatever_its_size() {
+        let (folder, workspace) = workspace();
+        for size in [0, 1, 65_535, 65_536, 65_537, 1_000_000] {
+            let bytes: Vec<u8> = (0..size).map(|at: u32| (at % 251) as u8).collect();
+            fs::write(folder.path().join("f"), &bytes).unwrap();
+            let entry = workspace.observe(&path("f")).entry;
+            assert_eq!((entry.kind, entry.digest), (EntryKind::File, Digest::of(&bytes)));
+        }
+    }
+
+    #[test]
+    fn a_link_is_its_text_wherever_it_leads() {
+        let (folder, workspace) = workspace();
+        fs::create_dir(folder.path().join("folder")).unwrap();
+        for target in ["folder", "nowhere", "/etc", "link"] {
+            let link = folder.path().join("link");
+            let _ = fs::remove_file(&link);
+            symlink(target, &link).unwrap();
+            let entry = workspace.observe(&path("link")).entry;
+            assert_eq!((entry.kind, entry.digest), (EntryKind::Link, Digest::of(target.as_bytes())));
+        }
+    }
+
+    #[test]
+    fn the_owners_executable_bit_is_part_of_the_entry_and_the_others_are_not() {
+        let (folder, workspace) = workspace();
+        fs::write(folder.path().join("f"), "x").unwrap();
+        for (mode, executable) in [(0o644, false), (0o655, false), (0o744, true), (0o700, true)] {
+            fs::set_permissions(folder.path().join("f"), fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(workspace.observe(&path("f")).entry.executable, executable, "{mode:o}");
+        }
+    }
+
+    #[test]
+    fn every_kind_of_thing_is_told_apart() {
+        let (folder, workspace) = workspace();
+        let kind = |name: &str| workspace.observe(&path(name)).entry.kind;
+        fs::create_dir(folder.path().join("folder")).unwrap();
+        fs::write(folder.path().join("file"), "").unwrap();
+        run("mkfifo", &["pipe"], folder.path());
+        assert_eq!(kind("folder"), EntryKind::Folder);
+        assert_eq!(kind("pipe"), EntryKind::Special);
+        assert_eq!(kind("nothing"), EntryKind::Absent);
+        assert_eq!(kind("file/below"), EntryKind::Absent);
+        assert_eq!(kind(&"long".repeat(100)), EntryKind::Absent);
+        assert_eq!(workspace.observe(&WorkspacePath::root()).entry.kind, EntryKind::Folder);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_unreadable_and_never_trusted() {
+        let (folder, workspace) = workspace();
+        fs::write(folder.path().join("file"), "x").unwrap();
+        fs::set_permissions(folder.path().join("file"), fs::Permissions::from_mode(0o000)).unwrap();
+        if fs::read(folder.path().join("file")).is_ok() {
+            return; // Root reads everything.
+        }
+        let observed = workspace.observe(&path("file"));
+        assert_eq!((observed.entry.kind, observed.racy), (EntryKind::Unreadable, true));
+        assert!(observed.signature.mode != 0);
+    }
+
+    #[test]
+    fn names_need_not_be_utf8() {
+        let (folder, workspace) = workspace();
+        let name = b"caf\xe9 \xff";
+        fs::write(folder.path().join(std::ffi::OsStr::from_bytes(name)), "x").unwrap();
+        assert_eq!(workspace.observe(&path(name)).entry.digest, Digest::of(b"x"));
+        assert_eq!(workspace.list(&WorkspacePath::root()).unwrap(), [path(name)]);
+    }
+
+    #[test]
+    fn a_file_that_was_just_written_is_racy_and_an_older_one_is_not() {
+        let (folder, workspace) = workspace();
+        fs::write(folder.path().join("f"), "x").unwrap();
+        assert!(workspace.observe(&path("f")).racy);
+        std::thread::sleep(std::time::Duration::from_millis(40));
+        let observed = workspace.observe(&path("f"));
+        assert!(!observed.racy);
+        assert!(!workspace.observe(&path("nothing")).racy);
+    }
+
+    #[test]
+    fn the_signature_sees_what_keeps_the_modification_time() {
+        let (folder, workspace) = workspace();
+        for name in ["f", "reference"] {
+            fs::write(folder.path().join(name), "old").unwrap();
+        }
+        run("touch", &["-r", "f", "reference"], folder.path());
+        let before = workspace.signature(&path("f"));
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        fs::write(folder.path().join("f"), "new").unwrap();
+        run("touch", &["-r", "reference", "f"], folder.path());
+        let after = workspace.signature(&path("f"));
+        assert_eq!((before.size, before.mtime_ns), (after.size, after.mtime_ns));
+        assert_ne!(before, after);
+    }
+
+    #[test]
+    fn many_paths_are_looked_at_in_their_order() {
+        let (folder, workspace) = workspace();
+        let paths: Vec<WorkspacePath> = (0..2000).map(|at| path(format!("f{at}"))).collect();
+        for (at, path) in paths.iter().enumerate().filter(|(at, _)| at % 3 != 0) {
+            fs::write(path.under(folder.path()), at.to_string()).unwrap();
+        }
+        let borrowed: Vec<&WorkspacePath> = paths.iter().collect();
+        let signatures = workspace.signatures(&paths);
+        for (at, observed) in workspace.observe_all(&borrowed).into_iter().enumerate() {
+            let expected = (at % 3 != 0).then(|| Digest::of(at.to_string().as_bytes()));
+            assert_eq!(observed.entry.exists().then_some(observed.entry.digest), expected, "{at}");
+            assert_eq!(observed.signature, signatures[at]);
+        }
+    }
 }

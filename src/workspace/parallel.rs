@@ -45,8 +45,9 @@ pub(super) fn map<T: Sync, R: Send + Clone>(
     of: impl Fn(&T) -> R + Sync,
 ) -> Vec<R> {
     let mut results = vec![blank; items.len()];
-    let queue = Mutex::new(items.chunks(chunk).zip(results.chunks_mut(chunk)));
-    together(|| {
+    let chunks = items.chunks(chunk).zip(results.chunks_mut(chunk));
+    let queue = Mutex::new(chunks);
+    together(move || {
         let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
         let Some((items, results)) = next else { return false };
         for (item, result) in items.iter().zip(results) {
@@ -54,7 +55,6 @@ pub(super) fn map<T: Sync, R: Send + Clone>(
         }
         true
     });
-    drop(queue);
     results
 }
 

@@ -56,3 +56,71 @@ impl Repository {
         self.git.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::process::Command;
+
+    use super::*;
+
+    fn git(dir: &Path, arguments: &[&str]) -> String {
+        let mut command = Command::new("git");
+        for name in ["AUTHOR", "COMMITTER"] {
+            command
+                .env(format!("GIT_{name}_NAME"), "Test")
+                .env(format!("GIT_{name}_EMAIL"), "test@localhost");
+        }
+        command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_SYSTEM", "/dev/null");
+        let output = command.args(arguments).current_dir(dir).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    #[test]
+    fn git_has_the_bytes_of_what_was_added_and_of_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path();
+        git(dir, &["init", "-q"]);
+        fs::write(dir.join(".gitattributes"), "* text=auto eol=crlf\n").unwrap();
+        fs::write(dir.join("file"), "one\n").unwrap();
+        symlink("target", dir.join("link")).unwrap();
+        git(dir, &["add", "file", "link"]);
+        let repository = Repository::discover(dir).unwrap();
+        assert!(repository.has_bytes(&dir.join("file")) && repository.has_bytes(&dir.join("link")));
+        fs::write(dir.join("file"), "two\n").unwrap();
+        assert!(!repository.has_bytes(&dir.join("file")) && !repository.has_bytes(&dir.join("nothing")));
+        assert!(!repository.has_bytes(dir));
+        git(dir, &["add", "file"]);
+        assert!(repository.has_bytes(&dir.join("file")), "an object that is newer than the handle");
+        fs::write(dir.join("file"), "two\r\n").unwrap();
+        assert!(!repository.has_bytes(&dir.join("file")), "no filter makes these the bytes in git");
+    }
+
+    #[test]
+    fn a_linked_worktree_shares_the_common_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let main = folder.path().canonicalize().unwrap().join("main");
+        fs::create_dir(&main).unwrap();
+        git(&main, &["init", "-q"]);
+        let repository = Repository::discover(&main).unwrap();
+        assert_eq!(repository.head_commit(), None);
+        git(&main, &["commit", "-q", "--allow-empty", "-m", "first"]);
+        assert_eq!(repository.head_commit(), Some(git(&main, &["rev-parse", "HEAD"])));
+        git(&main, &["worktree", "add", "-q", "../linked"]);
+        fs::create_dir(main.join("../linked/deep")).unwrap();
+        let linked = Repository::discover(&main.join("../linked/deep")).unwrap();
+        assert_eq!(linked.common_dir().canonicalize().unwrap(), main.join(".git"));
+        assert_eq!(linked.head_commit(), repository.head_commit());
+    }
+
+    #[test]
+    fn no_repository_and_a_damaged_one_are_none() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(Repository::discover(folder.path()).is_none());
+        fs::write(folder.path().join(".git"), "gitdir: nowhere\n").unwrap();
+        assert!(Repository::discover(folder.path()).is_none());
+        assert!(Repository::discover(Path::new("/no/such/folder")).is_none());
+    }
+}

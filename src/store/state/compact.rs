@@ -19,9 +19,10 @@ const SMALL: u64 = 1 << 20;
 const FEW: usize = 4096;
 
 impl State {
-    /// Replaying the log costs time at every start; writing the snapshot costs time once.
+    /// Replaying the log costs time at every start (about 1.3 ms a megabyte), writing the snapshot costs
+    /// time once (about 5 ms a megabyte).
     pub(super) fn is_compaction_due(&self) -> bool {
-        self.log.length() > SMALL.max(self.snapshot.length() / 4)
+        self.log.length() > SMALL.max(self.snapshot.length() / 16)
     }
 
     /// Are most files such that no task knew them at the last compaction?

@@ -1,0 +1,1 @@
+cc -o out/app src/main.c
