@@ -175,8 +175,9 @@ impl Recap {
         let mut parts: Vec<_> = counts(summary)
             .map(|(status, number)| style.paint(paint_of(status), &format!("{number} {}", status.name())))
             .collect();
-        if self.validated > 0 {
-            parts.insert(1.min(parts.len()), format!("{} checked again", self.validated));
+        if let Some(fresh) = parts.first_mut().filter(|_| self.validated > 0) {
+            // They are among the fresh ones.
+            *fresh = format!("{fresh} ({} checked again)", self.validated);
         }
         let tasks = style.paint(Paint::Name, &count(total, "task"));
         format!("{tasks}: {} {}", parts.join(", "), style.paint(Paint::Dim, &format!("in {time}")))
