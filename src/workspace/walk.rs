@@ -45,11 +45,10 @@ impl Workspace {
         let read = self.open_folder(path.as_bytes()).and_then(|dir| {
             folder::read(dir, |name, kind| {
                 empty = false;
-                if folder::is_private(name) {
-                } else if kind == FileType::Directory {
-                    folders.push(path.join(name));
-                } else {
-                    paths.push(path.join(name));
+                match kind {
+                    _ if folder::is_private(name) => {}
+                    FileType::Directory => folders.push(path.join(name)),
+                    _ => paths.push(path.join(name)),
                 }
             })
         });
@@ -77,11 +76,9 @@ impl Workspace {
     }
 
     fn walk_from(&self, bases: &[WorkspacePath], named: bool) -> Listing {
-        let mut bases: Vec<&WorkspacePath> = bases.iter().collect();
-        bases.sort_unstable();
-        bases.dedup_by(|later, earlier| later.is_within(earlier));
         let top = Rules::above(&self.root);
-        let queue = Queue::new(bases.into_iter().filter_map(|base| self.enter(base, &top, named)).collect());
+        let bases = outermost(bases.to_vec());
+        let queue = Queue::new(bases.iter().filter_map(|base| self.enter(base, &top, named)).collect());
         parallel::together(|| {
             let Some(job) = queue.next() else { return false };
             let mut found = Found::default();
@@ -156,6 +153,14 @@ impl Workspace {
     }
 }
 
+/// Those of `folders` that lie within no other.
+pub(super) fn outermost(mut folders: Vec<WorkspacePath>) -> Vec<WorkspacePath> {
+    // By components, what lies within a folder follows it at once; by bytes `a.b` comes between `a` and `a/b`.
+    folders.sort_unstable_by(|a, b| a.components().cmp(b.components()));
+    folders.dedup_by(|later, earlier| later.is_within(earlier));
+    folders
+}
+
 /// It was there a moment ago: someone is working in the tree. It is as if the walk had begun later.
 fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
@@ -174,19 +179,25 @@ struct Found {
     unreadable: Vec<WorkspacePath>,
 }
 
-/// The folders still to read, what was found, and how many threads are reading one now.
+/// The folders still to read, and what was found, shared by the threads of a walk.
 struct Queue {
-    state: Mutex<(Found, usize)>,
+    state: Mutex<State>,
     changed: Condvar,
+}
+
+struct State {
+    found: Found,
+    /// How many threads are reading a folder, in which they may find more folders.
+    reading: usize,
 }
 
 impl Queue {
     fn new(folders: Vec<Job>) -> Self {
-        let found = Found { folders, ..Found::default() };
-        Self { state: Mutex::new((found, 0)), changed: Condvar::new() }
+        let state = State { found: Found { folders, ..Found::default() }, reading: 0 };
+        Self { state: Mutex::new(state), changed: Condvar::new() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, (Found, usize)> {
+    fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -194,29 +205,30 @@ impl Queue {
     fn next(&self) -> Option<Job> {
         let mut state = self.lock();
         loop {
-            if let Some(job) = state.0.folders.pop() {
-                state.1 += 1;
+            if let Some(job) = state.found.folders.pop() {
+                state.reading += 1;
                 return Some(job);
             }
-            if state.1 == 0 {
+            if state.reading == 0 {
                 return None;
             }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
+    /// A folder was read.
     fn done(&self, mut found: Found) {
         let mut state = self.lock();
-        state.0.folders.append(&mut found.folders);
-        state.0.paths.append(&mut found.paths);
-        state.0.unreadable.append(&mut found.unreadable);
-        state.1 -= 1;
+        state.found.folders.append(&mut found.folders);
+        state.found.paths.append(&mut found.paths);
+        state.found.unreadable.append(&mut found.unreadable);
+        state.reading -= 1;
         drop(state);
         self.changed.notify_all();
     }
 
     fn finish(self) -> Listing {
-        let (found, _) = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let found = self.state.into_inner().unwrap_or_else(PoisonError::into_inner).found;
         let mut listing = Listing { paths: found.paths, unreadable: found.unreadable };
         listing.paths.sort_unstable();
         listing.unreadable.sort_unstable();

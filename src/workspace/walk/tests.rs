@@ -74,7 +74,8 @@ fn a_walk_lists_hidden_files_and_links_and_follows_none() {
         (".conductor-tmp-x", ""),
     ]);
     assert_eq!(walk(tree.path(), &[""]), [".hidden/.file", "dangling", "dir/file", "link"]);
-    assert_eq!(walk(tree.path(), &["dir", "dir/file", "dir", "nothing"]), ["dir/file"]);
+    assert_eq!(walk(tree.path(), &["dir", "dir/file", "dir.b", "dir", "nothing"]), ["dir/file"]);
+    assert_eq!(walk(tree.path(), &[".hidden", "dir", ""]).len(), 4);
     assert!(walk(tree.path(), &["link", ".git", "dir/.conductor"]).is_empty());
 }
 
