@@ -175,7 +175,9 @@ impl Engine {
             .chain(left)
             .map(|output| {
                 let row = self.state.file_id(&output.path).and_then(|id| self.state.file(id));
-                (output.clone(), row.map_or(Signature::ABSENT, |row| row.signature))
+                // A row that holds other content is of a person's edit: its signature vouches for nothing.
+                let own = row.filter(|row| row.entry == output.entry);
+                (output.clone(), own.map_or(Signature::ABSENT, |row| row.signature))
             })
             .collect();
         all.sort_by(|a, b| a.0.path.cmp(&b.0.path));
