@@ -11,7 +11,7 @@ use crate::model::{Diagnostic, Severity};
 use crate::report::{count, diagnostics};
 
 pub(super) fn run(global: &Global, caller: Caller, output: &Output) -> Result<Exit, Stop> {
-    let (location, _) = locate(global)?;
+    let (location, _) = locate(global, &caller)?;
     let session = Session::open(global, caller)?;
     let mut warnings = session.plan.warnings().to_vec();
     let mut engine = session.reader();

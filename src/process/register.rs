@@ -83,7 +83,7 @@ pub(super) fn start<C, E>(
     Ok((child, entry))
 }
 
-/// The process is about to be reaped, or nobody will ever do that.
+/// The process was reaped, or nobody will ever do that.
 pub(super) fn remove(entry: &Arc<Entry>) {
     running().retain(|other| !Arc::ptr_eq(other, entry));
 }

@@ -88,8 +88,8 @@ impl Running {
         match pidfd_open(entry.pid, PidfdFlags::empty()) {
             Ok(ended) => Ok(Self { child, entry, ended, pipe, buffer: Vec::new(), _command: command }),
             Err(error) => {
-                register::remove(&entry);
                 let _ = child.kill().and_then(|()| child.wait());
+                register::remove(&entry);
                 Err(failed(error.into()))
             }
         }
@@ -149,8 +149,9 @@ impl Running {
     /// to another. None where it could not be killed.
     fn end(mut self, kill_at: Instant) -> Option<ExitStatus> {
         descent::end_leftovers(&self.entry, kill_at);
-        register::remove(&self.entry);
         let status = self.child.try_wait().ok().flatten();
+        // Not before: an unregistered child that has ended is anyone's to reap.
+        register::remove(&self.entry);
         // The list of children that told so far may be missing some when it changes while it is read.
         if test_kill_process_group(self.entry.pid).is_ok() {
             descent::end_leftovers(&self.entry, kill_at);

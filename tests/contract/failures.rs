@@ -204,7 +204,7 @@ fn what_is_not_available_yet_is_refused_and_never_ignored() {
         ("run: 'true', isolation: worktree", "isolation: worktree"),
         ("run: 'true', isolation: worktree, edits: [\"*.rs\"]", "edits"),
         ("run: 'true', approve: true", "approve"),
-        ("run: 'true', integrate: branch", "integrate"),
+        ("run: 'true', isolation: worktree, integrate: branch", "isolation: worktree"),
         ("run: 'true', network: off", "network"),
     ] {
         let w = World::new(&format!(

@@ -110,8 +110,8 @@ fn command_changed_has_both_commands() {
     let w = built();
     w.manifest(&ONE.replace("cat a.txt src/*.c", "cat src/*.c a.txt"));
     let found = reason(&w, "T1", "command_changed");
-    assert_eq!(found["old"], "cat a.txt src/*.c > out");
-    assert_eq!(found["new"], "cat src/*.c a.txt > out");
+    assert!(found["old"].as_str().unwrap().ends_with("cat a.txt src/*.c > out"), "{found}");
+    assert!(found["new"].as_str().unwrap().ends_with("cat src/*.c a.txt > out"), "{found}");
     is_at(&w, &found, "run:");
 }
 
@@ -139,8 +139,9 @@ fn env_changed_has_both_values() {
 
 #[test]
 fn a_variable_of_the_caller_counts_where_it_is_declared() {
-    let mut w =
-        World::new("tasks: { T1: { inputs: [], env: [LEVEL], outputs: [o], run: echo ${LEVEL-none} > o } }");
+    let mut w = World::new(
+        "tasks: { T1: { inputs: [], env: [LEVEL], outputs: [o], run: 'echo ${LEVEL-none} > o' } }",
+    );
     w.build(&[]).success();
     assert_eq!(w.read("o"), "none\n");
     w.set_env("LEVEL", "3");
@@ -156,8 +157,9 @@ fn a_variable_of_the_caller_counts_where_it_is_declared() {
 
 #[test]
 fn a_variable_that_is_empty_is_not_one_that_is_unset() {
-    let mut w =
-        World::new("tasks: { T1: { inputs: [], env: [LEVEL], outputs: [o], run: echo ${LEVEL-none} > o } }");
+    let mut w = World::new(
+        "tasks: { T1: { inputs: [], env: [LEVEL], outputs: [o], run: 'echo ${LEVEL-none} > o' } }",
+    );
     w.build(&[]).success();
     w.set_env("LEVEL", "");
     reason(&w, "T1", "env_changed");

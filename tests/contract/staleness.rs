@@ -148,12 +148,12 @@ fn outputs_of_a_task_that_is_gone_are_reported_and_never_taken_as_inputs() {
     let manifest = "
 tasks:
   T1: { inputs: [], outputs: [gen/a.txt], run: echo a > gen/a.txt }
-  T2: { inputs: [\"gen/*.txt\", b], outputs: [all], run: cat ${inputs} > all }
+  T2: { inputs: [\"gen/*.txt\", b], outputs: [all], run: 'cat ${inputs} > all' }
 ";
     let w = World::new(manifest);
     w.file("b", "b\n").build(&[]).success();
     assert_eq!(w.read("all"), "b\na\n");
-    w.manifest("tasks: { T2: { inputs: [\"gen/*.txt\", b], outputs: [all], run: cat ${inputs} > all } }");
+    w.manifest("tasks: { T2: { inputs: [\"gen/*.txt\", b], outputs: [all], run: 'cat ${inputs} > all' } }");
     let run = w.run(&["build"]);
     run.success().says("T1");
     assert_eq!(w.read("all"), "b\n");
