@@ -116,8 +116,3 @@ pub fn json_schema() -> serde_json::Value {
 mod properties;
 #[cfg(test)]
 mod tests;
-
-/// Placeholder until the conversion lands.
-pub fn migrate(_: &str) -> Result<String, Diagnostic> {
-    Err(Diagnostic::error("manifest::migrate", "not there yet"))
-}

@@ -24,8 +24,16 @@ pub(crate) struct EditSeed {
     pub(crate) b: u16,
 }
 
-const GLOBS: [&str; 8] =
-    ["src/*.txt", "src/s[0-2].txt", "lib/**/*.txt", "src/{s1,s4}.txt", "src/", "lib/a/", "lib/**", "src/s?.txt"];
+const GLOBS: [&str; 8] = [
+    "src/*.txt",
+    "src/s[0-2].txt",
+    "lib/**/*.txt",
+    "src/{s1,s4}.txt",
+    "src/",
+    "lib/a/",
+    "lib/**",
+    "src/s?.txt",
+];
 
 fn filter(number: u8) -> Filter {
     [Filter::All, Filter::Count, Filter::Unique, Filter::First, Filter::Digit][usize::from(number) % 5]
@@ -49,7 +57,8 @@ fn sources(recipe: &Recipe, index: usize, (kind, value): (u8, u8)) -> Vec<Source
     let n = usize::from(value);
     let glob = || text(GLOBS[n % GLOBS.len()].to_owned());
     let other = |part: Part| {
-        earlier(recipe, index, value).map_or_else(|| text(format!("src/s{}.txt", n % 6)), |i| vec![Source::Of(i, part)])
+        earlier(recipe, index, value)
+            .map_or_else(|| text(format!("src/s{}.txt", n % 6)), |i| vec![Source::Of(i, part)])
     };
     let layers = index / LAYER;
     match kind % 9 {
@@ -193,7 +202,9 @@ fn go_back(scenario: &mut Scenario, edit: &EditSeed) -> Option<()> {
     for path in now.keys().filter(|path| !sources.contains_key(*path)) {
         scenario.remove(path);
     }
-    for (path, (bytes, executable)) in sources.iter().filter(|(path, content)| now.get(*path) != Some(content)) {
+    for (path, (bytes, executable)) in
+        sources.iter().filter(|(path, content)| now.get(*path) != Some(content))
+    {
         scenario.put(path, bytes);
         if scenario.world.disk[path].1 != *executable {
             scenario.flip_mode(path);
@@ -204,7 +215,8 @@ fn go_back(scenario: &mut Scenario, edit: &EditSeed) -> Option<()> {
 
 fn edit_output(scenario: &mut Scenario, kind: u8, edit: &EditSeed) -> Option<()> {
     let outputs = scenario.world.outputs();
-    let there: Vec<String> = outputs.keys().filter(|path| scenario.world.disk.contains_key(*path)).cloned().collect();
+    let there: Vec<String> =
+        outputs.keys().filter(|path| scenario.world.disk.contains_key(*path)).cloned().collect();
     let folders: Vec<_> = scenario.world.recipe.tasks.values().filter_map(Task::folder).collect();
     match kind {
         12 | 13 => scenario.put(&pick(&there, edit.a)?, &content(edit.b)),
@@ -241,7 +253,10 @@ fn edit_manifest(scenario: &mut Scenario, kind: u8, edit: &EditSeed) -> Option<(
             task.sources.get(at)?;
             task.sources.remove(at);
         }
-        25 => task.check = if low % 4 == 0 { None } else { Some((low % 3, Some(format!("chk/c{}.txt", high % 3)))) },
+        25 => {
+            task.check =
+                if low % 4 == 0 { None } else { Some((low % 3, Some(format!("chk/c{}.txt", high % 3)))) }
+        }
         26 => task.title = task.title.wrapping_add(1),
         27 => task.renamed = (task.renamed + 1) % 3,
         28 => task.edition = (task.edition + 1) % 3,
@@ -253,8 +268,13 @@ fn edit_manifest(scenario: &mut Scenario, kind: u8, edit: &EditSeed) -> Option<(
         31 => remove_task(recipe, index),
         32 => {
             let place = (0..).find(|place| !recipe.tasks.contains_key(place))?;
-            let seed =
-                TaskSeed { shape: low, filter: high, sources: vec![(high, low)], needs: vec![], extra: edit.b };
+            let seed = TaskSeed {
+                shape: low,
+                filter: high,
+                sources: vec![(high, low)],
+                needs: vec![],
+                extra: edit.b,
+            };
             let new = self::task(&before, place, &seed);
             recipe.tasks.insert(place, new);
         }

@@ -234,7 +234,8 @@ pub(crate) fn imprint(root: &Path) -> BTreeMap<PathBuf, (u64, i64, i64, u64, u32
         for entry in fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
             let metadata = path.symlink_metadata().unwrap();
-            let (mtime, ctime) = (metadata.mtime_nsec(), metadata.ctime() * 1_000_000_000 + metadata.ctime_nsec());
+            let (mtime, ctime) =
+                (metadata.mtime_nsec(), metadata.ctime() * 1_000_000_000 + metadata.ctime_nsec());
             if metadata.is_dir() {
                 folders.push(path.clone());
             }

@@ -83,7 +83,8 @@ fn feeds(other: &Task, written: &[String]) -> bool {
     let layer = folder.rsplit_once('/').unwrap().0;
     written.iter().any(|pattern| {
         let below = pattern.strip_prefix(layer);
-        pattern.starts_with(&format!("{folder}/")) || below.is_some_and(|rest| rest == "/" || rest.starts_with("/**"))
+        pattern.starts_with(&format!("{folder}/"))
+            || below.is_some_and(|rest| rest == "/" || rest.starts_with("/**"))
     })
 }
 
@@ -105,7 +106,8 @@ impl World {
 
     fn dependencies(&self, task: &Task) -> BTreeSet<usize> {
         let written = self.recipe.patterns(task);
-        let fed = self.recipe.tasks.values().filter(|other| other.index != task.index && feeds(other, &written));
+        let fed =
+            self.recipe.tasks.values().filter(|other| other.index != task.index && feeds(other, &written));
         fed.map(|other| other.index).chain(task.needs.iter().copied()).collect()
     }
 
@@ -114,7 +116,8 @@ impl World {
         let all: Vec<usize> = self.recipe.tasks.keys().copied().collect();
         let mut pending: Vec<usize> = targets.map_or(all, <[usize]>::to_vec);
         let groups = self.recipe.tasks.keys().last().map_or(0, |index| index / GROUP + 1);
-        let mut gates: BTreeSet<usize> = if targets.is_none() { (0..groups).collect() } else { BTreeSet::new() };
+        let mut gates: BTreeSet<usize> =
+            if targets.is_none() { (0..groups).collect() } else { BTreeSet::new() };
         let mut tasks = BTreeSet::new();
         while let Some(index) = pending.pop() {
             if !tasks.insert(index) {
@@ -149,8 +152,13 @@ impl World {
                 inputs.insert(path.clone(), Some(content.clone()));
             }
         }
-        let made = fed.iter().filter(|other| feeds(other, &written)).filter_map(|other| self.records.get(&other.id()));
-        for (path, content) in made.flat_map(|record| &record.outputs).filter(|(path, _)| patterns.matches(path)) {
+        let made = fed
+            .iter()
+            .filter(|other| feeds(other, &written))
+            .filter_map(|other| self.records.get(&other.id()));
+        for (path, content) in
+            made.flat_map(|record| &record.outputs).filter(|(path, _)| patterns.matches(path))
+        {
             inputs.insert(path.clone(), Some(content.clone()));
         }
         inputs
@@ -216,7 +224,8 @@ impl World {
         due.ran.insert(id.clone());
         let made = task.make(&self.recipe, &inputs, &|path| self.disk.get(path).cloned());
         for (path, content) in old.iter().flat_map(|record| &record.outputs) {
-            let others = self.recipe.tasks.values().any(|other| other.index != task.index && other.declares(path));
+            let others =
+                self.recipe.tasks.values().any(|other| other.index != task.index && other.declares(path));
             if task.declares(path) || (!others && self.disk.get(path) == Some(content)) {
                 self.disk.remove(path);
             }
@@ -226,7 +235,8 @@ impl World {
         }
         self.disk.extend(made.outputs.clone());
         let named = made.discovered.filter(|path| !inputs.contains_key(path));
-        let discovered = named.map(|path| (path.clone(), self.disk.get(&path).cloned())).into_iter().collect();
+        let discovered =
+            named.map(|path| (path.clone(), self.disk.get(&path).cloned())).into_iter().collect();
         let record = Record { definition, inputs, discovered, needs, validation, outputs: made.outputs };
         self.records.insert(id, record);
     }

@@ -33,9 +33,8 @@ pub(crate) fn try_many<S: Strategy>(cases: u32, strategy: &S, law: impl Fn(&S::V
 /// A task as numbers.
 pub(crate) fn task_seed() -> impl Strategy<Value = TaskSeed> {
     let sources = vec((0..9_u8, any::<u8>()), 0..4);
-    (any::<u8>(), any::<u8>(), sources, vec(any::<u8>(), 0..3), any::<u16>()).prop_map(
-        |(shape, filter, sources, needs, extra)| TaskSeed { shape, filter, sources, needs, extra },
-    )
+    (any::<u8>(), any::<u8>(), sources, vec(any::<u8>(), 0..3), any::<u16>())
+        .prop_map(|(shape, filter, sources, needs, extra)| TaskSeed { shape, filter, sources, needs, extra })
 }
 
 fn edit_seed() -> impl Strategy<Value = EditSeed> {

@@ -188,7 +188,9 @@ impl Task {
         match self.filter {
             Filter::All => body.to_vec(),
             Filter::Count => format!("{}\n", lines.count()).into_bytes(),
-            Filter::Unique => lines.collect::<std::collections::BTreeSet<_>>().into_iter().collect::<Vec<_>>().concat(),
+            Filter::Unique => {
+                lines.collect::<std::collections::BTreeSet<_>>().into_iter().collect::<Vec<_>>().concat()
+            }
             Filter::First => lines.take(1).collect::<Vec<_>>().concat(),
             Filter::Digit => format!("{}\n", body.len() % 10).into_bytes(),
         }
@@ -231,7 +233,12 @@ impl Task {
     }
 
     /// What its command makes of these, which it reads in this order: `${inputs}`, then what it needs.
-    pub(crate) fn make(&self, recipe: &Recipe, inputs: &BTreeMap<String, Entry>, read: &dyn Fn(&str) -> Entry) -> Made {
+    pub(crate) fn make(
+        &self,
+        recipe: &Recipe,
+        inputs: &BTreeMap<String, Entry>,
+        read: &dyn Fn(&str) -> Entry,
+    ) -> Made {
         let mut body = format!("task {}\n", self.index).into_bytes();
         if let Some((tag, true)) = self.tag {
             body.extend(format!("tag v{tag}\n").into_bytes());
@@ -273,19 +280,29 @@ impl Task {
 
     /// All of its definition that its key holds, but for inputs and needs.
     pub(crate) fn definition(&self, recipe: &Recipe) -> String {
-        format!("{} {:?} {} {:?}", self.command(recipe), self.tag.map(|(tag, _)| tag), self.incremental, self.shape)
+        format!(
+            "{} {:?} {} {:?}",
+            self.command(recipe),
+            self.tag.map(|(tag, _)| tag),
+            self.incremental,
+            self.shape
+        )
     }
 
     fn to_yaml(&self, recipe: &Recipe, text: &mut String) {
         let quoted = |text: &str| serde_json::to_string(text).unwrap();
-        let ids = |indices: &[usize]| indices.iter().map(|i| recipe.tasks[i].id()).collect::<Vec<_>>().join(", ");
-        let _ = writeln!(text, "  {}:\n    title: title {}\n    group: G{}", self.id(), self.title, self.group());
+        let ids =
+            |indices: &[usize]| indices.iter().map(|i| recipe.tasks[i].id()).collect::<Vec<_>>().join(", ");
+        let _ =
+            writeln!(text, "  {}:\n    title: title {}\n    group: G{}", self.id(), self.title, self.group());
         let patterns: Vec<String> = recipe.patterns(self).iter().map(|pattern| quoted(pattern)).collect();
         let _ = writeln!(text, "    inputs: [{}]", patterns.join(", "));
         let _ = writeln!(text, "    needs: [{}]\n    after: [{}]", ids(&self.needs), ids(&self.after));
         let outputs = match (self.folder(), self.optional()) {
             (Some(folder), _) => format!("{folder}/"),
-            (None, Some(optional)) => format!("{}, {{ path: {optional}, optional: true }}", self.main_output()),
+            (None, Some(optional)) => {
+                format!("{}, {{ path: {optional}, optional: true }}", self.main_output())
+            }
             (None, None) => self.main_output(),
         };
         let _ = writeln!(text, "    outputs: [{outputs}]\n    run: {}", quoted(&self.command(recipe)));

@@ -164,7 +164,8 @@ impl Scenario {
     fn compare_tree(&self) -> Lawful {
         let mut found = tree(self.ground.root());
         found.retain(|path, _| path != "conductor.yaml" && !path.starts_with("dep/") && path != "dep");
-        let folders: Vec<String> = self.world.recipe.tasks.values().filter_map(crate::recipe::Task::folder).collect();
+        let folders: Vec<String> =
+            self.world.recipe.tasks.values().filter_map(crate::recipe::Task::folder).collect();
         let within = |path: &String| folders.iter().any(|folder| path.starts_with(&format!("{folder}/")));
         found.retain(|path, thing| *thing != Thing::EmptyFolder || within(path));
         let expected: BTreeMap<String, Thing> = self
@@ -179,7 +180,9 @@ impl Scenario {
             .filter(|path| found.get(*path) != expected.get(*path))
             .collect();
         let show = |thing: Option<&Thing>| match thing {
-            Some(Thing::File(bytes, executable)) => format!("{:?} {executable}", String::from_utf8_lossy(bytes)),
+            Some(Thing::File(bytes, executable)) => {
+                format!("{:?} {executable}", String::from_utf8_lossy(bytes))
+            }
             other => format!("{other:?}"),
         };
         ensure(differing.is_empty(), "the tree holds the sources and what was made of them", || {
@@ -193,7 +196,8 @@ impl Scenario {
     /// `check`, `list` and `why` write nothing and agree with what the build will do.
     fn ask(&mut self, ids: &[String], due: &Due, before: &World) -> Lawful {
         let untouched = imprint(self.ground.root());
-        let args: Vec<&str> = ["check", "--format", "json"].into_iter().chain(ids.iter().map(String::as_str)).collect();
+        let args: Vec<&str> =
+            ["check", "--format", "json"].into_iter().chain(ids.iter().map(String::as_str)).collect();
         let checked = self.ground.run(&args);
         checked.assert_no_panic();
         let always = |id: &String| before.recipe.tasks.values().any(|task| task.id() == *id && task.always);
@@ -244,7 +248,9 @@ impl Scenario {
         }
         let (here, there) = (tree(self.ground.root()), tree(clean.root()));
         for path in self.world.outputs().keys() {
-            ensure(here.get(path) == there.get(path), "incremental equals clean, byte for byte", || path.clone())?;
+            ensure(here.get(path) == there.get(path), "incremental equals clean, byte for byte", || {
+                path.clone()
+            })?;
         }
         Ok(())
     }
