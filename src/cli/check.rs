@@ -11,7 +11,7 @@ use super::{Exit, Output, Stop};
 use crate::graph::TaskIndex;
 use crate::incremental::{Caller, Standing};
 use crate::report::style::Paint;
-use crate::report::{Style, explain};
+use crate::report::{Style, count, explain};
 
 pub(super) fn run(global: &Global, args: &CheckArgs, caller: Caller, output: &Output) -> Result<Exit, Stop> {
     let session = Session::open(global, caller)?;
@@ -82,10 +82,14 @@ pub(super) fn render(session: &Session, standings: &BTreeMap<TaskIndex, Standing
     let total = standings.len();
     if stale + blocked == 0 {
         let fresh = total - always;
-        let _ = writeln!(text, "{}", style.paint(Paint::Good, &format!("fresh: {fresh} of {total} tasks")));
+        let _ = writeln!(
+            text,
+            "{}",
+            style.paint(Paint::Good, &format!("fresh: {fresh} of {}", count(total, "task")))
+        );
     } else {
         let fresh = total - always - stale - blocked;
-        let _ = writeln!(text, "{total} tasks: {fresh} fresh, {stale} stale, {blocked} blocked");
+        let _ = writeln!(text, "{}: {fresh} fresh, {stale} stale, {blocked} blocked", count(total, "task"));
         let _ = writeln!(text, "next: conductor why TASK · conductor build");
     }
     text

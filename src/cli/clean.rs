@@ -11,6 +11,7 @@ use super::session::Session;
 use super::{Exit, Output, Stop};
 use crate::incremental::Caller;
 use crate::model::TaskId;
+use crate::report::count;
 use crate::store::{Access, State};
 use crate::workspace::{prune_empty_parents, remove_path};
 
@@ -64,7 +65,7 @@ pub(super) fn run(global: &Global, args: &CleanArgs, caller: Caller, output: &Ou
     for path in &kept {
         let _ = writeln!(text, "kept {path}: it is not what conductor made");
     }
-    let _ = writeln!(text, "{verb} {} outputs, kept {}", removed.len(), kept.len());
+    let _ = writeln!(text, "{verb} {}, kept {}", count(removed.len(), "output"), kept.len());
     output.say(&text);
     Ok(Exit::Success)
 }

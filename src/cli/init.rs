@@ -35,6 +35,7 @@ pub(super) fn run(global: &Global, args: &InitArgs, output: &Output) -> Result<E
     if output.json {
         output.say_json(&json!({"version": 1, "file": place}));
     } else {
+        let place = place.strip_prefix(&folder).unwrap_or(&place);
         output.say(&format!("wrote {}\nnext: conductor build\n", place.display()));
     }
     Ok(Exit::Success)

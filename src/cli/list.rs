@@ -133,9 +133,12 @@ fn table(
         let _ = writeln!(text, "run {run} is going on\n");
     }
     let width = shown.iter().map(|index| plan.id(*index).len()).max().unwrap_or(0).min(32);
-    let mut group = None;
+    let (mut group, mut gates) = (None, false);
     for index in shown.iter().copied() {
         let Ok(task) = plan.task(index) else { continue };
+        if task.is_gate() && !std::mem::replace(&mut gates, true) {
+            let _ = writeln!(text, "{}", style.paint(Paint::Dim, "gates"));
+        }
         if task.group != group && !task.is_gate() {
             group.clone_from(&task.group);
             if let Some(id) = &group {

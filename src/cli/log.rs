@@ -153,6 +153,8 @@ fn overview(session: &Session, runs: &[RunId], output: &Output) -> Result<Exit, 
         .collect();
     if output.json {
         output.say_json(&json!({"version": 1, "run": run, "tasks": tasks}));
+    } else if tasks.is_empty() {
+        output.say(&format!("no task printed anything in run {run}\n"));
     } else {
         output.say(&format!("run {run}\n"));
         for task in tasks {

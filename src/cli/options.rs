@@ -41,7 +41,7 @@ pub(super) struct Global {
     #[arg(short = 'C', value_name = "DIR", global = true)]
     pub(super) directory: Option<PathBuf>,
     /// The manifest, instead of searching upwards for conductor.yaml
-    #[arg(short = 'f', long = "file", value_name = "FILE")]
+    #[arg(short = 'f', long = "file", value_name = "FILE", global = true)]
     pub(super) file: Option<PathBuf>,
     /// When to colour
     #[arg(long, value_enum, default_value_t = Color::Auto, global = true)]

@@ -28,8 +28,9 @@ pub(super) struct Session {
     unsaved: Option<Vec<u8>>,
 }
 
-/// Where the manifest is, as `-C` and `-f` say.
-pub(super) fn locate(global: &Global) -> Result<(Location, PathBuf), Stop> {
+/// Where the manifest is, as `-C` and `-f` say. A manifest that is found with a `namespace:` is part of the
+/// one above that includes it, where there is such a one.
+pub(super) fn locate(global: &Global, caller: &Caller) -> Result<(Location, PathBuf), Stop> {
     let start = match &global.directory {
         Some(directory) => std::path::absolute(directory)?,
         None => std::env::current_dir()?,
@@ -40,15 +41,30 @@ pub(super) fn locate(global: &Global) -> Result<(Location, PathBuf), Stop> {
     }
     let found = match &global.file {
         Some(file) => manifest::locate(&start.join(file)),
-        None => manifest::discover(&start),
+        None => manifest::discover(&start).map(|found| including(&found, caller).unwrap_or(found)),
     };
     found.map(|location| (location, start)).map_err(|diagnostic| Stop::plain(Exit::Usage, diagnostic))
+}
+
+/// The manifest above that includes this one.
+fn including(found: &Location, caller: &Caller) -> Option<Location> {
+    let text = std::fs::read_to_string(&found.file).ok()?;
+    text.lines().find(|line| line.starts_with("namespace:"))?;
+    let mut folder = found.root.parent()?.to_owned();
+    loop {
+        let above = manifest::discover(&folder).ok()?;
+        let sources = manifest::load(&above, &|name| caller.text(name)).sources;
+        if sources.files.iter().any(|file| file.path == found.file) {
+            return Some(above);
+        }
+        folder = above.root.parent()?.to_owned();
+    }
 }
 
 impl Session {
     /// Finds the manifest and its plan: the one on disk where it is still current, else compiled anew.
     pub(super) fn open(global: &Global, caller: Caller) -> Result<Self, Stop> {
-        let (location, start) = locate(global)?;
+        let (location, start) = locate(global, &caller)?;
         let usage = |code: &str, text: String| Stop::plain(Exit::Usage, Diagnostic::error(code, text));
         let workspace =
             Workspace::open(&location.root).map_err(|error| usage("cli::workspace", error.to_string()))?;

@@ -8,10 +8,10 @@ use super::{Exit, Output, Stop};
 use crate::incremental::Caller;
 use crate::manifest;
 use crate::model::{Diagnostic, Severity};
-use crate::report::diagnostics;
+use crate::report::{count, diagnostics};
 
 pub(super) fn run(global: &Global, caller: Caller, output: &Output) -> Result<Exit, Stop> {
-    let (location, _) = locate(global)?;
+    let (location, _) = locate(global, &caller)?;
     let session = Session::open(global, caller)?;
     let mut warnings = session.plan.warnings().to_vec();
     let mut engine = session.reader();
@@ -38,12 +38,13 @@ pub(super) fn run(global: &Global, caller: Caller, output: &Output) -> Result<Ex
         output.say_json(&document);
     } else {
         output.warn(&warnings, session.sources());
-        let groups = session.plan.groups().len();
-        let files = session.sources().files.len();
-        output.say(&format!(
-            "valid: {tasks} tasks, {groups} groups, {files} files, {} warnings\n",
-            warnings.len()
-        ));
+        let parts = [
+            count(tasks, "task"),
+            count(session.plan.groups().len(), "group"),
+            count(session.sources().files.len(), "file"),
+            count(warnings.len(), "warning"),
+        ];
+        output.say(&format!("valid: {}\n", parts.join(", ")));
     }
     Ok(Exit::Success)
 }

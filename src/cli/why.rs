@@ -13,7 +13,7 @@ use crate::graph::TaskIndex;
 use crate::incremental::{Caller, Standing};
 use crate::model::{Record, format_duration};
 use crate::report::style::Paint;
-use crate::report::{Style, explain};
+use crate::report::{Style, count, explain};
 
 pub(super) fn run(global: &Global, args: &WhyArgs, caller: Caller, output: &Output) -> Result<Exit, Stop> {
     let session = Session::open(global, caller)?;
@@ -98,8 +98,12 @@ fn render(
     }
     if let Some(record) = record {
         let time = format_duration(record.duration);
-        let _ =
-            writeln!(text, "  last accepted: run {}, {time}, {} outputs", record.run, record.outputs.len());
+        let _ = writeln!(
+            text,
+            "  last accepted: run {}, {time}, {}",
+            record.run,
+            count(record.outputs.len(), "output")
+        );
         for check in &record.evidence {
             let _ = writeln!(text, "  {} {}", if check.passed { "passed" } else { "failed" }, check.check);
         }

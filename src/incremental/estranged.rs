@@ -78,7 +78,8 @@ impl Engine {
         }
     }
 
-    /// The signature that vouches for a recorded output, where what lies there was last seen to be it.
+    /// The signature that vouches for a recorded output, where what lies there was last seen to be it. A row
+    /// with other content is of a person's edit: its signature vouches for nothing.
     pub(super) fn signature_of(&self, output: &OutputEntry) -> Signature {
         let row = self.state.file_id(&output.path).and_then(|id| self.state.file(id));
         row.filter(|row| row.entry == output.entry && !row.racy)

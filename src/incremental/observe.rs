@@ -13,7 +13,7 @@ impl Engine {
     /// Looks at everything that the tasks of `scope` (closed under dependencies) depend on and marks the
     /// candidates among them. Returns how many files were looked at.
     pub fn observe(&mut self, scope: &[TaskIndex]) -> usize {
-        // What is seen to have changed from here on is younger than everything that was ever verified.
+        // What is found to have changed is younger than all that earlier sessions have verified.
         self.state.tick();
         let mut briefs = Briefs::join(&self.plan, &self.state);
         self.owned = std::mem::take(&mut briefs.owned);

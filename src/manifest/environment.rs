@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use super::fill::Mode;
 use super::names::is_variable;
-use super::reader::{Mode, Reader};
-use super::syntax::{Kind, Node};
+use super::reader::Reader;
+use super::tree::{Kind, Node};
 use crate::model::{At, Diagnostic, EnvValue, EnvVar};
 
 /// The variables of several `env` keys, later ones laid over earlier ones, sorted by name.
@@ -15,7 +16,7 @@ pub(super) fn env<'n, 's: 'n>(reader: &Reader<'_>, nodes: impl Iterator<Item = &
             Kind::Map(entries) => {
                 for entry in entries {
                     check_name(reader, &entry.key, entry.key_at);
-                    let value = reader.filled(&entry.value, Mode::EnvValue);
+                    let value = reader.filled(&entry.value, Mode::Text);
                     if let Some(value) = value {
                         vars.insert(
                             entry.key.to_string(),

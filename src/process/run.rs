@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::MemfdFlags;
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, test_kill_process_group};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 
 use super::descent::{self, PATIENCE};
 use super::output::Output;
@@ -88,8 +88,8 @@ impl Running {
         match pidfd_open(entry.pid, PidfdFlags::empty()) {
             Ok(ended) => Ok(Self { child, entry, ended, pipe, buffer: Vec::new(), _command: command }),
             Err(error) => {
-                register::remove(&entry);
                 let _ = child.kill().and_then(|()| child.wait());
+                register::remove(&entry);
                 Err(failed(error.into()))
             }
         }
@@ -149,12 +149,9 @@ impl Running {
     /// to another. None where it could not be killed.
     fn end(mut self, kill_at: Instant) -> Option<ExitStatus> {
         descent::end_leftovers(&self.entry, kill_at);
+        let status = register::reap(&mut self.child);
+        // Not before: an unregistered child that has ended is anyone's to reap.
         register::remove(&self.entry);
-        let status = self.child.try_wait().ok().flatten();
-        // The list of children that told so far may be missing some when it changes while it is read.
-        if test_kill_process_group(self.entry.pid).is_ok() {
-            descent::end_leftovers(&self.entry, kill_at);
-        }
         status
     }
 }

@@ -205,7 +205,7 @@ fn a_folder_that_is_not_there_is_named() {
 #[test]
 fn a_timeout_stops_a_grandchild_in_a_session_of_its_own() {
     let mut trial = Trial::sh("setsid sh -c 'echo $$ > grandchild; exec sleep 100' & echo $$ > child; wait");
-    trial.timeout = Some(Duration::from_millis(500));
+    trial.timeout = Some(Duration::from_millis(1500));
     let (ended, _) = trial.run();
     assert_eq!(ended.end, End::TimedOut);
     assert!(ended.duration < Duration::from_secs(5));
@@ -216,18 +216,18 @@ fn a_timeout_stops_a_grandchild_in_a_session_of_its_own() {
 #[test]
 fn what_ignores_sigterm_is_killed_after_the_grace() {
     let mut trial = Trial::sh("trap '' TERM; echo $$ > child; while :; do sleep 0.05; done");
-    trial.timeout = Some(Duration::from_millis(300));
+    trial.timeout = Some(Duration::from_secs(1));
     trial.grace = Duration::from_millis(300);
     let (ended, _) = trial.run();
     assert_eq!(ended.end, End::TimedOut);
-    assert!(ended.duration >= Duration::from_millis(600));
+    assert!(ended.duration >= Duration::from_millis(1300));
     trial.assert_gone("child");
 }
 
 #[test]
 fn a_process_that_ends_well_when_told_to_stop_was_stopped_all_the_same() {
     let mut trial = Trial::sh("trap 'echo bye; exit 0' TERM; sleep 100 & wait");
-    trial.timeout = Some(Duration::from_millis(300));
+    trial.timeout = Some(Duration::from_secs(1));
     let (ended, lines) = trial.run();
     assert_eq!((ended.end, lines), (End::TimedOut, vec!["bye".to_owned()]));
 }
@@ -271,9 +271,9 @@ fn an_orphan_of_another_task_that_still_runs_is_left_alone() {
 #[test]
 fn silence_is_a_stall_and_output_is_not() {
     let mut trial = Trial::sh("while :; do sleep 0.05; done");
-    trial.stall = Some(Duration::from_millis(400));
+    trial.stall = Some(Duration::from_secs(1));
     assert_eq!(trial.run().0.end, End::Stalled);
-    trial.argv[3] = "for i in 1 2 3 4 5 6 7 8; do echo $i; sleep 0.1; done".into();
+    trial.argv[3] = "for i in 1 2 3 4 5 6 7 8; do echo $i; sleep 0.2; done".into();
     assert_eq!(trial.run().0.end, End::Exited(0));
 }
 

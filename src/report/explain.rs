@@ -60,7 +60,7 @@ pub fn paragraph(reason: &Reason, style: Style) -> Vec<String> {
     if let (Some(old), Some(new)) = (&reason.old, &reason.new)
         && is_shown_as_lines(reason.kind, old, new)
     {
-        lines.extend(difference(old, new, style));
+        lines.extend(difference(as_written(reason.kind, old), as_written(reason.kind, new), style));
     }
     lines
 }
@@ -68,6 +68,12 @@ pub fn paragraph(reason: &Reason, style: Style) -> Vec<String> {
 /// `conductor.yaml:12:5`, which editors and terminals make a link of.
 pub fn place(place: &Place) -> String {
     format!("{}:{}:{}", place.file, place.line, place.column)
+}
+
+/// A command without the word that its form has in the key (`docs/keys.md`), which nobody wrote.
+fn as_written(kind: ReasonKind, value: &str) -> &str {
+    let script = (kind == ReasonKind::CommandChanged).then(|| value.strip_prefix("sh ")).flatten();
+    script.unwrap_or(value)
 }
 
 fn is_shown_as_lines(kind: ReasonKind, old: &str, new: &str) -> bool {

@@ -48,6 +48,13 @@ impl Failure {
         }
         for evidence in &self.refused {
             if !self.message.contains(&evidence.check) {
+                // What it said is in the first line already.
+                let said = evidence.message.as_ref().is_some_and(|said| self.message.contains(said.as_str()));
+                let evidence = if said {
+                    &CheckEvidence { message: None, exit: None, ..evidence.clone() }
+                } else {
+                    evidence
+                };
                 let _ = writeln!(text, "  {}", refusal(evidence, style));
             }
         }

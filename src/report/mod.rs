@@ -40,6 +40,7 @@ use std::sync::Arc;
 
 pub use failure::Failure;
 pub use style::{Style, Terminal};
+pub use text::count;
 
 use crate::model::{Stamped, TaskId};
 

@@ -109,7 +109,10 @@ impl Recap {
             return None;
         };
         let watched = self.running.remove(task).unwrap_or_default();
-        let changed = reasons.iter().filter(|reason| reason.kind == ReasonKind::ChangedDuringRun);
+        // What happened stands in front of why it ran, which may be that it happened before.
+        let happened = &reasons[..reasons.len().saturating_sub(watched.reasons.len())];
+        let changed = happened.iter().filter(|reason| reason.kind == ReasonKind::ChangedDuringRun);
+        let changed = changed.filter(|reason| reason.path.is_some());
         self.changed.extend(changed.map(|reason| (reason.clone(), task.clone())));
         self.validated += usize::from(*validated);
         match status {
@@ -172,8 +175,9 @@ impl Recap {
         let mut parts: Vec<_> = counts(summary)
             .map(|(status, number)| style.paint(paint_of(status), &format!("{number} {}", status.name())))
             .collect();
-        if self.validated > 0 {
-            parts.insert(1.min(parts.len()), format!("{} checked again", self.validated));
+        if let Some(fresh) = parts.first_mut().filter(|_| self.validated > 0) {
+            // They are among the fresh ones.
+            *fresh = format!("{fresh} ({} checked again)", self.validated);
         }
         let tasks = style.paint(Paint::Name, &count(total, "task"));
         format!("{tasks}: {} {}", parts.join(", "), style.paint(Paint::Dim, &format!("in {time}")))

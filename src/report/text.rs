@@ -37,7 +37,7 @@ pub(super) fn shorten(text: &str, max: usize, ellipsis: &str) -> String {
 }
 
 /// `1 task`, `2 tasks`.
-pub(super) fn count(number: usize, noun: &str) -> String {
+pub fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 

@@ -6,7 +6,7 @@
 mod outcome;
 mod slots;
 
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
@@ -83,6 +83,8 @@ pub struct Build<'a> {
     inbox: Receiver<Message>,
     outbox: SyncSender<Message>,
     sink: &'a mut dyn FnMut(Event),
+    /// Tasks that ran and whose result nothing vouches for.
+    unrecorded: HashSet<TaskIndex>,
     /// Results that are not yet safely recorded keep what they replaced.
     unsettled: Vec<Staged>,
     committed: Instant,
@@ -143,6 +145,7 @@ impl<'a> Build<'a> {
             retries: BinaryHeap::new(),
             running: 0,
             cancels: RunDir::of(&site.folder, &site.run),
+            unrecorded: HashSet::new(),
             unsettled: Vec::new(),
             committed: Instant::now(),
             signal: None,
@@ -364,7 +367,7 @@ impl<'a> Build<'a> {
 
     /// Were inputs edited after the tasks that read them had ended? Then success would be a lie.
     fn look_back(&mut self) {
-        if self.results.is_empty() || self.halted {
+        if self.results.is_empty() || self.halted || self.stale {
             return;
         }
         let changed = self.engine.changed_since_observed();

@@ -8,7 +8,7 @@ use crate::execute::{Done, Outcome, Refusal};
 use crate::graph::TaskIndex;
 use crate::incremental::{Accepted, Assignment};
 use crate::model::{
-    Diagnostic, Event, Failure, OutputEntry, Reason, ReasonKind, Status, TaskId, TaskResult, WorkspacePath,
+    Diagnostic, Event, Failure, OutputEntry, Reason, ReasonKind, Status, TaskResult, WorkspacePath,
 };
 
 /// A result with nothing to tell but how it ended.
@@ -159,6 +159,7 @@ impl Build<'_> {
     ) {
         let failure = Failure { key: assignment.key, reason, run: self.site.run.clone(), outputs };
         self.engine.refuse(index, &failure);
+        self.unrecorded.insert(index);
     }
 
     fn wake_dependents(&mut self, index: TaskIndex) {
@@ -232,17 +233,16 @@ impl Build<'_> {
         log: Option<String>,
     ) {
         let status = result.status;
-        let unrecorded = result.reasons.iter().any(|reason| reason.kind == ReasonKind::ChangedDuringRun);
         self.tell(index, &result, message, log);
         self.results.push((self.engine.plan().task_id(index), result));
-        self.mark(index, status, unrecorded);
+        self.mark(index, status);
     }
 
     /// A task ended.
     pub(super) fn settle(&mut self, index: TaskIndex, status: Status, result: Option<TaskResult>) {
         match result {
             Some(result) => self.settle_with_log(index, result, None, None),
-            None => self.mark(index, status, false),
+            None => self.mark(index, status),
         }
     }
 
@@ -263,15 +263,15 @@ impl Build<'_> {
     }
 
     /// Counts a task as ended and lets its dependents know; iterative, since chains may be long.
-    fn mark(&mut self, index: TaskIndex, status: Status, unrecorded: bool) {
-        let mut ended = vec![(index, status, unrecorded)];
-        while let Some((index, status, unrecorded)) = ended.pop() {
+    fn mark(&mut self, index: TaskIndex, status: Status) {
+        let mut ended = vec![(index, status)];
+        while let Some((index, status)) = ended.pop() {
             self.phases[index as usize] = Phase::Settled(status);
             let plan = Arc::clone(self.engine.plan());
             if !plan.is_hidden(index) {
                 self.summary.add(status, 1);
             }
-            let stops = unrecorded || !matches!(status, Status::Fresh | Status::Ran | Status::Cached);
+            let stops = self.stops_dependents(index);
             for dependent in plan.dependents(index) {
                 let Phase::Waiting { left, blocked } = self.phases[dependent as usize] else { continue };
                 let (left, blocked) = (left - 1, blocked || stops);
@@ -282,7 +282,7 @@ impl Build<'_> {
                 if blocked {
                     let status = if self.signal.is_some() { Status::Cancelled } else { Status::Skipped };
                     self.tell_unstarted(dependent, status);
-                    ended.push((dependent, status, false));
+                    ended.push((dependent, status));
                 } else {
                     self.due.push(dependent);
                 }
@@ -292,25 +292,34 @@ impl Build<'_> {
 
     fn tell_unstarted(&mut self, index: TaskIndex, status: Status) {
         if !self.engine.plan().is_hidden(index) {
-            let reasons = self.obstacle(index).map(|id| Reason::new(ReasonKind::PreviousFailed).task(&id));
+            let reasons = self.obstacle(index).map(|obstacle| {
+                let changed = self.unrecorded.contains(&obstacle);
+                let kind = if changed { ReasonKind::ChangedDuringRun } else { ReasonKind::PreviousFailed };
+                Reason::new(kind).task(&self.engine.plan().task_id(obstacle))
+            });
             let result = TaskResult { reasons: reasons.into_iter().collect(), ..plain(status) };
             self.tell(index, &result, None, None);
             self.results.push((self.engine.plan().task_id(index), result));
         }
     }
 
-    /// The dependency because of which a task never started, seen through gates that nobody is shown.
-    fn obstacle(&self, index: TaskIndex) -> Option<TaskId> {
-        let plan = self.engine.plan();
-        let stops = |dep: &TaskIndex| match self.phases[*dep as usize] {
-            Phase::Settled(status) => !matches!(status, Status::Fresh | Status::Ran | Status::Cached),
+    /// Has it ended in such a way that nothing which depends on it may start?
+    fn stops_dependents(&self, index: TaskIndex) -> bool {
+        match self.phases[index as usize] {
+            Phase::Settled(Status::Fresh | Status::Ran | Status::Cached) => self.unrecorded.contains(&index),
+            Phase::Settled(_) => true,
             _ => false,
-        };
+        }
+    }
+
+    /// The dependency because of which a task never started, seen through gates that nobody is shown.
+    fn obstacle(&self, index: TaskIndex) -> Option<TaskIndex> {
+        let plan = self.engine.plan();
         let mut at = index;
         loop {
-            at = plan.deps(at).map(|(dep, _)| dep).find(stops)?;
+            at = plan.deps(at).map(|(dep, _)| dep).find(|dep| self.stops_dependents(*dep))?;
             if !plan.is_hidden(at) {
-                return Some(plan.task_id(at));
+                return Some(at);
             }
         }
     }

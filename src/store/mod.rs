@@ -15,7 +15,6 @@
 //! | `plan` | the compiled plan | [`save_plan`], [`load_plan`] |
 
 mod durable;
-mod events;
 mod files;
 mod frame;
 mod journal;
@@ -31,7 +30,6 @@ mod tasks;
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub use events::{EventLog, read_events};
 pub use files::{FileId, FileRow};
 pub use journal::{Intent, Journal, Planned, Ticket};
 pub use lock::{Holder, Lock, LockError};

@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 use globset::{Candidate, Glob, GlobBuilder, GlobMatcher};
 
 use super::Error;
+use super::walk::outermost;
 use crate::model::{Pattern, WorkspacePath};
 
 /// Patterns, ready to match.
@@ -75,14 +76,11 @@ impl Globs {
         self.rules.iter().rev().find(|rule| rule.matches(path)).is_some_and(|rule| !rule.negated)
     }
 
-    /// The folders in which the globs may match something: where a walk has to look. Sorted; none lies
-    /// within another. Literals are not among them, for they need no walk unless they are folders.
+    /// The folders in which the globs may match something: where a walk has to look. None lies within
+    /// another. Literals are not among them, for they need no walk unless they are folders.
     pub fn bases(&self) -> Vec<WorkspacePath> {
         let globs = self.rules.iter().filter(|rule| !rule.negated && rule.glob.is_some());
-        let mut bases: Vec<WorkspacePath> = globs.map(|rule| rule.base.clone()).collect();
-        bases.sort_unstable();
-        bases.dedup_by(|later, earlier| later.is_within(earlier));
-        bases
+        outermost(globs.map(|rule| rule.base.clone()).collect())
     }
 
     /// Could `folder`, or a path below it, be meant? Never wrongly no; yes where it cannot be told without
@@ -308,6 +306,7 @@ mod tests {
         assert_eq!(bases("src/**/*.rs src/a/*.c docs/*.md lit !x/*"), ["docs", "src"]);
         assert_eq!(bases("a/b?/c a/[x]/d"), ["a"]);
         assert_eq!(bases("*.md src/*.rs"), ["."]);
+        assert_eq!(bases("a/x/* a.b/* a/*"), ["a", "a.b"]);
         assert_eq!(bases("lit").len(), 0);
     }
 

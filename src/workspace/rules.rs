@@ -105,31 +105,12 @@ impl Rules {
 
     /// Is the entry at `path`, whose folder has these rules, left out? That its folder is not, is given.
     pub(super) fn ignores(&self, path: &[u8], is_folder: bool) -> bool {
-        let decide = |matched: Match<_>| match matched {
-            Match::None => None,
-            Match::Ignore(_) => Some(true),
-            Match::Whitelist(_) => Some(false),
-        };
-        let own = self.chain().find_map(|rules| {
-            if rules.own.is_empty() {
-                None
-            } else {
-                decide(rules.own.matched(rules.scope.path(path), is_folder))
-            }
-        });
-        own.or_else(|| {
-            let mut outside = false;
-            self.chain().take_while(|rules| !std::mem::replace(&mut outside, rules.repository)).find_map(
-                |rules| {
-                    if rules.git.is_empty() {
-                        None
-                    } else {
-                        decide(rules.git.matched(rules.scope.path(path), is_folder))
-                    }
-                },
-            )
-        })
-        .unwrap_or(false)
+        let mut outside = false;
+        let mut inside = self.chain().take_while(|rules| !std::mem::replace(&mut outside, rules.repository));
+        self.chain()
+            .find_map(|rules| rules.scope.judge(&rules.own, path, is_folder))
+            .or_else(|| inside.find_map(|rules| rules.scope.judge(&rules.git, path, is_folder)))
+            .unwrap_or(false)
     }
 
     /// These rules and those above them, nearest first.
@@ -139,6 +120,18 @@ impl Rules {
 }
 
 impl Scope {
+    /// What the last of `lines` that matches says of `path`: left out, or not; nothing where none does.
+    fn judge(&self, lines: &Gitignore, path: &[u8], is_folder: bool) -> Option<bool> {
+        if lines.is_empty() {
+            return None;
+        }
+        match lines.matched(self.path(path), is_folder) {
+            Match::None => None,
+            Match::Ignore(_) => Some(true),
+            Match::Whitelist(_) => Some(false),
+        }
+    }
+
     /// `path`, as patterns of this scope see it.
     fn path<'a>(&self, path: &'a [u8]) -> Cow<'a, Path> {
         match self {
