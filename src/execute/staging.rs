@@ -278,6 +278,15 @@ impl Found {
                 found.sort_out(site, assignment, output, path, &recorded);
             }
         }
+        // A depfile of an earlier run must not pass for one of this run.
+        let depfile = assignment.task.depfile.iter().map(|(path, _)| path);
+        let is_output =
+            |path: &&WorkspacePath| assignment.task.outputs.iter().any(|o| path.is_within(&o.path));
+        for path in depfile.filter(|path| !is_output(path)) {
+            if is_there(&path.under(site.workspace.root())) {
+                found.moved.push(path.clone());
+            }
+        }
         for path in &assignment.leftovers {
             let is_own = |(entry, _): &(Entry, Signature)| site.workspace.observe(path).entry == *entry;
             if recorded.get(path).is_some_and(is_own) {

@@ -23,6 +23,8 @@ pub struct Listing {
     pub globs: Arc<Globs>,
     /// Where to walk.
     pub bases: Vec<WorkspacePath>,
+    /// Those of `bases` that are written out although a rule ignores them.
+    pub named: Vec<WorkspacePath>,
     /// Every match, sorted.
     pub found: Vec<WorkspacePath>,
     /// Paths that match but are no part of the listing: made by tasks, and so inputs by another way.
@@ -34,7 +36,8 @@ pub struct Listing {
 impl Listing {
     /// What matches now.
     pub fn look(&self, workspace: &Workspace) -> Vec<WorkspacePath> {
-        self.select(workspace.walk(&self.bases).paths)
+        let named = self.named.iter().flat_map(|folder| workspace.walk_named(folder).paths);
+        self.select(workspace.walk(&self.bases).paths.into_iter().chain(named))
     }
 
     /// Those of `walked` that belong to the listing.

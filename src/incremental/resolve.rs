@@ -16,6 +16,8 @@ use crate::workspace::{Globs, LinkTarget};
 pub(super) struct Walked {
     bases: Vec<WorkspacePath>,
     pub(super) files: Vec<WorkspacePath>,
+    /// What lies below folders that are written out although a rule ignores them: no glob finds it.
+    named: BTreeMap<WorkspacePath, Vec<WorkspacePath>>,
 }
 
 impl Walked {
@@ -49,6 +51,17 @@ impl Engine {
         self.walked.bases.extend(missing);
     }
 
+    /// What counts below a folder that is written out: all that no rule below it ignores, be the folder
+    /// itself ignored or not.
+    fn below_named(&mut self, folder: &WorkspacePath) -> Vec<WorkspacePath> {
+        if !self.workspace.ignores(folder, true) {
+            self.cover([folder.clone()]);
+            return self.walked.below(folder).cloned().collect();
+        }
+        let walk = || self.workspace.walk_named(folder).paths;
+        self.walked.named.entry(folder.clone()).or_insert_with(walk).clone()
+    }
+
     /// Forgets what was walked, because the tree has changed.
     pub(super) fn forget_walks(&mut self) {
         self.walked = Walked::default();
@@ -68,8 +81,11 @@ impl Engine {
                     if globs.matches(path) {
                         found.insert(path.clone(), true);
                     }
-                    continue;
+                } else {
+                    let below = self.below_named(path).into_iter().filter(|path| globs.matches(path));
+                    below.for_each(|path| _ = found.entry(path).or_insert(false));
                 }
+                continue;
             }
             self.cover([base.clone()]);
             for path in self.walked.below(&base).filter(|path| globs.matches(path)) {
@@ -276,10 +292,12 @@ impl Engine {
             found: Vec::new(),
             made: Arc::new(made.chain(recorded).collect()),
             own: shape.task.outputs.iter().map(|output| output.path.clone()).collect(),
+            named: bases.iter().filter(|base| self.walked.named.contains_key(base)).cloned().collect(),
             bases,
         };
+        let named = listing.named.iter().flat_map(|folder| &self.walked.named[folder]);
         let known: BTreeSet<WorkspacePath> =
-            listing.bases.iter().flat_map(|base| self.walked.below(base)).cloned().collect();
+            listing.bases.iter().flat_map(|base| self.walked.below(base)).chain(named).cloned().collect();
         listing.found = listing.select(known);
         Some(listing)
     }

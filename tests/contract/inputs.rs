@@ -211,8 +211,15 @@ fn an_empty_folder_is_a_result_too() {
 
 #[test]
 fn a_folder_of_outputs_is_made_before_and_its_files_are_watched_one_by_one() {
-    let w =
-        World::new("tasks: { T1: { inputs: [n], outputs: [d/, e/f/g], run: touch $(sed s,^,d/, n) e/f/g } }");
+    let w = World::new(
+        "
+tasks:
+  T1:
+    inputs: [n]
+    outputs: [d/, e/f/g]
+    run: 'touch $(sed s,^,d/, n) e/f/g'
+",
+    );
     w.file("n", "a\nb\n");
     let run = w.build(&[]);
     run.success();
