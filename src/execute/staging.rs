@@ -145,8 +145,8 @@ impl Staged {
 
     /// The task failed: what it made goes to `failed`, for a person to look at, and everything that was set
     /// aside comes back.
-    pub(super) fn restore(self, site: &Site, failed: &Path) -> Result<(), StagingError> {
-        restore(&site.workspace, &site.folder, &self.intent, Some(failed))?;
+    pub(super) fn restore(self, site: &Site, failed: Option<&Path>) -> Result<(), StagingError> {
+        restore(&site.workspace, &site.folder, &self.intent, failed)?;
         site.journal.end(self.ticket);
         Ok(())
     }

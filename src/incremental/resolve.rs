@@ -77,13 +77,12 @@ impl Engine {
             if let Some(path) = &pattern.literal {
                 let id = self.look_at(path);
                 let is_folder = self.state.file(id).is_some_and(|row| row.signature.is_folder());
-                if !is_folder {
-                    if globs.matches(path) {
-                        found.insert(path.clone(), true);
+                if is_folder {
+                    for path in self.below_named(path).into_iter().filter(|path| globs.matches(path)) {
+                        found.entry(path).or_insert(false);
                     }
-                } else {
-                    let below = self.below_named(path).into_iter().filter(|path| globs.matches(path));
-                    below.for_each(|path| _ = found.entry(path).or_insert(false));
+                } else if globs.matches(path) {
+                    found.insert(path.clone(), true);
                 }
                 continue;
             }

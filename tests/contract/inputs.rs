@@ -301,7 +301,7 @@ tasks:
     let mut expected = names.to_vec();
     expected.sort_unstable();
     let argv = w.json("log", &["argv"]).json()["text"].as_str().unwrap().to_owned();
-    assert_eq!(argv, expected.iter().map(|name| format!("{name}|")).collect::<String>());
+    assert_eq!(argv, expected.join("|") + "|");
     assert_eq!(w.read("shell").replace("./-n", "-n"), argv);
 }
 

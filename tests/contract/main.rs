@@ -18,4 +18,5 @@ mod mid_run;
 mod readonly;
 mod reasons;
 mod staleness;
+mod strange;
 mod workspace;

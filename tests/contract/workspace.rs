@@ -93,9 +93,11 @@ fn a_workspace_that_was_moved_or_copied_stays_fresh() {
     w.run(&["-C", "z", "build", "--format", "json"]).runs_nothing();
 }
 
+type Damage = fn(&[u8]) -> Vec<u8>;
+
 #[test]
 fn any_damage_to_any_file_in_its_folder_is_healed_by_the_next_build() {
-    let damages: [fn(&[u8]) -> Vec<u8>; 4] = [
+    let damages: [Damage; 4] = [
         |_| Vec::new(),
         |_| b"garbage".to_vec(),
         |bytes| bytes[..bytes.len() / 2].to_vec(),
@@ -222,7 +224,7 @@ tasks:
         log.success().says(text);
     }
     let first = runs[1]["run"].as_str().unwrap();
-    w.run(&["runs", first, "--format", "markdown"]).success().says("T1").says("non_empty");
+    w.run(&["runs", first, "--format", "markdown"]).success().says("T1").says("1 passed");
     w.run(&["runs", "nope", "--format", "markdown"]).fails_with(2);
     w.run(&["log", "T1", "--run", "nope"]).fails_with(2);
 }
@@ -290,6 +292,6 @@ tasks:
 #[test]
 fn crlf_and_a_byte_order_mark_are_fine() {
     let w = World::empty();
-    w.file("conductor.yaml", format!("\u{feff}conductor: 1\r\n{}\r\n", ONE)).file("a", "1");
+    w.file("conductor.yaml", format!("\u{feff}conductor: 1\r\n{ONE}\r\n")).file("a", "1");
     w.build(&[]).success();
 }
