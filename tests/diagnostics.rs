@@ -1,7 +1,10 @@
 //! Every kind of diagnostic of the manifest: one malformed file each under `tests/diagnostics/`, and the
 //! snapshot of what is printed. A case is `CODE.yaml`, or a folder `CODE/` with a `conductor.yaml`.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use conductor::graph;
@@ -66,8 +69,9 @@ fn written_cases() -> BTreeSet<String> {
 }
 
 /// Cases that are too large for a file, or no file at all.
-const MADE_HERE: [&str; 7] = [
+const MADE_HERE: [&str; 8] = [
     "expansion_too_large",
+    "not_a_dispatcher",
     "not_found",
     "too_large",
     "too_many_files",
@@ -94,7 +98,7 @@ fn check_text(code: &str, text: &str) {
 fn variables_and_defaults_may_not_expand_without_end() {
     let mut text = "conductor: 1\nvars:\n  a: xxxxxxxxxxxxxxxx\n".to_owned();
     for (name, before) in ('b'..='z').zip('a'..) {
-        text.push_str(&format!("  {name}: ${{vars.{before}}}${{vars.{before}}}${{vars.{before}}}\n"));
+        writeln!(text, "  {name}: ${{vars.{before}}}${{vars.{before}}}${{vars.{before}}}").unwrap();
     }
     check_text("expansion_too_large", &text);
 }
@@ -136,9 +140,8 @@ fn a_manifest_has_a_limited_number_of_tasks() {
     let digits = "[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]";
     let mut text = "conductor: 1\ntasks:\n".to_owned();
     for number in 0..26 {
-        text.push_str(&format!(
-            "  T{number}: {{ run: x, inputs: [], matrix: {{ a: {digits}, b: {digits}, c: {digits}, d: {digits} }} }}\n"
-        ));
+        let axes = format!("a: {digits}, b: {digits}, c: {digits}, d: {digits}");
+        writeln!(text, "  T{number}: {{ run: x, inputs: [], matrix: {{ {axes} }} }}").unwrap();
     }
     check_text("too_many_tasks", &text);
 }
@@ -155,6 +158,13 @@ fn where_there_is_no_manifest_help_is_offered() {
     let diagnostic = manifest::discover(Path::new("/")).unwrap_err();
     assert_eq!(diagnostic.code, "manifest::not_found");
     assert!(diagnostic.help.is_some_and(|help| help.contains("conductor init")));
+}
+
+#[test]
+fn what_is_no_dispatcher_file_cannot_be_migrated() {
+    for text in ["a: b", "tasks: [", ""] {
+        assert_eq!(manifest::migrate(text).unwrap_err().code, "manifest::not_a_dispatcher");
+    }
 }
 
 /// The codes that stand in the sources of the room, its tests apart.

@@ -82,7 +82,11 @@ pub(super) fn render(session: &Session, standings: &BTreeMap<TaskIndex, Standing
     let total = standings.len();
     if stale + blocked == 0 {
         let fresh = total - always;
-        let _ = writeln!(text, "{}", style.paint(Paint::Good, &format!("fresh: {fresh} of {}", count(total, "task"))));
+        let _ = writeln!(
+            text,
+            "{}",
+            style.paint(Paint::Good, &format!("fresh: {fresh} of {}", count(total, "task")))
+        );
     } else {
         let fresh = total - always - stale - blocked;
         let _ = writeln!(text, "{}: {fresh} fresh, {stale} stale, {blocked} blocked", count(total, "task"));

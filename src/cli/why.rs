@@ -98,8 +98,12 @@ fn render(
     }
     if let Some(record) = record {
         let time = format_duration(record.duration);
-        let _ =
-            writeln!(text, "  last accepted: run {}, {time}, {}", record.run, count(record.outputs.len(), "output"));
+        let _ = writeln!(
+            text,
+            "  last accepted: run {}, {time}, {}",
+            record.run,
+            count(record.outputs.len(), "output")
+        );
         for check in &record.evidence {
             let _ = writeln!(text, "  {} {}", if check.passed { "passed" } else { "failed" }, check.check);
         }

@@ -3,7 +3,7 @@
 use regex::RegexBuilder;
 
 use super::reader::Reader;
-use super::syntax::Node;
+use super::tree::Node;
 use crate::model::{Check, CheckKind, Diagnostic};
 
 /// The keys of which a check has exactly one.
@@ -49,9 +49,9 @@ fn check(reader: &Reader<'_>, node: &Node<'_>, lists: bool) -> Option<Check> {
 fn matches(reader: &Reader<'_>, node: &Node<'_>) -> Option<CheckKind> {
     let path = node.get("path").and_then(|path| reader.path(path));
     let written = node.get("regex")?;
-    let regex = reader.text(written)?;
-    // The size limit of the regex crate bounds what a hostile expression may cost.
-    if let Err(error) = RegexBuilder::new(&regex).multi_line(true).build() {
+    let regex = reader.text(written).filter(|_| !reader.shared.problems.is_full())?;
+    // The limit bounds what a hostile expression may cost.
+    if let Err(error) = RegexBuilder::new(&regex).multi_line(true).size_limit(1 << 20).build() {
         let text = error.to_string();
         let why = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
         reader.shared.problems.push(

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use super::fill::Mode;
 use super::names::is_variable;
-use super::reader::{Mode, Reader};
-use super::syntax::{Kind, Node};
+use super::reader::Reader;
+use super::tree::{Kind, Node};
 use crate::model::{At, Diagnostic, EnvValue, EnvVar};
 
 /// The variables of several `env` keys, later ones laid over earlier ones, sorted by name.

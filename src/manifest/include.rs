@@ -11,7 +11,7 @@ use ignore::WalkBuilder;
 
 use super::origin::{self, MAX_BYTES, Origin};
 use super::problems::Problems;
-use super::{Location, names, paths, syntax};
+use super::{Location, names, paths, places, syntax, tree};
 use crate::model::{At, Diagnostic, Digest, SourceFile, WorkspacePath};
 
 /// How many files one manifest may consist of.
@@ -25,13 +25,13 @@ pub(super) struct File<'s> {
     /// The prefix of its ids without the last `:`; empty for the root's.
     pub(super) namespace: String,
     /// Absent where it could not be parsed.
-    pub(super) tree: Option<syntax::Node<'s>>,
+    pub(super) tree: Option<tree::Node<'s>>,
     includer: Option<usize>,
 }
 
 /// All files of a manifest.
 pub(super) struct Files<'s> {
-    pub(super) files: Vec<File<'s>>,
+    pub(super) list: Vec<File<'s>>,
     /// Without their texts.
     pub(super) sources: Vec<SourceFile>,
     pub(super) origin: Origin,
@@ -56,12 +56,12 @@ pub(super) fn read_all<'s>(
         problems,
         bytes_left: MAX_BYTES,
         known: HashMap::new(),
-        all: Files { files: Vec::new(), sources: Vec::new(), origin: Origin::default(), complete: true },
+        all: Files { list: Vec::new(), sources: Vec::new(), origin: Origin::default(), complete: true },
     };
     let folder = location.file.strip_prefix(&location.root).map(path_of).map(|path| folder_of(&path));
     reader.read(&location.file, folder.unwrap_or_default(), None, At::default());
     let mut next = 0;
-    while next < reader.all.files.len() {
+    while next < reader.all.list.len() {
         reader.includes_of(next);
         next += 1;
     }
@@ -93,7 +93,7 @@ struct Reader<'s, 'p> {
 impl Reader<'_, '_> {
     /// Reads one file, which `includer` names at `at`.
     fn read(&mut self, path: &Path, folder: WorkspacePath, includer: Option<usize>, at: At) {
-        let number = self.all.files.len();
+        let number = self.all.list.len();
         let name = path.strip_prefix(&self.location.root).unwrap_or(path).display().to_string();
         let blame = |diagnostic: Diagnostic| match includer {
             Some(_) => diagnostic.label(at, "included here"),
@@ -121,10 +121,7 @@ impl Reader<'_, '_> {
         };
         let Some(slot) = self.slots.get(number) else {
             self.all.complete = false;
-            return self.problems.push(blame(Diagnostic::error(
-                "manifest::too_many_files",
-                format!("a manifest may consist of {MAX_FILES} files"),
-            )));
+            return self.problems.push(too_many_files(at));
         };
         self.bytes_left -= bytes.len() as u64;
         let digest = Digest::of(&bytes);
@@ -137,7 +134,7 @@ impl Reader<'_, '_> {
             Some(offset) => {
                 self.problems.push(
                     Diagnostic::error("manifest::not_utf8", "a manifest is UTF-8 text")
-                        .label(syntax::locate(text, file, offset, 3), "not UTF-8 from here on")
+                        .label(places::locate(text, file, offset, 3), "not UTF-8 from here on")
                         .help("convert the file to UTF-8"),
                 );
                 None
@@ -147,12 +144,12 @@ impl Reader<'_, '_> {
         self.all.complete &= tree.is_some();
         let namespace = self.namespace(tree.as_ref(), includer);
         self.known.insert(canonical(path), number);
-        self.all.files.push(File { text, folder, namespace, tree, includer });
+        self.all.list.push(File { text, folder, namespace, tree, includer });
     }
 
     /// The whole namespace of a file: its includer's and its own. The root has none, whatever it says.
-    fn namespace(&self, tree: Option<&syntax::Node<'_>>, includer: Option<usize>) -> String {
-        let Some(includer) = includer.and_then(|number| self.all.files.get(number)) else {
+    fn namespace(&self, tree: Option<&tree::Node<'_>>, includer: Option<usize>) -> String {
+        let Some(includer) = includer.and_then(|number| self.all.list.get(number)) else {
             return String::new();
         };
         let own = tree.and_then(|tree| tree.get("namespace")?.scalar()).filter(|own| names::is_id(own));
@@ -160,16 +157,20 @@ impl Reader<'_, '_> {
     }
 
     fn includes_of(&mut self, number: usize) {
-        let Some(file) = self.all.files.get(number) else { return };
+        let Some(file) = self.all.list.get(number) else { return };
         let folder = file.folder.clone();
         let patterns: Vec<(String, At)> = file
             .tree
             .iter()
             .filter_map(|tree| tree.get("include"))
-            .flat_map(syntax::Node::items)
+            .flat_map(tree::Node::items)
             .filter_map(|item| Some((item.scalar()?.to_owned(), item.at)))
             .collect();
         for (pattern, at) in patterns {
+            if self.all.origin.includes.len() >= MAX_FILES {
+                self.all.complete = false;
+                return self.problems.push(too_many_files(at));
+            }
             match expand(&self.location.root, &folder, &pattern) {
                 Ok(found) => {
                     if found.is_empty() {
@@ -207,7 +208,7 @@ impl Reader<'_, '_> {
         if known == includer && pattern.contains(['*', '?', '[', '{']) {
             return;
         }
-        let mut ancestors = std::iter::successors(Some(includer), |&number| self.all.files[number].includer);
+        let mut ancestors = std::iter::successors(Some(includer), |&number| self.all.list[number].includer);
         self.problems.push(if ancestors.any(|ancestor| ancestor == known) {
             Diagnostic::error("manifest::include_cycle", format!("{path} includes itself"))
                 .label(at, "leads back to a file that includes this one")
@@ -218,6 +219,11 @@ impl Reader<'_, '_> {
                 .help("a file is included once; its tasks can be named from everywhere")
         });
     }
+}
+
+fn too_many_files(at: At) -> Diagnostic {
+    Diagnostic::error("manifest::too_many_files", format!("a manifest may consist of {MAX_FILES} files"))
+        .label(at, "the limit is reached here")
 }
 
 fn canonical(path: &Path) -> PathBuf {

@@ -3,17 +3,18 @@
 use std::collections::HashSet;
 use std::path::Path;
 
+use super::context::Scope;
 use super::problems::Problems;
-use super::reader::Scope;
 use crate::model::{Command, Diagnostic, Manifest, Piece, Task, Work, WorkspacePath};
 
 /// Variables that nothing uses, groups without members, a manifest without tasks.
 pub(super) fn unused(problems: &Problems, scopes: &[Scope<'_>], manifest: &Manifest) {
-    for var in scopes.iter().flat_map(|scope| &scope.vars).filter(|var| !var.used.get()) {
+    let vars = scopes.iter().flat_map(|scope| &scope.vars);
+    for (name, var) in vars.filter(|(_, var)| !var.used.get()) {
         problems.push(
-            Diagnostic::warning("manifest::unused_var", format!("nothing uses `{}`", var.name))
+            Diagnostic::warning("manifest::unused_var", format!("nothing uses `{name}`"))
                 .label(var.at, "never filled in")
-                .help(format!("write `${{vars.{}}}` where it is meant, or remove it", var.name)),
+                .help(format!("write `${{vars.{name}}}` where it is meant, or remove it")),
         );
     }
     let used: HashSet<_> = manifest.tasks.iter().filter_map(|task| task.group.as_ref()).collect();

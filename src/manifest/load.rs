@@ -1,14 +1,16 @@
 //! From files to a manifest: reads all of them, learns all names, then builds groups and tasks.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 
 use super::check::checks;
+use super::context::{Facts, Scope, Shared, Var};
 use super::include::{self, File, Files};
 use super::names::{bad_name, is_id, is_variable, qualify};
 use super::problems::Problems;
-use super::reader::{Facts, Reader, Scope, Shared, Var};
-use super::syntax::{Entry, Node};
+use super::reader::Reader;
 use super::task::{self, Written};
+use super::tree::{Entry, Node};
 use super::{Loaded, Location, environment, lint, matrix, rules, settings, shape};
 use crate::model::{Diagnostic, Group, GroupId, Manifest, Reference, Sources, Task, TaskId};
 
@@ -19,7 +21,7 @@ const MAX_TASKS: usize = 250_000;
 pub(super) fn load(location: &Location, env: &dyn Fn(&str) -> Option<String>) -> Loaded {
     let slots = include::slots();
     let problems = Problems::default();
-    let Files { files, sources, origin, complete } = include::read_all(location, &slots, &problems);
+    let Files { list: files, sources, origin, complete } = include::read_all(location, &slots, &problems);
     let mut shared = Shared::new(&problems, env);
     shared.names.incomplete = !complete;
     let manifest = build(&mut shared, &files);
@@ -74,7 +76,7 @@ fn scope<'a>(shared: &Shared<'_>, file: &'a File<'a>) -> Option<Scope<'a>> {
     {
         shared.problems.push(bad_name("namespace", name, namespace.at));
     }
-    let mut scope = Scope { file, root, vars: Vec::new() };
+    let mut scope = Scope { file, root, vars: BTreeMap::new() };
     for entry in root.get("vars").map_or(&[][..], Node::entries) {
         if !is_variable(&entry.key) {
             shared.problems.push(bad_name("variable", &entry.key, entry.key_at));
@@ -82,7 +84,7 @@ fn scope<'a>(shared: &Shared<'_>, file: &'a File<'a>) -> Option<Scope<'a>> {
         let reader = Reader { shared, scope: &scope, facts: None, matrix: &[], env: None };
         if let Some(value) = reader.text(&entry.value) {
             let name = entry.key.to_string();
-            scope.vars.push(Var { name, value, at: entry.key_at, used: Cell::new(false) });
+            scope.vars.insert(name, Var { value, at: entry.key_at, used: Cell::new(false) });
         }
     }
     Some(scope)

@@ -1,11 +1,14 @@
 //! `matrix`: one instance of a task for each combination of values.
 
-use super::reader::{Reader, Scope, Shared};
-use super::syntax::Entry;
+use super::context::{Scope, Shared};
+use super::reader::Reader;
+use super::tree::Entry;
 use crate::model::{Diagnostic, TaskId};
 
 /// How many instances one task may have.
 const MAX_INSTANCES: usize = 10_000;
+/// How many keys a matrix may have: all of them stand in every id.
+const MAX_KEYS: usize = 32;
 
 /// The instances of the task in `entry`, in the order of their values: the last key turns fastest.
 pub(super) fn instances(
@@ -17,15 +20,16 @@ pub(super) fn instances(
     let Some(matrix) = entry.value.entry("matrix") else { return vec![(TaskId::new(id), Vec::new())] };
     let reader = Reader { shared, scope, facts: None, matrix: &[], env: None };
     let mut combinations: Vec<Vec<(String, String)>> = vec![Vec::new()];
-    for axis in matrix.value.entries() {
+    for (number, axis) in matrix.value.entries().iter().enumerate() {
         let values = values(&reader, axis);
-        if combinations.len().saturating_mul(values.len()) > MAX_INSTANCES {
+        if combinations.len().saturating_mul(values.len()) > MAX_INSTANCES || number >= MAX_KEYS {
             shared.problems.push(
                 Diagnostic::error(
                     "manifest::matrix_too_large",
-                    format!("the matrix makes more than {MAX_INSTANCES} instances"),
+                    format!("a matrix has at most {MAX_KEYS} keys and {MAX_INSTANCES} instances"),
                 )
-                .label(axis.key_at, "with this key"),
+                .label(axis.key_at, "the limit is reached here")
+                .help("make several tasks of it"),
             );
             break;
         }

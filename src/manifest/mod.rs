@@ -9,15 +9,19 @@
 //! paths make: that is the graph's.
 
 mod check;
+mod context;
 mod environment;
+mod fill;
 mod include;
 mod keys;
 mod lint;
 mod load;
 mod matrix;
+mod migrate;
 mod names;
 mod origin;
 mod paths;
+mod places;
 mod problems;
 mod reader;
 mod rules;
@@ -29,6 +33,7 @@ mod syntax;
 mod table;
 mod task;
 mod template;
+mod tree;
 
 use std::path::{Path, PathBuf};
 
@@ -36,6 +41,7 @@ use crate::model::{Diagnostic, Manifest, Sources};
 
 pub use keys::{Key, Type};
 pub use lint::undeclared_paths;
+pub use migrate::migrate;
 pub use origin::Origin;
 
 /// Where manifests are looked for in a folder, in this order.
@@ -107,9 +113,6 @@ pub fn json_schema() -> serde_json::Value {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
-
-/// Placeholder until the conversion lands.
-pub fn migrate(_: &str) -> Result<String, Diagnostic> {
-    Err(Diagnostic::error("manifest::migrate", "not there yet"))
-}

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use super::problems::{Problems, did_you_mean};
+use super::problems::Problems;
 use crate::model::{At, Diagnostic, GroupId, Reference, TaskId};
 
 /// Is `text` an id: `[A-Za-z0-9_][A-Za-z0-9_.-]*`?
@@ -128,28 +128,35 @@ impl Names {
 
     /// The diagnostic for a name that is no task (nor group, unless only `groups` are asked for).
     pub(super) fn unknown(&self, problems: &Problems, name: &str, at: At, groups: bool) {
+        /// As many names are listed when none of them is near.
+        const LISTED: usize = 12;
         if self.incomplete {
             return;
         }
-        let mut known: Vec<&str> = self
-            .named
-            .iter()
-            .filter(|(_, (named, _))| !groups || matches!(named, Named::Group))
-            .map(|(id, _)| id.as_str())
-            .chain(self.by_instance.keys().filter(|_| name.contains('[')).map(String::as_str))
-            .collect();
-        known.sort_unstable();
-        let (code, message, what) = if groups {
-            ("manifest::unknown_group", format!("there is no group `{name}`"), "groups")
+        let (code, what) = if groups {
+            ("manifest::unknown_group", "group")
         } else {
-            ("manifest::unknown_reference", format!("there is no task or group `{name}`"), "tasks and groups")
+            ("manifest::unknown_reference", "task or group")
         };
-        problems.push(Diagnostic::error(code, message).label(at, "not known").help(did_you_mean(
-            problems,
-            name.trim_start_matches(':'),
-            what,
-            known.iter().copied(),
-        )));
+        let known = || {
+            let named = self.named.iter().filter(|(_, (named, _))| !groups || matches!(named, Named::Group));
+            let instances = self.by_instance.keys().filter(|_| name.contains('['));
+            named.map(|(id, _)| id).chain(instances).map(String::as_str)
+        };
+        let listed = || {
+            let mut few: Vec<&str> = known().take(LISTED + 1).collect();
+            few.sort_unstable();
+            match few.len() {
+                0 => format!("there is no {what} at all"),
+                1..=LISTED => format!("there are: {}", few.join(", ")),
+                _ => "`conductor list` shows all of them".to_owned(),
+            }
+        };
+        let meant = problems.nearest(name.trim_start_matches(':'), known());
+        let help = meant.map_or_else(listed, |meant| format!("did you mean `{meant}`?"));
+        problems.push(
+            Diagnostic::error(code, format!("there is no {what} `{name}`")).label(at, "not known").help(help),
+        );
     }
 }
 

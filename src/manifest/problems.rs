@@ -53,26 +53,33 @@ impl Problems {
         self.0.borrow().errors > 0
     }
 
-    /// The one of `candidates` that `name` most likely stands for.
+    /// Are there so many that the next one would only be counted? Then its text need not be made.
+    pub(super) fn is_full(&self) -> bool {
+        self.0.borrow().kept.len() >= KEPT
+    }
+
+    /// The one of `candidates` that `name` most likely stands for; of two, the first by the alphabet.
     pub(super) fn nearest<'c>(
         &self,
         name: &str,
         candidates: impl IntoIterator<Item = &'c str>,
     ) -> Option<&'c str> {
+        if self.is_full() {
+            return None;
+        }
         let mut inner = self.0.borrow_mut();
+        let allowed = (name.len() / 3).clamp(1, 4);
+        let name = name.to_lowercase();
         let mut best: Option<(usize, &str)> = None;
-        for candidate in candidates {
-            // Names whose lengths differ by more than the distance allowed cannot be near.
-            if candidate.len().abs_diff(name.len()) > allowed(name) {
-                continue;
-            }
+        // Names whose lengths differ by more than the distance allowed cannot be near.
+        for candidate in candidates.into_iter().filter(|one| one.len().abs_diff(name.len()) <= allowed) {
             inner.comparisons += 1;
             if inner.comparisons > COMPARISONS {
                 break;
             }
-            let distance = strsim::osa_distance(&name.to_lowercase(), &candidate.to_lowercase());
-            if distance <= allowed(name) && best.is_none_or(|(least, _)| distance < least) {
-                best = Some((distance, candidate));
+            let rank = (strsim::osa_distance(&name, &candidate.to_lowercase()), candidate);
+            if rank.0 <= allowed && best.is_none_or(|best| rank < best) {
+                best = Some(rank);
             }
         }
         best.map(|(_, candidate)| candidate)
@@ -107,11 +114,6 @@ impl Problems {
 
 fn place(diagnostic: &Diagnostic) -> (u32, u32) {
     diagnostic.labels.first().map_or((0, 0), |label| (label.at.file, label.at.offset))
-}
-
-/// The edit distance up to which one name may stand for another.
-fn allowed(name: &str) -> usize {
-    (name.len() / 3).clamp(1, 4)
 }
 
 /// A help text for a name that is not known: what may have been meant, else what there is.

@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use super::syntax::{Kind, Node};
+use super::tree::{Kind, Node};
 
 /// A scalar's value in the core schema.
 #[derive(Clone, PartialEq, Debug)]

@@ -1,11 +1,12 @@
 //! Top-level keys that concern more than one task. Those of included files count only where the file's
 //! tasks depend on them (`pools`, `agents`): the rest is for when the file stands alone.
 
+use super::context::{Scope, Shared};
 use super::names::{bad_name, is_id, qualify};
-use super::reader::{Reader, Scope, Shared};
+use super::reader::Reader;
 use super::scalar;
-use super::syntax::{Kind, Node};
 use super::task::budget;
+use super::tree::{Kind, Node};
 use crate::model::{Diagnostic, Settings};
 
 /// Reads the settings; pools and adapters of all files are put into `shared` too, for the tasks.
@@ -20,15 +21,13 @@ pub(super) fn read(shared: &Shared<'_>, scopes: &[Scope<'_>]) -> Settings {
             shared.pools.borrow_mut().insert(qualify(&scope.file.namespace, &entry.key), limit);
         }
         for entry in scope.root.get("agents").map_or(&[][..], Node::entries) {
-            let mut adapters = shared.adapters.borrow_mut();
-            if !adapters.iter().any(|(name, _)| *name == entry.key) {
-                adapters.push((entry.key.to_string(), scalar::to_json(&entry.value).to_string()));
-            }
+            let json = || scalar::to_json(&entry.value).to_string();
+            shared.adapters.borrow_mut().entry(entry.key.to_string()).or_insert_with(json);
         }
     }
     let mut settings = scopes.first().map(|root| of_root(shared, root)).unwrap_or_default();
     settings.pools = shared.pools.borrow().iter().map(|(name, limit)| (name.clone(), *limit)).collect();
-    settings.agents.clone_from(&shared.adapters.borrow());
+    settings.agents = shared.adapters.borrow().clone().into_iter().collect();
     settings
 }
 

@@ -4,8 +4,8 @@
 use super::keys::{Key, Type};
 use super::problems::{Problems, did_you_mean};
 use super::scalar::{self, Scalar};
-use super::syntax::{Entry, Kind, Node};
 use super::table;
+use super::tree::{Entry, Kind, Node};
 use crate::model::{At, Diagnostic, parse_bytes, parse_duration};
 
 /// What other tools call a key of conductor.
@@ -126,10 +126,14 @@ impl Shape<'_> {
             },
             (Type::List(kind), Kind::List(items)) => {
                 let holder = Holder { item: true, ..holder };
-                items.iter().for_each(|item| self.value(item, kind, Holder { at: item.at, ..holder }));
+                for item in items {
+                    self.value(item, kind, Holder { at: item.at, ..holder });
+                }
             }
             (Type::Map(kind), Kind::Map(entries)) => {
-                entries.iter().for_each(|entry| self.value(&entry.value, kind, Holder::of(entry)));
+                for entry in entries {
+                    self.value(&entry.value, kind, Holder::of(entry));
+                }
             }
             (Type::Record(keys), Kind::Map(entries)) => self.record(entries, keys, Some(holder)),
             (Type::Defaults(keys, not), Kind::Map(entries)) => {
@@ -173,13 +177,15 @@ impl Shape<'_> {
         let message = format!("{} must be {}", holder.name(), kind.describe());
         let diagnostic = Diagnostic::error("manifest::wrong_type", message)
             .label(node.at, format!("this is {}", node.describe()));
-        let in_brackets = match (kind, node.scalar()) {
-            (Type::List(Type::Text | Type::OneOf(_)), Some(text)) if text.len() < 40 => Some(text),
-            _ => None,
-        };
-        self.problems.push(match in_brackets {
-            Some(text) => diagnostic.help(format!("write `{}: [{text}]`", holder.key)),
-            None => diagnostic,
+        let short = node.scalar().filter(|text| text.len() < 40);
+        self.problems.push(match (kind, short) {
+            (Type::List(Type::Text | Type::OneOf(_)), Some(text)) => {
+                diagnostic.help(format!("write `{}: [{text}]`", holder.key))
+            }
+            (Type::Record(keys), Some(text)) if keys.iter().any(|key| key.name == "run") => {
+                diagnostic.help(format!("write `run: {text}`"))
+            }
+            _ => diagnostic,
         });
     }
 

@@ -1,18 +1,18 @@
-//! YAML text → a tree in which every node knows its place. Knows nothing of what the keys mean.
+//! YAML text → a tree. Knows nothing of what the keys mean.
 //!
-//! Hostile text is refused in bounded time and memory: nesting, number of nodes, what aliases expand to
-//! and how far the parser looks ahead all have limits. Invariants: keys of a map are distinct scalars, a
-//! node's span lies on one line, and the tree is at most [`MAX_DEPTH`] deep, so that recursion over it is
-//! safe.
+//! Hostile text is refused in bounded time and memory: nesting, the number of nodes, what aliases expand
+//! to and how far the parser looks ahead all have limits.
 
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span, Tag};
+use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, Tag};
 
+use super::places::{Places, locate};
 use super::problems::Problems;
+use super::tree::{Entry, Kind, Node, duplicates, measure};
 use crate::model::{At, Diagnostic};
 
 /// How deep collections may nest.
@@ -25,101 +25,10 @@ const MAX_EXPANSION: usize = 64 << 20;
 /// flow collection until it knows that the collection is no key, so this bounds its memory.
 const MAX_LOOKAHEAD: usize = 4 << 20;
 
-/// A value and its place.
-#[derive(Clone, PartialEq, Debug)]
-pub(super) struct Node<'s> {
-    /// At most its first line.
-    pub(super) at: At,
-    pub(super) kind: Kind<'s>,
-}
-
-/// What a node is.
-#[derive(Clone, PartialEq, Debug)]
-pub(super) enum Kind<'s> {
-    /// Plain scalars may be numbers, booleans or null; others are text.
-    Scalar {
-        text: Cow<'s, str>,
-        plain: bool,
-    },
-    List(Vec<Node<'s>>),
-    Map(Vec<Entry<'s>>),
-}
-
-/// A key and its value.
-#[derive(Clone, PartialEq, Debug)]
-pub(super) struct Entry<'s> {
-    pub(super) key: Cow<'s, str>,
-    pub(super) key_at: At,
-    pub(super) value: Node<'s>,
-}
-
-impl<'s> Node<'s> {
-    /// The entries of a map; none for anything else.
-    pub(super) fn entries(&self) -> &[Entry<'s>] {
-        match &self.kind {
-            Kind::Map(entries) => entries,
-            _ => &[],
-        }
-    }
-
-    /// The items of a list; none for anything else.
-    pub(super) fn items(&self) -> &[Node<'s>] {
-        match &self.kind {
-            Kind::List(items) => items,
-            _ => &[],
-        }
-    }
-
-    /// The text of a scalar that is not null.
-    pub(super) fn scalar(&self) -> Option<&str> {
-        match &self.kind {
-            Kind::Scalar { text, .. } if !self.is_null() => Some(text),
-            _ => None,
-        }
-    }
-
-    /// Is it nothing: `key:`, `~` or `null`?
-    pub(super) fn is_null(&self) -> bool {
-        matches!(&self.kind, Kind::Scalar { text, plain: true }
-            if matches!(&**text, "" | "~" | "null" | "Null" | "NULL"))
-    }
-
-    /// The entry `key` of a map.
-    pub(super) fn entry(&self, key: &str) -> Option<&Entry<'s>> {
-        find(self.entries(), key)
-    }
-
-    /// The value of `key` in a map.
-    pub(super) fn get(&self, key: &str) -> Option<&Node<'s>> {
-        self.entry(key).map(|entry| &entry.value)
-    }
-
-    /// Is it a list?
-    pub(super) fn is_list(&self) -> bool {
-        matches!(self.kind, Kind::List(_))
-    }
-
-    /// For messages: `a list`.
-    pub(super) fn describe(&self) -> &'static str {
-        match &self.kind {
-            Kind::Map(_) => "a map",
-            Kind::List(_) => "a list",
-            Kind::Scalar { .. } if self.is_null() => "nothing",
-            Kind::Scalar { .. } => "text",
-        }
-    }
-}
-
-/// The entry `key` among `entries`.
-pub(super) fn find<'e, 's>(entries: &'e [Entry<'s>], key: &str) -> Option<&'e Entry<'s>> {
-    entries.iter().find(|entry| entry.key == key)
-}
-
 /// Parses `text`, which is file number `file`. None when there is no tree to go on with, which was
 /// reported.
 pub(super) fn parse<'s>(file: u32, text: &'s str, problems: &Problems) -> Option<Node<'s>> {
     let body = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let place = Places { text, file, ascii: body.is_ascii(), char: 0, byte: text.len() - body.len() };
     if let Some(nul) = text.bytes().position(|byte| byte == 0) {
         let at = locate(text, file, nul, 1);
         problems.push(
@@ -136,7 +45,7 @@ pub(super) fn parse<'s>(file: u32, text: &'s str, problems: &Problems) -> Option
         count.get() <= MAX_LOOKAHEAD
     });
     let mut parser = Parser::new_from_iter(chars);
-    let mut builder = Builder::new(place, problems);
+    let mut builder = Builder::new(Places::new(file, text), problems);
     loop {
         lookahead.set(0);
         let event = parser.next_event()?;
@@ -155,77 +64,6 @@ pub(super) fn parse<'s>(file: u32, text: &'s str, problems: &Problems) -> Option
                 return None;
             }
         }
-    }
-}
-
-/// The place of `length` bytes at `offset` of `text`, by counting lines: for the error path.
-pub(super) fn locate(text: &str, file: u32, offset: usize, length: usize) -> At {
-    let before = text.get(..offset).unwrap_or(text);
-    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    let column = before[line_start..].trim_start_matches('\u{feff}').chars().count() + 1;
-    let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
-    At { file, offset: small(offset), length: small(length), line: small(line), column: small(column) }
-}
-
-/// Files are limited to 64 MiB, so every offset fits.
-fn small(number: usize) -> u32 {
-    u32::try_from(number).unwrap_or(u32::MAX)
-}
-
-/// Turns the parser's places, which count characters, into bytes. It walks along with the events, so a
-/// whole file costs one pass.
-struct Places<'s> {
-    text: &'s str,
-    file: u32,
-    ascii: bool,
-    char: usize,
-    byte: usize,
-}
-
-impl Places<'_> {
-    fn byte(&mut self, index: usize) -> usize {
-        if self.ascii {
-            self.byte = (self.byte + index - self.char).min(self.text.len());
-            self.char = index;
-            return self.byte;
-        }
-        while self.char < index
-            && let Some(next) = self.text[self.byte..].chars().next()
-        {
-            self.byte += next.len_utf8();
-            self.char += 1;
-        }
-        while self.char > index
-            && let Some(previous) = self.text[..self.byte].chars().next_back()
-        {
-            self.byte -= previous.len_utf8();
-            self.char -= 1;
-        }
-        self.byte
-    }
-
-    /// Where a span begins.
-    fn start(&mut self, start: Marker) -> At {
-        At {
-            file: self.file,
-            offset: small(self.byte(start.index())),
-            length: 0,
-            line: small(start.line()),
-            column: small(start.col() + 1),
-        }
-    }
-
-    /// From `start` to `end`, cut at the end of its first line.
-    fn until(&mut self, start: At, end: Marker) -> At {
-        let end = self.byte(end.index());
-        let whole = self.text.get(start.offset as usize..end).unwrap_or_default();
-        let line = whole.find('\n').map_or(whole, |newline| &whole[..newline]).trim_end();
-        At { length: small(line.len()), ..start }
-    }
-
-    fn at(&mut self, span: Span) -> At {
-        let start = self.start(span.start);
-        self.until(start, span.end)
     }
 }
 
@@ -550,41 +388,4 @@ fn accept_key<'s>(node: Node<'s>, problems: &Problems) -> Key<'s> {
             Key::Refused
         }
     }
-}
-
-/// Pairs of a key's first place and a later one, ordered by the later one.
-fn duplicates(entries: &[Entry<'_>]) -> Vec<(usize, usize)> {
-    /// Below this, comparing all with all is quicker than hashing.
-    const FEW: usize = 16;
-    if entries.len() <= FEW {
-        let first = |later: &usize| entries[..*later].iter().position(|one| one.key == entries[*later].key);
-        return (0..entries.len()).filter_map(|later| Some((first(&later)?, later))).collect();
-    }
-    let mut seen = HashMap::with_capacity(entries.len());
-    let mut pairs = Vec::new();
-    for (index, entry) in entries.iter().enumerate() {
-        let first = *seen.entry(&*entry.key).or_insert(index);
-        if first != index {
-            pairs.push((first, index));
-        }
-    }
-    pairs
-}
-
-/// What a copy of `node` costs, in bytes, and how many levels it has.
-fn measure(node: &Node<'_>) -> (usize, usize) {
-    let (mut bytes, mut height) = (64, 0);
-    let mut add = |(child_bytes, child_height): (usize, usize)| {
-        bytes += child_bytes;
-        height = height.max(child_height);
-    };
-    match &node.kind {
-        Kind::Scalar { text, .. } => return (64 + text.len(), 0),
-        Kind::List(items) => items.iter().for_each(|item| add(measure(item))),
-        Kind::Map(entries) => {
-            entries.iter().for_each(|entry| add((entry.key.len() + 64, 0)));
-            entries.iter().for_each(|entry| add(measure(&entry.value)));
-        }
-    }
-    (bytes, height + 1)
 }

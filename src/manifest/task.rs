@@ -4,8 +4,11 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use super::check::checks;
-use super::reader::{Facts, Mode, Reader, Scope, Shared};
-use super::syntax::{Entry, Kind, Node, find};
+use super::context::{Facts, Scope, Shared};
+use super::fill::Mode;
+use super::problems::did_you_mean;
+use super::reader::Reader;
+use super::tree::{Entry, Kind, Node, find};
 use super::{environment, rules, scalar};
 use crate::model::{
     AgentWork, At, Budget, CacheMode, Diagnostic, GroupId, Instructions, Integrate, Isolation, Output,
@@ -155,20 +158,20 @@ impl<'a> Builder<'a> {
                 );
                 None
             }
-            (None, _) => match self.fields.entry("agent") {
-                Some(agent) => self.agent(agent),
-                None => {
-                    // A task whose body is malformed was reported for that.
-                    if matches!(self.fields.own.len(), 1..) {
-                        self.report(
-                            Diagnostic::error("manifest::no_work", format!("`{}` does nothing", self.id))
-                                .label(self.at, "neither `run` nor `agent`")
-                                .help("say what it does: `run: COMMAND`, or `agent: claude` with `instructions`"),
-                        );
-                    }
-                    None
+            (None, _) => {
+                if let Some(agent) = self.fields.entry("agent") {
+                    return self.agent(agent);
                 }
-            },
+                // A task whose body is malformed was reported for that.
+                if !self.fields.own.is_empty() {
+                    self.report(
+                        Diagnostic::error("manifest::no_work", format!("`{}` does nothing", self.id))
+                            .label(self.at, "neither `run` nor `agent`")
+                            .help("say what it does: `run: COMMAND`, or `agent: claude` with `instructions`"),
+                    );
+                }
+                None
+            }
         }
     }
 
@@ -184,23 +187,24 @@ impl<'a> Builder<'a> {
         }
     }
 
+    fn check_adapter(&self, adapter: &str, at: At) {
+        let shared = self.reader.shared;
+        let custom = shared.adapters.borrow();
+        if ADAPTERS.contains(&adapter) || custom.contains_key(adapter) {
+            return;
+        }
+        let known = ADAPTERS.into_iter().chain(custom.keys().map(String::as_str));
+        self.report(
+            Diagnostic::error("manifest::unknown_agent", format!("there is no adapter `{adapter}`"))
+                .label(at, "not known")
+                .help(did_you_mean(shared.problems, adapter, "adapters", known)),
+        );
+    }
+
     fn agent(&self, agent: &Entry<'_>) -> Option<(Work, At)> {
         self.only_for("a command", &RUN_KEYS, "manifest::run_key_on_agent");
         let adapter = self.reader.text(&agent.value)?;
-        let custom = self.reader.shared.adapters.borrow();
-        let known = || ADAPTERS.into_iter().chain(custom.iter().map(|(name, _)| name.as_str()));
-        if !known().any(|name| name == adapter) {
-            self.report(
-                Diagnostic::error("manifest::unknown_agent", format!("there is no adapter `{adapter}`"))
-                    .label(agent.value.at, "not known")
-                    .help(super::problems::did_you_mean(
-                        self.reader.shared.problems,
-                        &adapter,
-                        "adapters",
-                        known().collect::<Vec<_>>(),
-                    )),
-            );
-        }
+        self.check_adapter(&adapter, agent.value.at);
         let Some(instructions) = self.fields.get("instructions") else {
             self.report(
                 Diagnostic::error(
@@ -279,11 +283,7 @@ impl<'a> Builder<'a> {
                 .word("integrate", &[("tree", Integrate::Tree), ("branch", Integrate::Branch)])
                 .unwrap_or_default(),
             writes: self.word("writes", &[("error", Writes::Error), ("warn", Writes::Warn)]),
-            copy: self
-                .list("copy", |reader, node| reader.patterns(node))
-                .into_iter()
-                .map(as_written)
-                .collect(),
+            copy: self.list("copy", |reader, node| reader.patterns(node)).iter().map(as_written).collect(),
             setup: self.read("setup", |reader, node| reader.command(node, true)),
             approve: self.flag("approve"),
             timeout: self.duration("timeout"),
@@ -316,7 +316,7 @@ impl<'a> Builder<'a> {
     }
 }
 
-fn as_written(pattern: crate::model::Pattern) -> String {
+fn as_written(pattern: &crate::model::Pattern) -> String {
     let slash = if pattern.folder { "/" } else { "" };
     let not = if pattern.negated { "!" } else { "" };
     format!("{not}{}{slash}", pattern.glob)
@@ -399,7 +399,7 @@ fn pool(reader: &Reader<'_>, node: &Node<'_>) -> Option<String> {
         reader.shared.problems.push(
             Diagnostic::error("manifest::unknown_pool", format!("there is no pool `{name}`"))
                 .label(node.at, "not under `pools`")
-                .help(super::problems::did_you_mean(reader.shared.problems, &name, "pools", known)),
+                .help(did_you_mean(reader.shared.problems, &name, "pools", known)),
         );
     }
     None

@@ -5,6 +5,9 @@ use std::path::Path;
 use super::*;
 use crate::model::{Isolation, Reference, Task, Work};
 
+/// A sound manifest with nearly every key.
+pub(super) const FULL: &str = include_str!("full.yaml");
+
 /// Loads `files`, the first of which is the root manifest.
 pub(super) fn load_files(files: &[(&str, &str)]) -> Loaded {
     let folder = tempfile::tempdir().unwrap();

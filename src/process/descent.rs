@@ -30,8 +30,20 @@ struct Process {
     group: i32,
     /// In clock ticks since boot; with the id it names a process for good.
     start: u64,
-    ended: bool,
+    life: Life,
 }
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Life {
+    Alive,
+    /// On its way out: nothing can be told of it any more, not even its environment.
+    Ending,
+    /// To be reaped.
+    Ended,
+}
+
+/// The kernel's flag of a process that is ending (`PF_EXITING`).
+const EXITING: u32 = 4;
 
 impl Process {
     fn read(pid: Pid) -> Option<Self> {
@@ -44,7 +56,11 @@ impl Process {
             parent: fields.get(1)?.parse().ok()?,
             group: fields.get(2)?.parse().ok()?,
             start: fields.get(19)?.parse().ok()?,
-            ended: matches!(*fields.first()?, "Z" | "X"),
+            life: match (*fields.first()?, fields.get(6)?.parse::<u32>().ok()?) {
+                ("Z" | "X", _) => Life::Ended,
+                (_, flags) if flags & EXITING != 0 => Life::Ending,
+                _ => Life::Alive,
+            },
         })
     }
 
@@ -58,7 +74,15 @@ impl Process {
     }
 
     fn marker(&self) -> Marker {
-        let environ = std::fs::read(format!("/proc/{}/environ", self.pid)).unwrap_or_default();
+        let read = || std::fs::read(format!("/proc/{}/environ", self.pid)).unwrap_or_default();
+        let mut environ = read();
+        for _ in 0..5 {
+            // In the middle of an exec there is none for a moment.
+            if environ.is_empty() {
+                std::thread::sleep(Duration::from_millis(1));
+                environ = read();
+            }
+        }
         marker(environ.split(|byte| *byte == 0).filter_map(|variable| {
             let at = variable.iter().position(|byte| *byte == b'=')?;
             Some((&variable[..at], &variable[at + 1..]))
@@ -121,13 +145,13 @@ pub(super) fn end_leftovers(entry: &Arc<Entry>, kill_at: Instant) {
     let mut told = HashSet::new();
     let mut pause = Duration::from_millis(1);
     loop {
-        let leftovers = leftovers(entry);
+        let (alive, ending) = leftovers(entry);
         let now = Instant::now();
-        if leftovers.is_empty() || now > kill_at + PATIENCE {
+        if (alive.is_empty() && !ending) || now > kill_at + PATIENCE {
             return;
         }
         let late = now >= kill_at || entry.order() == Order::Kill;
-        for process in leftovers {
+        for process in alive {
             let new = told.insert((process.pid, process.start));
             if late || new {
                 process.send(if late { Signal::KILL } else { Signal::TERM });
@@ -145,23 +169,21 @@ fn wait(entry: &Entry, pause: Duration) {
     let _ = rustix::io::read(&entry.wake, &mut [0; 8]);
 }
 
-/// The orphans that the process of `entry` left, and their descendants. Reaps orphans that have ended.
-fn leftovers(entry: &Arc<Entry>) -> Vec<Process> {
+/// The orphans that the process of `entry` left, and their descendants; and whether an orphan of anyone's is
+/// ending just now. Reaps orphans that have ended.
+fn leftovers(entry: &Arc<Entry>) -> (Vec<Process>, bool) {
     // Almost always there is none, and this costs a few microseconds.
-    if adopted().is_empty() {
-        return Vec::new();
+    if register::while_nothing_ends(adopted).is_empty() {
+        return (Vec::new(), false);
     }
-    let (orphans, others) = register::while_nothing_starts(|| (adopted(), register::others(entry)));
-    let orphans = orphans
-        .into_iter()
-        .filter(|orphan| orphan.pid != entry.pid && others.iter().all(|other| other.pid != orphan.pid));
-    let (ended, alive): (Vec<_>, Vec<_>) = orphans.partition(|orphan| orphan.ended);
-    for orphan in ended {
+    let (mut orphans, others) = register::while_nothing_starts(|| (adopted(), register::others(entry)));
+    orphans.retain(|orphan| orphan.pid != entry.pid && others.iter().all(|other| other.pid != orphan.pid));
+    for orphan in orphans.iter().filter(|orphan| orphan.life == Life::Ended) {
         register::reap_orphan(orphan.pid);
     }
-    let left: Vec<Process> =
-        alive.into_iter().filter(|orphan| !is_anothers(orphan, entry, &others)).collect();
-    if left.is_empty() { left } else { with_descendants(left, &processes()) }
+    let ending = orphans.iter().any(|orphan| orphan.life == Life::Ending);
+    orphans.retain(|orphan| orphan.life == Life::Alive && !is_anothers(orphan, entry, &others));
+    (if orphans.is_empty() { orphans } else { with_descendants(orphans, &processes()) }, ending)
 }
 
 /// Is the orphan part of another process that still runs? Its group tells, else the task and run that its
@@ -206,7 +228,7 @@ pub fn reap_strays(run: &str) -> usize {
     let mut told = HashSet::new();
     loop {
         let strays = processes().into_iter().filter(|process| {
-            !process.ended
+            process.life == Life::Alive
                 && !ancestors.contains(&process.pid)
                 && process.marker().1.is_some_and(|name| name == run.as_bytes())
         });

@@ -164,7 +164,8 @@ impl Processes {
     /// processes are gone.
     pub fn stop_all(&self, escalate: bool) {
         let order = if escalate { register::Order::Kill } else { register::Order::Stop };
-        register::while_nothing_starts(|| self.stopping.store(true, Ordering::SeqCst));
+        // Whoever does not see this has registered its process by the time the order is given.
+        self.stopping.store(true, Ordering::SeqCst);
         register::order(order, |entry| entry.instance == self.id);
     }
 

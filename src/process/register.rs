@@ -4,17 +4,20 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::process::{Child, ExitStatus};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use rustix::event::{EventfdFlags, eventfd};
-use rustix::process::{Pid, WaitId, WaitIdOptions};
+use rustix::process::{Pid, WaitId, WaitIdOptions, getpid};
+use rustix::thread::gettid;
 
 static RUNNING: Mutex<Vec<Arc<Entry>>> = Mutex::new(Vec::new());
 
-/// Held for reading while a child is made and registered, for writing by whoever must not meet a child
-/// that is not registered yet.
-static STARTING: RwLock<()> = RwLock::new(());
+/// Held for reading while a child is made and registered, and while the main thread's children are listed;
+/// for writing by whoever must not meet a child that is not registered yet, and while one of the
+/// main thread's is reaped: the kernel's list of children may skip some when it shrinks while it is read.
+static CHILDREN: RwLock<()> = RwLock::new(());
 
 /// What a run is told from outside; a greater one takes precedence.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -69,7 +72,7 @@ pub(super) fn start<C, E>(
     start: impl FnOnce() -> Result<(C, Pid), E>,
     (instance, owner, marker, wake): (u64, &str, Marker, OwnedFd),
 ) -> Result<(C, Arc<Entry>), E> {
-    let _starting = STARTING.read().unwrap_or_else(PoisonError::into_inner);
+    let _children = CHILDREN.read().unwrap_or_else(PoisonError::into_inner);
     let (child, pid) = start()?;
     let entry = Arc::new(Entry {
         instance,
@@ -88,27 +91,42 @@ pub(super) fn remove(entry: &Arc<Entry>) {
     running().retain(|other| !Arc::ptr_eq(other, entry));
 }
 
-/// Calls `action` at a moment at which every child is registered.
-pub(super) fn while_nothing_starts<R>(action: impl FnOnce() -> R) -> R {
-    let _starting = STARTING.write().unwrap_or_else(PoisonError::into_inner);
+/// Calls `action` while no orphan is reaped.
+pub(super) fn while_nothing_ends<R>(action: impl FnOnce() -> R) -> R {
+    let _children = CHILDREN.read().unwrap_or_else(PoisonError::into_inner);
     action()
 }
 
-/// Gives an order to those that `to` picks. Says whether there was one.
+/// Calls `action` at a moment at which every child is registered.
+pub(super) fn while_nothing_starts<R>(action: impl FnOnce() -> R) -> R {
+    let _children = CHILDREN.write().unwrap_or_else(PoisonError::into_inner);
+    action()
+}
+
+/// Gives an order to those that `to` picks, once what is starting now has started. Says whether there was
+/// one.
 pub(super) fn order(order: Order, to: impl Fn(&Entry) -> bool) -> bool {
-    let mut any = false;
-    for entry in running().iter().filter(|entry| to(entry)) {
-        any = true;
-        entry.order.fetch_max(order as u8, Ordering::SeqCst);
-        // It fails only when the counter is full, and then the run is awake.
-        let _ = rustix::io::write(&entry.wake, &1_u64.to_ne_bytes());
-    }
-    any
+    while_nothing_starts(|| {
+        let mut any = false;
+        for entry in running().iter().filter(|entry| to(entry)) {
+            any = true;
+            entry.order.fetch_max(order as u8, Ordering::SeqCst);
+            // It fails only when the counter is full, and then the run is awake.
+            let _ = rustix::io::write(&entry.wake, &1_u64.to_ne_bytes());
+        }
+        any
+    })
 }
 
 /// All other running processes.
 pub(super) fn others(than: &Arc<Entry>) -> Vec<Arc<Entry>> {
     running().iter().filter(|entry| !Arc::ptr_eq(entry, than)).cloned().collect()
+}
+
+/// Reaps a registered process, if it has ended.
+pub(super) fn reap(child: &mut Child) -> Option<ExitStatus> {
+    let mut reap = || child.try_wait().ok().flatten();
+    if gettid() == getpid() { while_nothing_starts(reap) } else { reap() }
 }
 
 /// Reaps an adopted orphan if it has ended. Never a registered process: its own thread does that.

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::MemfdFlags;
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, test_kill_process_group};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 
 use super::descent::{self, PATIENCE};
 use super::output::Output;
@@ -149,13 +149,9 @@ impl Running {
     /// to another. None where it could not be killed.
     fn end(mut self, kill_at: Instant) -> Option<ExitStatus> {
         descent::end_leftovers(&self.entry, kill_at);
-        let status = self.child.try_wait().ok().flatten();
+        let status = register::reap(&mut self.child);
         // Not before: an unregistered child that has ended is anyone's to reap.
         register::remove(&self.entry);
-        // The list of children that told so far may be missing some when it changes while it is read.
-        if test_kill_process_group(self.entry.pid).is_ok() {
-            descent::end_leftovers(&self.entry, kill_at);
-        }
         status
     }
 }

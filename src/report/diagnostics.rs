@@ -248,15 +248,14 @@ impl SourceCode for Snippets<'_> {
         let first = line.saturating_sub(lines_before);
         let start = before.rmatch_indices('\n').nth(line - first).map_or(0, |(newline, _)| newline + 1);
         let stop = after.match_indices('\n').nth(lines_after).map_or(self.text.len(), |(at, _)| end + at + 1);
-        let shown = &self.text.as_bytes()[start..stop];
         let column = if lines_before == 0 { before[start..].chars().count() } else { 0 };
         Ok(Box::new(MietteSpanContents::new_named(
             self.name.to_owned(),
-            shown,
+            &self.text.as_bytes()[start..stop],
             (start, stop - start).into(),
             first,
             column,
-            shown.iter().filter(|byte| **byte == b'\n').count() + 1,
+            self.text[start..stop].matches('\n').count() + 1,
         )))
     }
 }

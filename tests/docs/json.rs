@@ -11,7 +11,8 @@ use crate::{Place, copy, files, read, root};
 fn schema(name: &str) -> Value {
     let text = read(&format!("docs/schemas/{name}.json")).replace("common.json#/", "#/");
     let mut schema: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
-    let common: Value = serde_json::from_str(&read("docs/schemas/common.json").replace("common.json#/", "#/")).unwrap();
+    let common: Value =
+        serde_json::from_str(&read("docs/schemas/common.json").replace("common.json#/", "#/")).unwrap();
     schema["$defs"] = common["$defs"].clone();
     schema
 }
@@ -19,8 +20,10 @@ fn schema(name: &str) -> Value {
 #[track_caller]
 fn check(name: &str, document: &Value) {
     let validator = jsonschema::validator_for(&schema(name)).unwrap();
-    let errors: Vec<String> =
-        validator.iter_errors(document).map(|error| format!("{error} at {}", error.instance_path())).collect();
+    let errors: Vec<String> = validator
+        .iter_errors(document)
+        .map(|error| format!("{error} at {}", error.instance_path()))
+        .collect();
     assert!(errors.is_empty(), "{name}: {}\n{document:#}", errors.join("\n"));
 }
 
@@ -56,7 +59,8 @@ fn every_document_fits_its_schema() {
     for line in events.lines() {
         check("event", &serde_json::from_str(line).unwrap());
     }
-    let trace: Value = serde_json::from_slice(&std::fs::read(place.work().join("trace.json")).unwrap()).unwrap();
+    let trace: Value =
+        serde_json::from_slice(&std::fs::read(place.work().join("trace.json")).unwrap()).unwrap();
     assert!(trace["traceEvents"].is_array() || trace.is_array(), "Chrome's trace format");
     document(&place, "build", 0, "build --format json");
     document(&place, "check", 0, "check --format json");

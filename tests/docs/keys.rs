@@ -50,7 +50,8 @@ impl Encoding {
 
     fn finish(self, page: &mut String) -> [u8; 32] {
         let digest = *blake3::hash(&self.bytes).as_bytes();
-        let _ = writeln!(page, "**{}**\n\n```text\n{}```\n\nBLAKE3: `{}`\n", self.name, self.lines, hex(&digest));
+        let _ =
+            writeln!(page, "**{}**\n\n```text\n{}```\n\nBLAKE3: `{}`\n", self.name, self.lines, hex(&digest));
         digest
     }
 }
@@ -89,7 +90,8 @@ fn example() -> (String, [u8; 32], [u8; 32]) {
     };
     let inputs = Encoding::new("The inputs", "conductor inputs 1").count(1, "inputs");
     let inputs = file(inputs, "in.txt", INPUT).finish(&mut page);
-    let needs = Encoding::new("The needed outputs", "conductor needs 1").count(0, "outputs").finish(&mut page);
+    let needs =
+        Encoding::new("The needed outputs", "conductor needs 1").count(0, "outputs").finish(&mut page);
     let key = Encoding::new("The key", "conductor action 1")
         .digest(&definition, "the definition")
         .digest(&env, "the variables")

@@ -1,0 +1,87 @@
+//! What readers know beside the value that they read: the whole manifest, the file, the task.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+
+use super::include::File;
+use super::names::Names;
+use super::problems::Problems;
+use super::tree::Node;
+use crate::model::{At, Diagnostic};
+
+/// How much text and how many list items (64 bytes each) variables, defaults and matrices may expand
+/// to: a small file must not make a plan that fills the memory.
+const MAX_EXPANSION: usize = 512 << 20;
+
+/// What all readers share.
+pub(super) struct Shared<'a> {
+    pub(super) problems: &'a Problems,
+    pub(super) names: Names,
+    /// conductor's own environment.
+    pub(super) caller: &'a dyn Fn(&str) -> Option<String>,
+    /// What was asked of it.
+    pub(super) looked_up: RefCell<BTreeMap<String, Option<String>>>,
+    /// All pools by their whole names: how many tasks at once.
+    pub(super) pools: RefCell<BTreeMap<String, u32>>,
+    /// Adapters that the manifest defines, as JSON text.
+    pub(super) adapters: RefCell<BTreeMap<String, String>>,
+    /// What is left of [`MAX_EXPANSION`].
+    expansion: Cell<usize>,
+}
+
+impl<'a> Shared<'a> {
+    pub(super) fn new(problems: &'a Problems, caller: &'a dyn Fn(&str) -> Option<String>) -> Self {
+        Self {
+            problems,
+            names: Names::default(),
+            caller,
+            looked_up: RefCell::default(),
+            pools: RefCell::default(),
+            adapters: RefCell::default(),
+            expansion: Cell::new(MAX_EXPANSION),
+        }
+    }
+
+    /// Counts `bytes` of expanded text; false when the limit is reached.
+    pub(super) fn spend(&self, bytes: usize, at: At) -> bool {
+        let left = self.expansion.get();
+        if left < bytes {
+            if left > 0 {
+                self.problems.push(
+                    Diagnostic::error(
+                        "manifest::expansion_too_large",
+                        "variables, defaults and matrices expand to more than 512 MiB",
+                    )
+                    .label(at, "the limit is reached here"),
+                );
+            }
+            self.expansion.set(0);
+            return false;
+        }
+        self.expansion.set(left - bytes);
+        true
+    }
+}
+
+/// A variable of `vars`.
+pub(super) struct Var {
+    pub(super) value: String,
+    pub(super) at: At,
+    pub(super) used: Cell<bool>,
+}
+
+/// A file with what holds for all of its tasks.
+pub(super) struct Scope<'a> {
+    pub(super) file: &'a File<'a>,
+    pub(super) root: &'a Node<'a>,
+    pub(super) vars: BTreeMap<String, Var>,
+}
+
+/// What `${task.…}` stands for.
+#[derive(Clone, Default)]
+pub(super) struct Facts {
+    pub(super) id: String,
+    pub(super) title: Option<String>,
+    pub(super) role: Option<String>,
+    pub(super) group: Option<String>,
+}
