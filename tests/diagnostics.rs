@@ -7,9 +7,11 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use conductor::graph;
 use conductor::manifest::{self, Location};
 use conductor::model::Diagnostic;
-use conductor::report::diagnostics::{Style, render};
+use conductor::report::Style;
+use conductor::report::diagnostics::render;
 
 const STYLE: Style = Style { color: false, unicode: true, width: 80 };
 
@@ -23,8 +25,9 @@ fn load(location: &Location) -> (Vec<Diagnostic>, String) {
     let errors = loaded.diagnostics.iter().any(Diagnostic::is_error);
     assert_eq!(loaded.manifest.is_none(), errors, "a manifest exactly when there is no error");
     let mut diagnostics = loaded.diagnostics;
-    if let Some(manifest) = &loaded.manifest {
-        diagnostics.extend(manifest::undeclared_paths(manifest, &location.root));
+    if let Some(manifest) = loaded.manifest {
+        diagnostics.extend(manifest::undeclared_paths(&manifest, &location.root));
+        diagnostics.extend(graph::compile(manifest).err().unwrap_or_default());
     }
     let page = render(&diagnostics, &loaded.sources, STYLE);
     (diagnostics, page)
@@ -35,7 +38,8 @@ fn load(location: &Location) -> (Vec<Diagnostic>, String) {
 fn check(code: &str, location: &Location) {
     let (diagnostics, page) = load(location);
     let codes: BTreeSet<&str> = diagnostics.iter().map(|one| one.code.as_str()).collect();
-    assert!(codes.contains(format!("manifest::{code}").as_str()), "{code} is not among {codes:?}\n{page}");
+    let told = ["manifest", "graph"].iter().any(|room| codes.contains(format!("{room}::{code}").as_str()));
+    assert!(told, "{code} is not among {codes:?}\n{page}");
     insta::with_settings!({
         snapshot_path => "diagnostics/snapshots",
         prepend_module_to_snapshot => false,
@@ -163,9 +167,10 @@ fn what_is_no_dispatcher_file_cannot_be_migrated() {
     }
 }
 
-/// The codes that stand in the sources of the room, its tests apart.
-fn codes_in_the_sources() -> BTreeSet<String> {
-    let room = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/manifest");
+/// The codes that stand in the sources of a room, its tests apart.
+fn codes_in_the_sources_of(room: &str) -> BTreeSet<String> {
+    let prefix = format!("\"{room}::");
+    let room = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(room);
     let mut codes = BTreeSet::new();
     for entry in std::fs::read_dir(room).unwrap() {
         let path = entry.unwrap().path();
@@ -174,7 +179,7 @@ fn codes_in_the_sources() -> BTreeSet<String> {
         }
         let text = std::fs::read_to_string(path).unwrap();
         let text = text.split("#[cfg(test)]").next().unwrap();
-        for (start, quoted) in text.match_indices("\"manifest::") {
+        for (start, quoted) in text.match_indices(&prefix) {
             let rest = &text[start + quoted.len()..];
             codes.insert(rest[..rest.find('"').unwrap()].to_owned());
         }
@@ -186,7 +191,12 @@ fn codes_in_the_sources() -> BTreeSet<String> {
 fn every_code_has_a_case() {
     let mut cases = written_cases();
     cases.extend(MADE_HERE.iter().map(|code| (*code).to_owned()));
-    assert_eq!(cases, codes_in_the_sources());
+    let manifest = codes_in_the_sources_of("manifest");
+    let missing: Vec<_> = manifest.difference(&cases).collect();
+    assert!(missing.is_empty(), "no case for {missing:?}");
+    let known = &manifest | &codes_in_the_sources_of("graph");
+    let stale: Vec<_> = cases.difference(&known).collect();
+    assert!(stale.is_empty(), "no code for {stale:?}");
 }
 
 #[test]

@@ -137,19 +137,7 @@ impl Action {
     /// have one key.
     pub fn differences(&self, old: &Self) -> Vec<Reason> {
         let mut reasons = Vec::new();
-        merge(
-            &old.definition,
-            &self.definition,
-            |a, b| a.0.cmp(&b.0),
-            |old, new| {
-                let name = old.or(new).map_or("", |(name, _)| name);
-                let kind = match name {
-                    "run" | "agent" | "model" | "instructions" => ReasonKind::CommandChanged,
-                    _ => ReasonKind::DefinitionChanged,
-                };
-                push_values(&mut reasons, kind, name, old.map(|v| v.1.as_str()), new.map(|v| v.1.as_str()));
-            },
-        );
+        diff_definitions(&old.definition, &self.definition, &mut reasons);
         merge(
             &old.env,
             &self.env,
@@ -186,6 +174,42 @@ impl Action {
             },
         );
         reasons
+    }
+}
+
+/// What differs between two definitions. A name that is there several times (`output`) is told value by
+/// value: which one came and which one went.
+fn diff_definitions(old: &[(String, String)], new: &[(String, String)], reasons: &mut Vec<Reason>) {
+    let values = |side: &'_ [(String, String)], name: &str| -> Vec<String> {
+        side.iter().filter(|(other, _)| other == name).map(|(_, value)| value.clone()).collect()
+    };
+    let mut names: Vec<&str> = Vec::new();
+    for (name, _) in new.iter().chain(old) {
+        if !names.contains(&name.as_str()) {
+            names.push(name);
+        }
+    }
+    for name in names {
+        let (before, after) = (values(old, name), values(new, name));
+        let kind = match name {
+            "run" | "agent" | "model" | "instructions" => ReasonKind::CommandChanged,
+            _ => ReasonKind::DefinitionChanged,
+        };
+        if before.len() <= 1 && after.len() <= 1 {
+            let (old, new) = (before.first().map(String::as_str), after.first().map(String::as_str));
+            push_values(reasons, kind, name, old, new);
+            continue;
+        }
+        let told = reasons.len();
+        for gone in before.iter().filter(|value| !after.contains(value)) {
+            push_values(reasons, kind, name, Some(gone), None);
+        }
+        for come in after.iter().filter(|value| !before.contains(value)) {
+            push_values(reasons, kind, name, None, Some(come));
+        }
+        if before != after && reasons.len() == told {
+            push_values(reasons, kind, name, Some(&before.join(" ")), Some(&after.join(" ")));
+        }
     }
 }
 
@@ -254,8 +278,8 @@ pub(super) fn diff_inputs(old: &[Input], new: &[Input], reasons: &mut Vec<Reason
     );
 }
 
-/// Walks two lists in step and hands over each pair of equal rank, or the one side that is there. Both are sorted by `order`, or
-/// (the definition) hold the same names in the same fixed order.
+/// Walks two lists in step, both sorted by `order`, and hands over each pair of equal rank, or the one side
+/// that is there.
 fn merge<T>(
     old: &[T],
     new: &[T],
@@ -370,6 +394,15 @@ mod tests {
         let mut other = base.clone();
         other.definition[0].1 = "make all".to_owned();
         check(&base, &other, &[ReasonKind::CommandChanged]);
+        let mut other = base.clone();
+        other
+            .definition
+            .extend([("output", "a"), ("output", "b")].map(|(n, v)| (n.to_owned(), v.to_owned())));
+        let mut reordered = other.clone();
+        reordered.definition.swap(1, 2);
+        check(&other, &reordered, &[ReasonKind::DefinitionChanged]);
+        reordered.definition.remove(1);
+        check(&other, &reordered, &[ReasonKind::DefinitionChanged]);
         let mut other = base.clone();
         other.env.push(("X".to_owned(), None));
         check(&base, &other, &[ReasonKind::EnvChanged]);

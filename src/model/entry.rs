@@ -90,6 +90,11 @@ impl Signature {
     /// The signature of nothing.
     pub const ABSENT: Self = Self { size: 0, mtime_ns: 0, ctime_ns: 0, inode: 0, mode: 0 };
 
+    /// Does it say that a folder is there?
+    pub fn is_folder(&self) -> bool {
+        self.mode & 0o170_000 == 0o040_000
+    }
+
     /// Could the file still change without its signature changing? True when it was written so shortly
     /// before `now_ns` (nanoseconds since 1970) that a second write may carry the same times. Kernels
     /// stamp files once a tick (up to 10 ms); a file system that keeps whole seconds needs two of them.

@@ -2,11 +2,14 @@
 //! or a terminal; every type can be compared and serialised.
 
 mod action;
+mod command;
+mod definition;
 mod diagnostic;
 mod digest;
 mod entry;
 mod event;
 mod id;
+mod manifest;
 mod path;
 mod reason;
 mod record;
@@ -15,18 +18,20 @@ mod task;
 mod units;
 
 pub use action::{Action, ActionKey, Components, Input, Need, Validation};
+use command::digestible;
+pub use command::{Command, Piece, Template};
 pub use diagnostic::{At, Diagnostic, Label, Severity, SourceFile, Sources};
 pub use digest::{Digest, Encoder, ParseDigestError};
 pub use entry::{Entry, EntryKind, Signature};
 pub use event::{EVENTS_VERSION, Event, Stamped};
 pub use id::{GATE_SUFFIX, GroupId, TaskId};
+pub use manifest::{Budget, Group, Manifest, Reference, Settings};
 pub use path::{PathError, WorkspacePath};
 pub use reason::{Place, Reason, ReasonKind};
 pub use record::{CheckEvidence, Failure, OutputEntry, Record};
 pub use result::{RunId, RunOutcome, RunResult, Status, Summary, TaskResult};
 pub use task::{
-    AgentWork, Budget, CacheMode, Check, CheckKind, Command, EnvValue, EnvVar, Group, Instructions,
-    Integrate, Isolation, Manifest, Output, Pattern, Piece, Reference, Retries, Sees, Settings, Task,
-    Template, Tool, ToolKind, Work, Writes,
+    AgentWork, CacheMode, Check, CheckKind, EnvValue, EnvVar, Instructions, Integrate, Isolation, Output,
+    Pattern, Retries, Sees, Task, Tool, ToolKind, Work, Writes,
 };
 pub use units::{ParseUnitError, format_duration, parse_bytes, parse_duration};

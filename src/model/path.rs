@@ -168,6 +168,12 @@ fn unescape(text: &str) -> Vec<u8> {
     bytes
 }
 
+impl AsRef<[u8]> for WorkspacePath {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 impl fmt::Display for WorkspacePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_root() { f.write_str(".") } else { f.write_str(&self.to_text()) }

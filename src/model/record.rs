@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::result::millis;
 use super::{Action, ActionKey, Digest, Entry, Reason, RunId, Validation, WorkspacePath};
 
 /// One file, link or empty folder that a task made.
@@ -29,6 +30,7 @@ pub struct CheckEvidence {
     /// Of its whole output.
     pub log: Digest,
     /// How long it took.
+    #[serde(rename = "duration_ms", with = "millis")]
     pub duration: Duration,
 }
 
@@ -41,6 +43,9 @@ pub struct Failure {
     pub reason: Reason,
     /// The run.
     pub run: RunId,
+    /// What it left in the tree without being accepted (an input changed while it ran): conductor's own,
+    /// never to be taken for a person's.
+    pub outputs: Vec<OutputEntry>,
 }
 
 /// The last accepted result of a task.

@@ -146,17 +146,23 @@ pub struct RunResult {
     pub duration: Duration,
 }
 
-/// Durations as a number of milliseconds.
+/// Durations as a number of milliseconds in JSON, and as they are in binary encodings.
 pub(super) mod millis {
     use std::time::Duration;
 
-    use serde::{Deserialize, Deserializer, Serializer};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
     pub(crate) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        if !serializer.is_human_readable() {
+            return duration.serialize(serializer);
+        }
         serializer.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
     }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        if !deserializer.is_human_readable() {
+            return Duration::deserialize(deserializer);
+        }
         u64::deserialize(deserializer).map(Duration::from_millis)
     }
 }

@@ -1,106 +1,11 @@
-//! A manifest after it was read and checked: tasks with every default, variable, namespace and matrix
-//! value filled in. Spans stay attached so that a later reason or error can name its line.
+//! Tasks after the manifest was read and checked: every default, variable, namespace and matrix value
+//! filled in. Spans stay attached so that a later reason or error can name its line.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{At, Diagnostic, GroupId, Sources, TaskId, WorkspacePath};
-
-/// A whole manifest: the root file and everything it includes.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
-pub struct Manifest {
-    /// What holds for the whole workspace.
-    pub settings: Settings,
-    /// In the order of the files.
-    pub groups: Vec<Group>,
-    /// In the order of the files, matrix instances in the order of their values. Gates are not among
-    /// them: the graph makes those from [`Group::gate`].
-    pub tasks: Vec<Task>,
-    /// Where all of it was read.
-    pub sources: Sources,
-    /// Found while reading; errors never get this far.
-    pub warnings: Vec<Diagnostic>,
-}
-
-/// Top-level keys that concern more than one task.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
-pub struct Settings {
-    /// `project:`
-    pub project: Option<String>,
-    /// `default:`, targets as written, with their spans; empty: every task.
-    pub default: Vec<(String, At)>,
-    /// `pools:`, sorted by name. A namespaced pool is `api:db`.
-    pub pools: Vec<(String, u32)>,
-    /// `cache.dir`, as written.
-    pub cache_dir: Option<String>,
-    /// `cache.max_size` in bytes.
-    pub cache_max_size: Option<u64>,
-    /// `cache.max_age`.
-    pub cache_max_age: Option<Duration>,
-    /// `cache.read` and `cache.write`, as written.
-    pub cache_policy: (Option<String>, Option<String>),
-    /// `budget:` of a whole run.
-    pub budget: Budget,
-    /// `agents:`, each as JSON text.
-    pub agents: Vec<(String, String)>,
-    /// `remote:` as JSON text.
-    pub remote: Option<String>,
-    /// `notify.webhook`.
-    pub webhook: Option<String>,
-}
-
-/// Limits on what agents may spend.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
-pub struct Budget {
-    /// US dollars.
-    pub usd: Option<f64>,
-    /// Tokens.
-    pub tokens: Option<u64>,
-    /// Model turns.
-    pub turns: Option<u64>,
-    /// Wall-clock time.
-    pub time: Option<Duration>,
-}
-
-/// A group of tasks.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct Group {
-    /// With its namespace.
-    pub id: GroupId,
-    /// The group's key in the manifest.
-    pub at: At,
-    /// `title:`
-    pub title: Option<String>,
-    /// Groups and tasks that must be complete, gates included, before any member starts.
-    pub after: Vec<Reference>,
-    /// Checks that run when the members are done; empty where the group has no gate.
-    pub gate: Vec<Check>,
-    /// Where the gate's checks run: the folder of the manifest file that declares the group.
-    pub dir: WorkspacePath,
-    /// Environment of the gate's checks: that of the file's top level.
-    pub env: Vec<EnvVar>,
-    /// `pass_env` of the file's top level.
-    pub pass_env: Vec<String>,
-}
-
-/// A name that resolved to an existing task or group.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub enum Reference {
-    /// One task; a reference to a matrix task becomes one of these for each instance.
-    Task(TaskId, At),
-    /// A group: its tasks, and its gate where it has one.
-    Group(GroupId, At),
-}
-
-impl Reference {
-    /// Where it was written.
-    pub fn at(&self) -> At {
-        match self {
-            Self::Task(_, at) | Self::Group(_, at) => *at,
-        }
-    }
-}
+use super::{At, Budget, Command, Group, GroupId, Reference, TaskId, Template, WorkspacePath};
 
 /// One task, or one instance of a matrix task.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -190,6 +95,60 @@ pub struct Task {
     pub platform: Vec<(String, String)>,
 }
 
+impl Task {
+    /// The task that is a group's gate.
+    pub fn gate(group: &Group) -> Self {
+        Self {
+            id: TaskId::gate(&group.id),
+            at: group.at,
+            title: group.title.as_ref().map(|title| format!("{title}: gate")),
+            group: Some(group.id.clone()),
+            role: None,
+            effort: None,
+            tags: Vec::new(),
+            work: Work::Gate,
+            work_at: group.at,
+            dir: group.dir.clone(),
+            needs: Vec::new(),
+            after: Vec::new(),
+            inputs: Vec::new(),
+            env: group.env.clone(),
+            pass_env: group.pass_env.clone(),
+            secrets: Vec::new(),
+            tools: Vec::new(),
+            outputs: Vec::new(),
+            edits: Vec::new(),
+            depfile: None,
+            require: Vec::new(),
+            validate: group.gate.clone(),
+            rollback: None,
+            isolation: Isolation::None,
+            sees: Sees::Inputs,
+            integrate: Integrate::Tree,
+            writes: None,
+            copy: Vec::new(),
+            setup: None,
+            approve: false,
+            timeout: None,
+            stall: None,
+            limit_wait: None,
+            retries: None,
+            pool: None,
+            weight: 1,
+            incremental: false,
+            always: false,
+            cache: CacheMode::Off,
+            network: true,
+            platform: Vec::new(),
+        }
+    }
+
+    /// Is it a group's gate?
+    pub fn is_gate(&self) -> bool {
+        matches!(self.work, Work::Gate)
+    }
+}
+
 /// What a task does.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub enum Work {
@@ -221,69 +180,6 @@ pub enum Instructions {
     Text(Template),
     /// `{ file: … }`
     File(WorkspacePath),
-}
-
-/// A command.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub enum Command {
-    /// A string: `sh -eu -c`.
-    Shell(Template),
-    /// A list: a program and its arguments, no shell.
-    Argv(Vec<Template>),
-}
-
-/// Text in which what is known only when the task runs is still open.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct Template(pub Vec<Piece>);
-
-/// A part of a [`Template`].
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub enum Piece {
-    /// As it is.
-    Text(String),
-    /// `${env.X}`: a variable that the task declares under `env`.
-    Env(String),
-    /// `${inputs}`
-    Inputs,
-    /// `${outputs}`
-    Outputs,
-}
-
-impl Template {
-    /// Text without open parts.
-    pub fn text(text: impl Into<String>) -> Self {
-        Self(vec![Piece::Text(text.into())])
-    }
-
-    /// As it was written (variables and matrix values filled in): what enters the key and what people see.
-    pub fn source(&self) -> String {
-        self.0
-            .iter()
-            .map(|piece| match piece {
-                Piece::Text(text) => text.replace("${", "$${"),
-                Piece::Env(name) => format!("${{env.{name}}}"),
-                Piece::Inputs => "${inputs}".to_owned(),
-                Piece::Outputs => "${outputs}".to_owned(),
-            })
-            .collect()
-    }
-}
-
-impl Command {
-    /// For people: the script, or the arguments quoted for a shell.
-    pub fn display(&self) -> String {
-        match self {
-            Self::Shell(script) => script.source(),
-            Self::Argv(argv) => argv
-                .iter()
-                .map(|part| {
-                    let text = part.source();
-                    shlex::try_quote(&text).map(std::borrow::Cow::into_owned).unwrap_or(text)
-                })
-                .collect::<Vec<_>>()
-                .join(" "),
-        }
-    }
 }
 
 /// A path or glob of `inputs` or `edits`, relative to the workspace root.
@@ -457,26 +353,4 @@ pub enum CacheMode {
     /// Also the remote one.
     #[default]
     Shared,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_template_shows_what_was_written() {
-        let template = Template(vec![
-            Piece::Text("cp ${x} ".to_owned()),
-            Piece::Inputs,
-            Piece::Text(" ".to_owned()),
-            Piece::Env("TO".to_owned()),
-        ]);
-        assert_eq!(template.source(), "cp $${x} ${inputs} ${env.TO}");
-    }
-
-    #[test]
-    fn an_argv_is_shown_quoted() {
-        let argv = Command::Argv(vec![Template::text("echo"), Template::text("a b")]);
-        assert_eq!(argv.display(), "echo 'a b'");
-    }
 }

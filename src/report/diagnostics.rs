@@ -13,6 +13,7 @@ use miette::{
 };
 use serde_json::{Value, json};
 
+use super::Style;
 use crate::model::{At, Diagnostic, Digest, Label, Severity, SourceFile, Sources};
 
 /// The version of [`to_json`]'s document.
@@ -22,17 +23,6 @@ const JSON_VERSION: u32 = 1;
 const WIDE: usize = 400;
 /// How many bytes apart labels may be in one snippet.
 const FAR: usize = 4000;
-
-/// How diagnostics are drawn.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Style {
-    /// With ANSI colours.
-    pub color: bool,
-    /// With box-drawing characters, else with ASCII.
-    pub unicode: bool,
-    /// The terminal's columns.
-    pub width: usize,
-}
 
 /// All diagnostics, one after the other, each with its lines of source.
 pub fn render(diagnostics: &[Diagnostic], sources: &Sources, style: Style) -> String {

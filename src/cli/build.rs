@@ -1,0 +1,353 @@
+//! `conductor build`: brings targets up to date.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use super::check;
+use super::options::{BuildArgs, Global, IsolationMode, Progress};
+use super::session::{Session, warn};
+use super::{Exit, Output, Stop};
+use crate::execute::{Site, recover};
+use crate::graph::TaskIndex;
+use crate::incremental::{Caller, Engine, Options, Standing};
+use crate::model::{
+    Diagnostic, EVENTS_VERSION, Event, RunId, RunOutcome, RunResult, Stamped, Status, TaskResult,
+};
+use crate::process::{Processes, Signals};
+use crate::report::plain::{Plain, Verbosity};
+use crate::report::{Fanout, Reader as _, Titles, events, json, live, trace};
+use crate::schedule::{self, Build, Message};
+use crate::store::{self, Access, Holder, Journal, Lock, LockError, RunDir, State};
+use crate::worktree::Repository;
+
+/// Runs are kept for so long, or so many of them, whichever is more.
+const KEEP: (usize, Duration) = (100, Duration::from_secs(30 * 24 * 60 * 60));
+
+/// Messages that may wait for the coordinator before a worker does.
+const BACKLOG: usize = 4096;
+
+pub(super) fn run(global: &Global, args: &BuildArgs, caller: Caller, output: &Output) -> Result<Exit, Stop> {
+    if let Some(mode @ (IsolationMode::Sandbox | IsolationMode::Worktree)) = args.isolation {
+        let message = format!("`--isolation {mode:?}` is not available yet in this version of conductor")
+            .to_lowercase();
+        return Err(Stop::plain(Exit::Usage, Diagnostic::error("build::not_available", message)));
+    }
+    let session = Session::open(global, caller)?;
+    warn(&session, output);
+    let (roots, scope) = session.scope(&args.targets)?;
+    if args.dry_run || args.frozen {
+        return look_only(&session, args, &roots, &scope, output);
+    }
+    if inside_a_task(&session) {
+        let diagnostic =
+            Diagnostic::error("build::nested", "this is a task of a build that holds this very workspace");
+        return Err(Stop::plain(
+            Exit::Usage,
+            diagnostic.help("a task must not build the workspace that runs it"),
+        ));
+    }
+    locked(global, args, session, output)
+}
+
+/// A task that builds its own workspace would wait for itself.
+fn inside_a_task(session: &Session) -> bool {
+    let run = session.caller.text(crate::process::RUN_VARIABLE);
+    run.is_some() && Lock::holder(&session.folder).map(|holder| holder.run.0) == run
+}
+
+/// `--dry-run` and `--frozen`: what would run, without running or writing anything.
+fn look_only(
+    session: &Session,
+    args: &BuildArgs,
+    roots: &BTreeSet<TaskIndex>,
+    scope: &[TaskIndex],
+    output: &Output,
+) -> Result<Exit, Stop> {
+    let mut engine = session.reader();
+    if args.force {
+        engine.force(roots.clone());
+    }
+    engine.observe(scope);
+    let standings = engine.assess(scope)?;
+    let stale = standings.values().any(Standing::is_due);
+    if output.json {
+        let tasks: serde_json::Map<String, serde_json::Value> = standings
+            .iter()
+            .map(|(index, standing)| {
+                (session.plan.id(*index).to_owned(), check::state_json(session, standing))
+            })
+            .collect();
+        output.say_json(
+            &serde_json::json!({"version": 1, "dry_run": args.dry_run, "fresh": !stale, "tasks": tasks}),
+        );
+    } else {
+        output.say(&check::render(session, &standings, output.style()));
+    }
+    if args.frozen && stale {
+        let first = standings.iter().find(|(_, standing)| matches!(standing, Standing::Stale { .. }));
+        let id = first.map_or("", |(index, _)| session.plan.id(*index));
+        output.hint(&format!("--frozen: {id} is stale and nothing may run\n"));
+        return Ok(Exit::Stale);
+    }
+    Ok(Exit::Success)
+}
+
+/// Takes the workspace for this process.
+pub(super) fn hold(
+    session: &Session,
+    command: &str,
+    wait: &mut dyn FnMut(&Holder) -> ControlFlow<()>,
+) -> Result<Lock, Stop> {
+    take(session, &holder(&store::new_run_id(), command), wait)
+}
+
+fn holder(run: &RunId, command: &str) -> Holder {
+    Holder { pid: std::process::id(), run: run.clone(), command: command.to_owned(), since: now() }
+}
+
+/// Wall-clock time, RFC 3339.
+fn now() -> String {
+    jiff::Zoned::now().strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
+}
+
+fn take(
+    session: &Session,
+    holder: &Holder,
+    wait: &mut dyn FnMut(&Holder) -> ControlFlow<()>,
+) -> Result<Lock, Stop> {
+    Lock::acquire(&session.folder, holder, wait).map_err(|error| match error {
+        LockError::Held(other) => {
+            let message = format!(
+                "run {} (process {}) holds this workspace since {}",
+                other.run, other.pid, other.since
+            );
+            Stop::plain(
+                Exit::Failed,
+                Diagnostic::error("build::held", message).help("wait for it, or `conductor cancel`"),
+            )
+        }
+        LockError::Io(error) => Stop::from(error),
+    })
+}
+
+fn locked(global: &Global, args: &BuildArgs, session: Session, output: &Output) -> Result<Exit, Stop> {
+    store::prepare(&session.folder)?;
+    let run = store::new_run_id();
+    let interrupted = Arc::new(Interruption::default());
+    let heard = Arc::clone(&interrupted);
+    let _signals = Signals::install(move |signal, count| heard.take(signal, count))?;
+    let mut told = false;
+    let lock = take(&session, &holder(&run, "build"), &mut |other| {
+        if args.no_wait || interrupted.is_set() {
+            return ControlFlow::Break(());
+        }
+        if !std::mem::replace(&mut told, true) {
+            output
+                .hint(&format!("run {} (process {}) holds this workspace; waiting\n", other.run, other.pid));
+        }
+        ControlFlow::Continue(())
+    });
+    if let Some(signal) = interrupted.signal() {
+        return Ok(Exit::Signal(signal));
+    }
+    let lock = lock?;
+    // What the build that we waited for was built from may be another manifest by now.
+    let mut session = if told { Session::open(global, session.caller)? } else { session };
+    session.save_plan();
+    let exit = build(args, &session, &run, &interrupted, output);
+    drop(lock);
+    exit
+}
+
+/// The last signal with its number, and who is to hear of the next.
+#[derive(Default)]
+struct Heard {
+    signal: Option<(i32, usize)>,
+    outbox: Option<SyncSender<Message>>,
+}
+
+/// Signals that arrive before and while the build runs.
+#[derive(Default)]
+struct Interruption {
+    set: AtomicBool,
+    state: Mutex<Heard>,
+}
+
+impl Interruption {
+    fn take(&self, signal: i32, count: usize) {
+        self.set.store(true, Ordering::SeqCst);
+        let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        state.signal.get_or_insert((signal, count));
+        if let Some(outbox) = &state.outbox {
+            let _ = outbox.send(Message::Signal(signal, count));
+        }
+    }
+
+    fn is_set(&self) -> bool {
+        self.set.load(Ordering::SeqCst)
+    }
+
+    fn signal(&self) -> Option<i32> {
+        let state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        state.signal.map(|(signal, _)| signal)
+    }
+
+    /// From now on signals go to the coordinator, the one that came before too.
+    fn forward(&self, outbox: &SyncSender<Message>) {
+        let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some((signal, count)) = state.signal {
+            let _ = outbox.send(Message::Signal(signal, count));
+        }
+        state.outbox = Some(outbox.clone());
+    }
+}
+
+fn build(
+    args: &BuildArgs,
+    session: &Session,
+    run: &RunId,
+    interrupted: &Interruption,
+    output: &Output,
+) -> Result<Exit, Stop> {
+    let start = Instant::now();
+    let (roots, scope) = session.scope(&args.targets)?;
+    let (journal, intents) = Journal::open(&session.folder, Access::Write);
+    let (state, mut notices) = State::open(&session.folder, Access::Write);
+    notices.extend(recover(&session.workspace, &session.folder, &state, &intents));
+    journal.clear();
+    let forced = if args.force { roots } else { BTreeSet::new() };
+    let options = Options { caller: session.caller.clone(), tools: Some(session.tool_runner()), forced };
+    let mut engine = Engine::new(Arc::clone(&session.plan), Arc::clone(&session.workspace), state, options);
+    engine.observe(&scope);
+    let errors = engine.preflight(&scope);
+    if !errors.is_empty() {
+        return Err(session.stop(Exit::Usage, errors));
+    }
+    notices.extend(engine.doubts(&scope));
+    engine.narrow(&scope)?;
+    let run_dir = RunDir::create(&session.folder, run)?;
+    let (outbox, inbox) = sync_channel(BACKLOG);
+    interrupted.forward(&outbox);
+    let events = outbox.clone();
+    let site = Arc::new(Site {
+        workspace: Arc::clone(&session.workspace),
+        folder: session.folder.clone(),
+        processes: Processes::new(),
+        journal,
+        run_dir,
+        run: run.clone(),
+        caller: session.caller.clone(),
+        repository: Mutex::new(Repository::discover(session.workspace.root())),
+        events: Box::new(move |event| {
+            let _ = events.send(Message::Event(event));
+        }),
+    });
+    let jobs = args.jobs.map_or_else(default_jobs, usize::from);
+    let mut readers = readers(args, session, &site, output)?;
+    let mut sink = |event: Event| {
+        let t = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        readers.event(&Stamped { v: EVENTS_VERSION, t, event });
+    };
+    sink(started(args, session, run, jobs, &scope));
+    for diagnostic in notices {
+        sink(Event::Notice { diagnostic });
+    }
+    let options = schedule::Options { jobs, keep_going: args.keep_going };
+    let build = Build::new(engine, Arc::clone(&site), scope.clone(), options, (outbox, inbox), &mut sink)?;
+    let (result, engine) = build.run();
+    readers.finish();
+    if output.json {
+        tell_json(&result, &engine, &scope)?;
+    }
+    site.journal.clear();
+    let _ = store::prune(&session.folder, KEEP.0, KEEP.1);
+    Ok(exit(&result))
+}
+
+fn default_jobs() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+fn started(args: &BuildArgs, session: &Session, run: &RunId, jobs: usize, scope: &[TaskIndex]) -> Event {
+    Event::RunStarted {
+        run: run.clone(),
+        conductor: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        started: now(),
+        targets: args.targets.clone(),
+        jobs,
+        scope: scope.iter().filter(|index| !session.plan.is_hidden(**index)).count(),
+    }
+}
+
+/// Who follows the run: its own file, the person, and the files that were asked for.
+fn readers(args: &BuildArgs, session: &Session, site: &Site, output: &Output) -> Result<Fanout, Stop> {
+    let file = |path: &Path| -> Result<Box<dyn Write + Send>, Stop> {
+        let file = std::fs::File::create(path).map_err(|error| {
+            let message = format!("{}: {error}", path.display());
+            Stop::plain(Exit::Usage, Diagnostic::error("cli::io", message))
+        })?;
+        Ok(Box::new(file))
+    };
+    let mut readers = Fanout::default();
+    readers.0.push(Box::new(events::Lines::new(file(&site.run_dir.events())?)));
+    if let Some(path) = &args.events {
+        readers.0.push(Box::new(events::Lines::new(file(path)?)));
+    }
+    if let Some(path) = &args.trace {
+        readers.0.push(Box::new(trace::Trace::new(file(path)?)));
+    }
+    let plan = Arc::clone(&session.plan);
+    let titles = Titles::new(move |task| plan.task(plan.index_of(task.as_str())?).ok()?.title);
+    let style = output.style();
+    let verbosity = if args.progress == Progress::Quiet { Verbosity::Quiet } else { Verbosity::Normal };
+    if output.json {
+        // Standard output holds the document and nothing else.
+        let quiet = Plain::new(Box::new(std::io::stderr()), output.error_style(), titles, Verbosity::Quiet);
+        readers.0.push(Box::new(quiet));
+    } else if args.progress == Progress::Auto && output.stdout.is_live() {
+        let height = || rustix::termios::tcgetwinsize(std::io::stdout()).ok().map(|size| size.ws_row.into());
+        readers.0.push(Box::new(live::Live::new(Box::new(std::io::stdout()), height, style, titles)?));
+    } else {
+        readers.0.push(Box::new(Plain::new(Box::new(std::io::stdout()), style, titles, verbosity)));
+    }
+    Ok(readers)
+}
+
+/// The contract's document: all tasks in scope, in the manifest's order.
+fn tell_json(result: &RunResult, engine: &Engine, scope: &[TaskIndex]) -> Result<(), Stop> {
+    let told: std::collections::HashMap<&str, &TaskResult> =
+        result.tasks.iter().map(|(id, result)| (id.as_str(), result)).collect();
+    let plan = engine.plan();
+    let mut visible: Vec<TaskIndex> = scope.iter().copied().filter(|index| !plan.is_hidden(*index)).collect();
+    visible.sort_unstable();
+    let tasks = visible.into_iter().map(|index| {
+        let id = plan.task_id(index);
+        let told = told.get(id.as_str()).map(|result| (*result).clone());
+        let result = told.unwrap_or_else(|| schedule::plain(Status::Fresh));
+        if result.status == Status::Fresh
+            && let Some(record) = engine.state().record(&id)
+        {
+            let fresh = TaskResult { key: Some(record.key), outputs: record.outputs, ..result };
+            return (id, fresh);
+        }
+        (id, result)
+    });
+    json::write_build(&mut std::io::stdout().lock(), result, tasks).map_err(Stop::from)
+}
+
+fn exit(result: &RunResult) -> Exit {
+    match result.outcome {
+        RunOutcome::Success => Exit::Success,
+        RunOutcome::Failed => Exit::Failed,
+        RunOutcome::Paused => Exit::Paused,
+        RunOutcome::Stale => Exit::Stale,
+        RunOutcome::Cancelled => Exit::Signal(result.signal.unwrap_or(15)),
+    }
+}

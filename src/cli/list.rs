@@ -1,0 +1,163 @@
+//! `conductor list`: tasks with their state; while a build runs, what each of them is doing.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use super::options::{Global, TargetArgs};
+use super::session::Session;
+use super::{Exit, Output, Stop};
+use crate::graph::TaskIndex;
+use crate::incremental::{Caller, Standing};
+use crate::model::{Task, Work};
+use crate::report::live_state::{Activity, LiveState};
+use crate::report::style::Paint;
+use crate::report::{Style, events};
+use crate::store::{Lock, RunDir};
+
+pub(super) fn run(global: &Global, args: &TargetArgs, caller: Caller, output: &Output) -> Result<Exit, Stop> {
+    let session = Session::open(global, caller)?;
+    let all: Vec<TaskIndex> = session.plan.order().collect();
+    let shown: Vec<TaskIndex> = if args.targets.is_empty() {
+        session.plan.indices().filter(|index| !session.plan.is_hidden(*index)).collect()
+    } else {
+        session.scope(&args.targets)?.0.into_iter().collect()
+    };
+    let mut engine = session.reader();
+    engine.observe(&all);
+    let standings = engine.assess(&all)?;
+    let live = live(&session);
+    if output.json {
+        output.say_json(&document(&session, &shown, &standings, live.as_ref()));
+    } else {
+        output.say(&table(&session, &shown, &standings, live.as_ref(), output.style()));
+    }
+    Ok(Exit::Success)
+}
+
+/// What the build that runs now has told so far.
+fn live(session: &Session) -> Option<LiveState> {
+    let holder = Lock::holder(&session.folder)?;
+    let file = std::fs::File::open(RunDir::of(&session.folder, &holder.run).events()).ok()?;
+    Some(LiveState::from_events(events::read(std::io::BufReader::new(file)).collect::<Vec<_>>().iter()))
+}
+
+fn state(
+    session: &Session,
+    index: TaskIndex,
+    standings: &BTreeMap<TaskIndex, Standing>,
+    live: Option<&LiveState>,
+) -> String {
+    let recorded = standings.get(&index).map_or("unknown", Standing::name);
+    match live.map(|live| (live, live.of(&session.plan.task_id(index)))) {
+        Some((_, Activity::Waiting)) | None => recorded.to_owned(),
+        Some((live, activity)) => activity.describe(live.now),
+    }
+}
+
+fn document(
+    session: &Session,
+    shown: &[TaskIndex],
+    standings: &BTreeMap<TaskIndex, Standing>,
+    live: Option<&LiveState>,
+) -> Value {
+    let mut tasks = serde_json::Map::new();
+    for index in shown.iter().copied() {
+        if let Ok(task) = session.plan.task(index) {
+            let state = state(session, index, standings, live);
+            tasks.insert(session.plan.id(index).to_owned(), row(session, index, &task, &state));
+        }
+    }
+    let groups: serde_json::Map<String, Value> = session
+        .plan
+        .groups()
+        .iter()
+        .map(|group| {
+            let after: Vec<&str> = group.after.iter().map(name_of).collect();
+            (
+                group.id.to_string(),
+                json!({"title": group.title, "after": after, "gate": !group.gate.is_empty()}),
+            )
+        })
+        .collect();
+    json!({"version": 1, "run": live.and_then(|live| live.run.as_ref()), "tasks": tasks, "groups": groups})
+}
+
+fn name_of(reference: &crate::model::Reference) -> &str {
+    match reference {
+        crate::model::Reference::Task(id, _) => id.as_str(),
+        crate::model::Reference::Group(id, _) => id.as_str(),
+    }
+}
+
+fn row(session: &Session, index: TaskIndex, task: &Task, state: &str) -> Value {
+    let outputs: Vec<String> = task
+        .outputs
+        .iter()
+        .map(|output| format!("{}{}", output.path, if output.folder { "/" } else { "" }))
+        .collect();
+    let plan = &session.plan;
+    let edges = |carry: bool| {
+        let deps =
+            plan.deps(index).filter(|(dep, kinds)| kinds.carries_outputs() == carry && !plan.is_hidden(*dep));
+        deps.map(|(dep, _)| plan.id(dep)).collect::<Vec<_>>()
+    };
+    let mut row = json!({
+        "title": task.title,
+        "group": task.group,
+        "role": task.role,
+        "tags": task.tags,
+        "state": state,
+        "needs": edges(true),
+        "after": edges(false),
+        "inputs": task.inputs.iter().map(crate::model::Pattern::display).collect::<Vec<_>>(),
+        "outputs": outputs,
+    });
+    if let Work::Agent(agent) = &task.work {
+        row["agent"] = json!(agent.adapter);
+    }
+    row
+}
+
+fn table(
+    session: &Session,
+    shown: &[TaskIndex],
+    standings: &BTreeMap<TaskIndex, Standing>,
+    live: Option<&LiveState>,
+    style: Style,
+) -> String {
+    let plan = &session.plan;
+    let mut text = String::new();
+    if let Some(run) = live.and_then(|live| live.run.as_ref()) {
+        let _ = writeln!(text, "run {run} is going on\n");
+    }
+    let width = shown.iter().map(|index| plan.id(*index).len()).max().unwrap_or(0).min(32);
+    let (mut group, mut gates) = (None, false);
+    for index in shown.iter().copied() {
+        let Ok(task) = plan.task(index) else { continue };
+        if task.is_gate() && !std::mem::replace(&mut gates, true) {
+            let _ = writeln!(text, "{}", style.paint(Paint::Dim, "gates"));
+        }
+        if task.group != group && !task.is_gate() {
+            group.clone_from(&task.group);
+            if let Some(id) = &group {
+                let title =
+                    plan.groups().iter().find(|other| other.id == *id).and_then(|group| group.title.clone());
+                let _ = writeln!(
+                    text,
+                    "{}",
+                    style.paint(Paint::Dim, &format!("{id} {}", title.unwrap_or_default()))
+                );
+            }
+        }
+        let state = state(session, index, standings, live);
+        let paint =
+            if standings.get(&index).is_some_and(Standing::is_due) { Paint::Bad } else { Paint::Good };
+        let id = style.paint(Paint::Name, &format!("{:width$}", plan.id(index)));
+        let state = style.paint(paint, &format!("{state:10}"));
+        let line = format!("  {id}  {state}  {}", task.title.unwrap_or_default());
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+    text
+}

@@ -1,0 +1,325 @@
+//! argv as typed options.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Builds targets that are slow, costly or unreliable: only what is stale, and only what was checked counts.
+#[derive(Parser, Debug)]
+#[command(name = "conductor", version, max_term_width = 100, propagate_version = true)]
+pub(super) struct Options {
+    #[command(flatten)]
+    pub(super) global: Global,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+impl Options {
+    /// Is standard output one JSON document?
+    pub(super) fn is_json(&self) -> bool {
+        match &self.command {
+            Command::Build(args) => args.format.is_json(),
+            Command::Check(args) => args.format.is_json(),
+            Command::Validate(args) => args.format.is_json(),
+            Command::List(args) => args.format.is_json(),
+            Command::Why(args) => args.format.is_json(),
+            Command::Graph(args) => args.format == GraphFormat::Json,
+            Command::Log(args) => args.format.is_json(),
+            Command::Runs(args) => args.format == RunsFormat::Json,
+            Command::Cancel(args) => args.format.is_json(),
+            Command::Clean(args) => args.format.is_json(),
+            Command::Init(args) => args.format.is_json(),
+            Command::Schema(args) => args.format.is_json(),
+            Command::Completions(args) => args.format.is_json(),
+        }
+    }
+}
+
+#[derive(Args, Debug, Clone)]
+pub(super) struct Global {
+    /// Run as if started in DIR
+    #[arg(short = 'C', value_name = "DIR", global = true)]
+    pub(super) directory: Option<PathBuf>,
+    /// The manifest, instead of searching upwards for conductor.yaml
+    #[arg(short = 'f', long = "file", value_name = "FILE", global = true)]
+    pub(super) file: Option<PathBuf>,
+    /// When to colour
+    #[arg(long, value_enum, default_value_t = Color::Auto, global = true)]
+    pub(super) color: Color,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) enum Format {
+    /// For people
+    #[default]
+    Human,
+    /// One versioned document
+    Json,
+}
+
+impl Format {
+    pub(super) fn is_json(self) -> bool {
+        self == Self::Json
+    }
+}
+
+#[derive(Subcommand, Debug)]
+pub(super) enum Command {
+    /// Bring targets up to date
+    Build(BuildArgs),
+    /// Is everything fresh? Reads only; exit code 3 if something is stale
+    Check(CheckArgs),
+    /// Check the manifest alone
+    Validate(FormatArgs),
+    /// Show tasks and their state, live while a build runs
+    List(TargetArgs),
+    /// Why is a task stale, or fresh?
+    Why(WhyArgs),
+    /// Print the graph
+    Graph(GraphArgs),
+    /// Show what a task printed
+    Log(LogArgs),
+    /// Show past runs
+    Runs(RunsArgs),
+    /// Stop the build that runs in this workspace, or one of its tasks
+    Cancel(CancelArgs),
+    /// Remove recorded outputs that nobody has modified
+    Clean(CleanArgs),
+    /// Write a first conductor.yaml
+    Init(InitArgs),
+    /// Print the JSON Schema of the manifest
+    Schema(FormatArgs),
+    /// Print a completion script for a shell
+    Completions(CompletionsArgs),
+}
+
+#[derive(Args, Debug)]
+pub(super) struct FormatArgs {
+    /// Output format
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: Format,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct TargetArgs {
+    /// Task ids, groups, output paths, tag:NAME, or globs over ids
+    #[arg(value_name = "TARGET")]
+    pub(super) targets: Vec<String>,
+    /// Output format
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: Format,
+}
+
+#[derive(Args, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
+pub(super) struct BuildArgs {
+    /// Task ids, groups, output paths, tag:NAME, or globs over ids; default: the manifest's `default`
+    #[arg(value_name = "TARGET")]
+    pub(super) targets: Vec<String>,
+    /// Job slots; default: the machine's parallelism
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) jobs: Option<u16>,
+    /// After a failure go on with everything that does not depend on it
+    #[arg(short, long)]
+    pub(super) keep_going: bool,
+    /// Say what would run, and run nothing
+    #[arg(short = 'n', long)]
+    pub(super) dry_run: bool,
+    /// Run the targets even if they are fresh
+    #[arg(long)]
+    pub(super) force: bool,
+    /// Anything stale is an error (exit code 3); nothing runs
+    #[arg(long, conflicts_with_all = ["dry_run", "force"])]
+    pub(super) frozen: bool,
+    /// Exit at once if another build holds the workspace
+    #[arg(long)]
+    pub(super) no_wait: bool,
+    /// Run every task so
+    #[arg(long, value_enum, value_name = "MODE")]
+    pub(super) isolation: Option<IsolationMode>,
+    /// How to show progress
+    #[arg(long, value_enum, default_value_t = Progress::Auto)]
+    pub(super) progress: Progress,
+    /// Write the event stream to FILE, as JSON lines
+    #[arg(long, value_name = "FILE")]
+    pub(super) events: Option<PathBuf>,
+    /// Write a trace to FILE, for Perfetto or Chrome's trace viewer
+    #[arg(long, value_name = "FILE")]
+    pub(super) trace: Option<PathBuf>,
+    /// Output format
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: Format,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum IsolationMode {
+    None,
+    Sandbox,
+    Worktree,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Progress {
+    /// Live on a terminal, else plain
+    Auto,
+    /// One line for each thing that happens
+    Plain,
+    /// Failures and the summary
+    Quiet,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct CheckArgs {
+    /// Task ids, groups, output paths, tag:NAME, or globs over ids
+    #[arg(value_name = "TARGET")]
+    pub(super) targets: Vec<String>,
+    /// Hash every output and compare it with what was recorded; exit code 4 if one was tampered with
+    #[arg(long)]
+    pub(super) outputs: bool,
+    /// Output format
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: Format,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct WhyArgs {
+    /// A task id, or anything that names one task
+    #[arg(value_name = "TARGET")]
+    pub(super) target: String,
+    /// Output format
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: Format,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct GraphArgs {
+    /// Only these and what they depend on
+    #[arg(value_name = "TARGET")]
+    pub(super) targets: Vec<String>,
+    /// Output format
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: GraphFormat,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) enum GraphFormat {
+    /// For Graphviz
+    #[default]
+    Dot,
+    /// For Markdown
+    Mermaid,
+    /// One versioned document
+    Json,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct LogArgs {
+    /// A task id; without one: which tasks printed something in the last run
+    #[arg(value_name = "TASK")]
+    pub(super) task: Option<String>,
+    /// Follow the output while the task runs
+    #[arg(short = 'f', long, requires = "task")]
+    pub(super) follow: bool,
+    /// The manifest: the same as before the command, where `-f` means it too
+    #[arg(id = "file", long, value_name = "FILE", hide = true)]
+    manifest: Option<PathBuf>,
+    /// Of this run instead of the last one in which the task ran
+    #[arg(long, value_name = "RUN")]
+    pub(super) run: Option<String>,
+    /// Output format
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: Format,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct RunsArgs {
+    /// A run's id, for --format markdown; default: the last one
+    #[arg(value_name = "RUN")]
+    pub(super) run: Option<String>,
+    /// Output format; markdown is the execution log of one run
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: RunsFormat,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) enum RunsFormat {
+    /// For people
+    #[default]
+    Human,
+    /// One versioned document
+    Json,
+    /// The execution log of one run
+    Markdown,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct CancelArgs {
+    /// A task id; without one: the whole build
+    #[arg(value_name = "TASK")]
+    pub(super) task: Option<String>,
+    /// Output format
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: Format,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct CleanArgs {
+    /// Only the outputs of these
+    #[arg(value_name = "TARGET")]
+    pub(super) targets: Vec<String>,
+    /// Say what would be removed, and remove nothing
+    #[arg(short = 'n', long)]
+    pub(super) dry_run: bool,
+    /// Output format
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: Format,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct InitArgs {
+    /// Convert a dispatcher file of the old kind
+    #[arg(long, value_name = "FILE")]
+    pub(super) from: Option<PathBuf>,
+    /// Output format
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: Format,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct CompletionsArgs {
+    /// For which shell
+    #[arg(value_name = "SHELL")]
+    pub(super) shell: clap_complete::Shell,
+    /// Output format
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: Format,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Options::command().debug_assert();
+    }
+
+    #[test]
+    fn f_is_the_manifest_before_log_and_follow_behind_it() {
+        let parse = |args: &str| Options::try_parse_from(args.split(' ')).unwrap();
+        let options = parse("conductor -f a.yaml log -f T1");
+        assert_eq!(options.global.file, Some(PathBuf::from("a.yaml")));
+        assert!(matches!(options.command, Command::Log(LogArgs { follow: true, .. })));
+        assert_eq!(parse("conductor log T1 --file b.yaml").global.file, Some(PathBuf::from("b.yaml")));
+        assert_eq!(parse("conductor build -f c.yaml").global.file, Some(PathBuf::from("c.yaml")));
+    }
+}

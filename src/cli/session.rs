@@ -1,0 +1,177 @@
+//! What most commands begin with: find the manifest, get its plan, open what is recorded.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::exit::Exit;
+use super::options::Global;
+use super::{Output, Stop};
+use crate::execute;
+use crate::graph::{self, Plan, TaskIndex};
+use crate::incremental::{Caller, Engine, Options, ToolRunner};
+use crate::manifest::{self, Location, Origin};
+use crate::model::{Diagnostic, Sources, WorkspacePath};
+use crate::store::{self, Access, State};
+use crate::workspace::Workspace;
+
+/// A workspace with its plan.
+pub(super) struct Session {
+    pub(super) workspace: Arc<Workspace>,
+    /// `.conductor`
+    pub(super) folder: PathBuf,
+    pub(super) plan: Arc<Plan>,
+    pub(super) caller: Caller,
+    /// The folder in which the person stands, from the workspace's root.
+    pub(super) here: WorkspacePath,
+    /// The compiled plan is not on disk yet: its header.
+    unsaved: Option<Vec<u8>>,
+}
+
+/// Where the manifest is, as `-C` and `-f` say. A manifest that is found with a `namespace:` is part of the
+/// one above that includes it, where there is such a one.
+pub(super) fn locate(global: &Global, caller: &Caller) -> Result<(Location, PathBuf), Stop> {
+    let start = match &global.directory {
+        Some(directory) => std::path::absolute(directory)?,
+        None => std::env::current_dir()?,
+    };
+    if !start.is_dir() {
+        let diagnostic = Diagnostic::error("cli::directory", format!("{} is not a folder", start.display()));
+        return Err(Stop::plain(Exit::Usage, diagnostic));
+    }
+    let found = match &global.file {
+        Some(file) => manifest::locate(&start.join(file)),
+        None => manifest::discover(&start).map(|found| including(&found, caller).unwrap_or(found)),
+    };
+    found.map(|location| (location, start)).map_err(|diagnostic| Stop::plain(Exit::Usage, diagnostic))
+}
+
+/// The manifest above that includes this one.
+fn including(found: &Location, caller: &Caller) -> Option<Location> {
+    let text = std::fs::read_to_string(&found.file).ok()?;
+    text.lines().find(|line| line.starts_with("namespace:"))?;
+    let mut folder = found.root.parent()?.to_owned();
+    loop {
+        let above = manifest::discover(&folder).ok()?;
+        let sources = manifest::load(&above, &|name| caller.text(name)).sources;
+        if sources.files.iter().any(|file| file.path == found.file) {
+            return Some(above);
+        }
+        above.root.parent()?.clone_into(&mut folder);
+    }
+}
+
+impl Session {
+    /// Finds the manifest and its plan: the one on disk where it is still current, else compiled anew.
+    pub(super) fn open(global: &Global, caller: Caller) -> Result<Self, Stop> {
+        let (location, start) = locate(global, &caller)?;
+        let usage = |code: &str, text: String| Stop::plain(Exit::Usage, Diagnostic::error(code, text));
+        let workspace =
+            Workspace::open(&location.root).map_err(|error| usage("cli::workspace", error.to_string()))?;
+        let folder = location.root.join(".conductor");
+        let here = start.strip_prefix(&location.root).ok().and_then(|path| {
+            use std::os::unix::ffi::OsStrExt as _;
+            WorkspacePath::new(path.as_os_str().as_bytes()).ok()
+        });
+        let (plan, unsaved) = if let Some(plan) = cached(&folder, &location, &caller) {
+            (plan, None)
+        } else {
+            let (plan, origin) = compile(&location, &caller)?;
+            (plan, header(&location, &origin))
+        };
+        Ok(Self {
+            workspace: Arc::new(workspace),
+            folder,
+            plan: Arc::new(plan),
+            caller,
+            here: here.unwrap_or_default(),
+            unsaved,
+        })
+    }
+
+    /// Keeps a plan that was compiled anew. That it could not be kept costs time, nothing else.
+    pub(super) fn save_plan(&mut self) {
+        if let Some(header) = self.unsaved.take() {
+            let _ = store::save_plan(&self.folder, &header, self.plan.as_bytes());
+        }
+    }
+
+    /// The manifest's files, to show places in.
+    pub(super) fn sources(&self) -> &Sources {
+        self.plan.sources()
+    }
+
+    /// The tasks that targets name, and all that they depend on, in dependency order.
+    pub(super) fn scope(&self, targets: &[String]) -> Result<(BTreeSet<TaskIndex>, Vec<TaskIndex>), Stop> {
+        let roots = graph::select(&self.plan, targets, &self.here)
+            .map_err(|unknown| Stop::new(Exit::Usage, unknown, self.sources()))?;
+        let scope = graph::closure(&self.plan, &roots);
+        Ok((roots, scope))
+    }
+
+    /// The one task that a target names.
+    pub(super) fn one(&self, target: &str) -> Result<TaskIndex, Stop> {
+        let (roots, _) = self.scope(&[target.to_owned()])?;
+        if let [index] = roots.iter().copied().collect::<Vec<_>>()[..] {
+            return Ok(index);
+        }
+        let ids: Vec<&str> = roots.iter().take(8).map(|index| self.plan.id(*index)).collect();
+        let message = format!("`{target}` names {} tasks; this command takes one", roots.len());
+        let help = format!("one of: {}", ids.join(", "));
+        Err(Stop::plain(Exit::Usage, Diagnostic::error("cli::several_tasks", message).help(help)))
+    }
+
+    /// An engine that reads the recorded state and writes nothing.
+    pub(super) fn reader(&self) -> Engine {
+        let (state, _) = State::open(&self.folder, Access::ReadOnly);
+        let options = Options { caller: self.caller.clone(), tools: None, forced: BTreeSet::new() };
+        Engine::new(Arc::clone(&self.plan), Arc::clone(&self.workspace), state, options)
+    }
+
+    /// Runs `tools` commands.
+    pub(super) fn tool_runner(&self) -> ToolRunner {
+        let (root, caller) = (self.workspace.root().to_owned(), self.caller.clone());
+        Box::new(move |task, command| execute::run_tool(&root, &caller, task, command))
+    }
+
+    /// A problem with its places in the manifest.
+    pub(super) fn stop(&self, exit: Exit, diagnostics: Vec<Diagnostic>) -> Stop {
+        Stop::new(exit, diagnostics, self.sources())
+    }
+}
+
+fn header(location: &Location, origin: &Origin) -> Option<Vec<u8>> {
+    postcard::to_stdvec(&(&location.file, env!("CARGO_PKG_VERSION"), origin)).ok()
+}
+
+fn cached(folder: &Path, location: &Location, caller: &Caller) -> Option<Plan> {
+    let bytes = store::load_plan(folder, |header| {
+        let read: Result<(PathBuf, String, Origin), _> = postcard::from_bytes(header);
+        read.is_ok_and(|(file, version, origin)| {
+            file == location.file
+                && version == env!("CARGO_PKG_VERSION")
+                && origin.is_current(location, &|name| caller.text(name))
+        })
+    })?;
+    Plan::from_bytes(bytes).ok()
+}
+
+/// Reads and compiles the manifest; all that is wrong with it at once.
+fn compile(location: &Location, caller: &Caller) -> Result<(Plan, Origin), Stop> {
+    let loaded = manifest::load(location, &|name| caller.text(name));
+    let Some(manifest) = loaded.manifest else {
+        return Err(Stop::new(Exit::Usage, loaded.diagnostics, &loaded.sources));
+    };
+    let plan = graph::compile(manifest).map_err(|mut errors| {
+        errors.extend(loaded.diagnostics);
+        Stop::new(Exit::Usage, errors, &loaded.sources)
+    })?;
+    Ok((plan, loaded.origin))
+}
+
+/// Tells what the manifest's checks found that is no error.
+pub(super) fn warn(session: &Session, output: &Output) {
+    if !output.json {
+        output.warn(session.plan.warnings(), session.sources());
+    }
+}

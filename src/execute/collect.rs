@@ -1,0 +1,110 @@
+//! After the command: what of the declared outputs is there, and what it says it read.
+
+use std::time::SystemTime;
+
+use super::staging::{Staged, existing};
+use super::{Site, depfile, environment};
+use crate::incremental::Assignment;
+use crate::model::{EntryKind, Signature, Task, WorkspacePath};
+use crate::workspace::Observed;
+
+/// Every file, link and empty folder at the declared outputs, sorted by path; or what is wrong with them.
+pub(super) fn outputs(
+    site: &Site,
+    task: &Task,
+    staged: &Staged,
+) -> Result<Vec<(WorkspacePath, Observed)>, String> {
+    let workspace = &site.workspace;
+    let mut paths = Vec::new();
+    for output in &task.outputs {
+        let signature = workspace.signature(&output.path);
+        if signature == Signature::ABSENT {
+            if output.optional {
+                continue;
+            }
+            return Err(format!("it did not make {}, which it declares as an output", output.path));
+        }
+        if output.folder && !signature.is_folder() {
+            return Err(format!("{} is declared as a folder (with `/`), but it made a file", output.path));
+        }
+        let mut below = existing(workspace, &output.path).map_err(|error| error.to_string())?;
+        if below.is_empty() {
+            below.push(output.path.clone());
+        }
+        paths.extend(below.into_iter().filter(|path| !staged.is_untouched(path, &workspace.signature(path))));
+    }
+    paths.sort();
+    paths.dedup();
+    let seen = workspace.observe_all(&paths.iter().collect::<Vec<_>>());
+    let outputs: Vec<(WorkspacePath, Observed)> = paths.into_iter().zip(seen).collect();
+    for (path, observed) in &outputs {
+        match observed.entry.kind {
+            EntryKind::Special => {
+                return Err(format!("{path} is a socket, pipe or device and cannot be an output"));
+            }
+            EntryKind::Unreadable => return Err(format!("{path} cannot be read back")),
+            EntryKind::Absent => return Err(format!("{path} vanished while it was looked at")),
+            EntryKind::File | EntryKind::Link | EntryKind::Folder => {}
+        }
+    }
+    no_secret(site, task, &outputs)?;
+    Ok(outputs)
+}
+
+/// A result that holds a secret's value must not stand.
+fn no_secret(site: &Site, task: &Task, outputs: &[(WorkspacePath, Observed)]) -> Result<(), String> {
+    let secrets = environment::secrets(task, &site.caller);
+    if secrets.is_empty() {
+        return Ok(());
+    }
+    for (path, _) in outputs.iter().filter(|(_, observed)| observed.entry.kind == EntryKind::File) {
+        let content =
+            std::fs::read(path.under(site.workspace.root())).map_err(|error| format!("{path}: {error}"))?;
+        if secrets.iter().any(|secret| content.windows(secret.len()).any(|window| window == secret)) {
+            return Err(format!("{path} holds the value of a secret"));
+        }
+    }
+    Ok(())
+}
+
+/// What the depfile adds to the inputs.
+#[derive(Default)]
+pub(super) struct Discovered {
+    /// Files that are no declared input, output or needed output.
+    pub(super) inputs: Vec<(WorkspacePath, Observed)>,
+    /// Of those the ones that nobody looked at before the command started and that are younger than its
+    /// start: what the command read of them is unknown.
+    pub(super) too_young: Vec<WorkspacePath>,
+}
+
+/// Reads the depfile, where the task declares one.
+pub(super) fn discovered(
+    site: &Site,
+    assignment: &Assignment,
+    started: SystemTime,
+) -> Result<Discovered, String> {
+    let task = &assignment.task;
+    let Some((path, _)) = &task.depfile else { return Ok(Discovered::default()) };
+    let text = std::fs::read(path.under(site.workspace.root()))
+        .map_err(|error| format!("its depfile {path} cannot be read: {error}"))?;
+    let guarded = |path: &WorkspacePath| {
+        assignment.snapshot.files.binary_search_by(|(other, _)| other.cmp(path)).is_ok()
+    };
+    let declared = |path: &WorkspacePath| {
+        let named = assignment.action.inputs.iter().any(|input| !input.discovered && input.path == *path);
+        named || assignment.action.needs.iter().any(|need| need.path == *path)
+    };
+    let own = |path: &WorkspacePath| task.outputs.iter().any(|output| path.is_within(&output.path));
+    let prerequisites = depfile::prerequisites(&text);
+    let mut paths = depfile::inside(site.workspace.root(), &task.dir, &prerequisites);
+    paths.retain(|path| !declared(path) && !own(path));
+    let seen = site.workspace.observe_all(&paths.iter().collect::<Vec<_>>());
+    let start = started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
+    let start = i64::try_from(start).unwrap_or(i64::MAX);
+    let young = |observed: &Observed| observed.signature.ctime_ns.max(observed.signature.mtime_ns) >= start;
+    let too_young = paths.iter().zip(&seen).filter(|(path, seen)| !guarded(path) && young(seen));
+    Ok(Discovered {
+        too_young: too_young.map(|(path, _)| path.clone()).collect(),
+        inputs: paths.into_iter().zip(seen).collect(),
+    })
+}

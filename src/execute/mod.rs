@@ -1,0 +1,69 @@
+//! One action, from the look at its inputs to what it made: guard → require → stage → run → collect →
+//! validate → guard. Runs on a worker thread; takes plain data and gives plain data back.
+//!
+//! It decides nothing about other tasks, and records nothing: the coordinator does both.
+
+mod checks;
+mod collect;
+mod command;
+mod depfile;
+mod environment;
+mod perform;
+mod recover;
+mod staging;
+
+pub use command::run_tool;
+pub use perform::{Done, Outcome, Refusal, perform};
+pub use recover::recover;
+pub use staging::Staged;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use crate::incremental::Caller;
+use crate::model::{Event, RunId, TaskId};
+use crate::process::Processes;
+use crate::store::{Journal, RunDir};
+use crate::workspace::Workspace;
+use crate::worktree::Repository;
+
+/// Where actions run: what all workers of one build share.
+pub struct Site {
+    /// The tree.
+    pub workspace: Arc<Workspace>,
+    /// `.conductor`
+    pub folder: PathBuf,
+    /// Running children.
+    pub processes: Processes,
+    /// What is about to be made.
+    pub journal: Journal,
+    /// Logs and events of this run.
+    pub run_dir: RunDir,
+    /// Which run.
+    pub run: RunId,
+    /// conductor's environment.
+    pub caller: Caller,
+    /// The git repository, where there is one; asked whether it has a person's bytes.
+    pub repository: Mutex<Option<Repository>>,
+    /// Tells the coordinator what happens.
+    pub events: Box<dyn Fn(Event) + Send + Sync>,
+}
+
+impl Site {
+    /// The log of a task, or of one of its checks.
+    fn log(&self, task: &TaskId, part: Option<&str>) -> PathBuf {
+        let log = self.run_dir.log(task);
+        part.map_or_else(|| log.clone(), |part| log.with_extension(format!("{part}.log")))
+    }
+
+    /// A path below the workspace root, for people.
+    fn shown(&self, path: &Path) -> String {
+        path.strip_prefix(self.workspace.root()).unwrap_or(path).display().to_string()
+    }
+
+    /// Does git have exactly these bytes?
+    fn git_has(&self, path: &Path) -> bool {
+        let repository = self.repository.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        repository.as_ref().is_some_and(|repository| repository.has_bytes(path))
+    }
+}

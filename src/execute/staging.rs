@@ -1,0 +1,320 @@
+//! Keeps what stands at a task's outputs safe while it runs under `isolation: none`.
+//!
+//! Before the command starts, everything at its output paths is moved aside: what conductor recorded, and
+//! what a person put there. Files of a person inside an output folder stay, with a copy kept. The journal
+//! says all of it beforehand, so that a crash can be undone. After a success the old outputs go (a
+//! person's version goes to `.conductor/conflicts`); after a failure everything is put back.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use super::Site;
+use crate::incremental::Assignment;
+use crate::model::{Diagnostic, Entry, Signature, Task, WorkspacePath};
+use crate::store::{Intent, Planned, Ticket};
+use crate::workspace::{self, Workspace};
+
+/// What was set aside for one attempt of one task.
+pub struct Staged {
+    intent: Intent,
+    ticket: Ticket,
+    aside: PathBuf,
+    /// Paths whose content is a person's, not what conductor recorded.
+    persons: Vec<WorkspacePath>,
+}
+
+/// Why a task's outputs could not be set aside or put back.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct StagingError(String);
+
+impl<E: Into<workspace::Error>> From<E> for StagingError {
+    fn from(error: E) -> Self {
+        Self(error.into().to_string())
+    }
+}
+
+const MOVED: &str = "moved";
+const FOREIGN: &str = "foreign";
+
+impl Staged {
+    /// Sets everything aside and makes the folders of the outputs.
+    pub(super) fn begin(site: &Site, assignment: &Assignment, attempt: u32) -> Result<Self, StagingError> {
+        let task = &assignment.task;
+        let found = Found::look(site, assignment)?;
+        let name = format!("{}/{}.{attempt}", site.run, task.id.file_name());
+        let aside = site.folder.join("aside").join(&name);
+        let intent = Intent {
+            task: task.id.clone(),
+            run: site.run.clone(),
+            outputs: planned(task),
+            moved_aside: found.moved,
+            foreign: found.foreign,
+            aside: name,
+        };
+        let ticket = site.journal.begin(&intent).map_err(|error| StagingError(error.to_string()))?;
+        let staged = Self { intent, ticket, aside, persons: found.persons };
+        match staged.set_aside(&site.workspace).and_then(|()| make_folders(&site.workspace, task)) {
+            Ok(()) => Ok(staged),
+            Err(error) => {
+                restore(&site.workspace, &site.folder, &staged.intent, None)?;
+                site.journal.end(staged.ticket);
+                Err(error)
+            }
+        }
+    }
+
+    fn set_aside(&self, workspace: &Workspace) -> Result<(), StagingError> {
+        for (path, _) in &self.intent.foreign {
+            workspace::copy_file(&path.under(workspace.root()), &path.under(&self.aside.join(FOREIGN)))?;
+        }
+        for path in &self.intent.moved_aside {
+            let place = path.under(workspace.root());
+            workspace::move_path(&place, &path.under(&self.aside.join(MOVED)))?;
+            // A folder must not stand where the task makes a file.
+            let is_file = |output: &&Planned| !output.folder && path.is_within(&output.path);
+            if let Some(output) = self.intent.outputs.iter().find(is_file).filter(|o| o.path != *path) {
+                let above = output.path.parent().unwrap_or_default().under(workspace.root());
+                workspace::prune_empty_parents(&above, &place);
+            }
+        }
+        Ok(())
+    }
+
+    /// Is this file, found inside an output folder afterwards, a person's that the task did not touch?
+    pub(super) fn is_untouched(&self, path: &WorkspacePath, now: &Signature) -> bool {
+        self.foreign().get(path).is_some_and(|before| *before == now)
+    }
+
+    fn foreign(&self) -> HashMap<&WorkspacePath, &Signature> {
+        self.intent.foreign.iter().map(|(path, signature)| (path, signature)).collect()
+    }
+
+    /// The result stands. A person's version of an output that the result does not repeat is kept under
+    /// `.conductor/conflicts/RUN/PATH` unless git has it; a warning names it.
+    pub(super) fn keep_conflicts(
+        &self,
+        site: &Site,
+        made: &BTreeMap<&WorkspacePath, Entry>,
+    ) -> Vec<Diagnostic> {
+        let workspace = &site.workspace;
+        let overwritten =
+            self.intent.foreign.iter().filter(|(path, before)| workspace.signature(path) != *before);
+        let overwritten = overwritten.map(|(path, _)| (path, path.under(&self.aside.join(FOREIGN))));
+        let replaced = self.persons.iter().map(|path| (path, path.under(&self.aside.join(MOVED))));
+        let mut warnings = Vec::new();
+        warnings.extend(self.strangers(workspace));
+        for (path, kept) in replaced.chain(overwritten) {
+            if made.get(path) == Some(&entry_at(&self.aside, &kept)) || site.git_has(&kept) {
+                continue;
+            }
+            let place = path.under(&site.folder.join("conflicts").join(&site.run.0));
+            let said = match workspace::move_path(&kept, &place) {
+                Ok(()) => format!("your version is kept in {}", site.shown(&place)),
+                Err(error) => format!("your version is still in {} ({error})", site.shown(&kept)),
+            };
+            let message = format!("{path} was not what conductor made; {} replaced it", self.intent.task);
+            warnings.push(Diagnostic::warning("build::conflict", message).help(said));
+        }
+        warnings
+    }
+
+    /// Files that lie in the output folders and that this task did not make.
+    fn strangers(&self, workspace: &Workspace) -> Option<Diagnostic> {
+        let untouched =
+            self.intent.foreign.iter().filter(|(path, before)| workspace.signature(path) == *before);
+        let names: Vec<String> = untouched.map(|(path, _)| path.to_string()).collect();
+        let others = names.len().checked_sub(1)?;
+        let more = if others == 0 { String::new() } else { format!(" and {others} more") };
+        let message = format!(
+            "{}{more} lies in an output folder of {}, which did not make it",
+            names[0], self.intent.task
+        );
+        Some(
+            Diagnostic::warning("build::foreign", message)
+                .help("it is left alone, and is no part of the result"),
+        )
+    }
+
+    /// The result is recorded: what was set aside is not needed any more.
+    pub fn finish(self, journal: &crate::store::Journal, folder: &Path) {
+        discard(&self.aside, &folder.join("aside"));
+        journal.end(self.ticket);
+    }
+
+    /// The task failed: what it made goes to `failed`, for a person to look at, and everything that was set
+    /// aside comes back.
+    pub(super) fn restore(self, site: &Site, failed: &Path) -> Result<(), StagingError> {
+        restore(&site.workspace, &site.folder, &self.intent, Some(failed))?;
+        site.journal.end(self.ticket);
+        Ok(())
+    }
+}
+
+/// Undoes an attempt: for the worker after a failure, and for recovery after a crash.
+pub(super) fn restore(
+    workspace: &Workspace,
+    folder: &Path,
+    intent: &Intent,
+    failed: Option<&Path>,
+) -> Result<(), StagingError> {
+    let aside = folder.join("aside").join(&intent.aside);
+    let kept =
+        |part: &str, path: &WorkspacePath| Some(path.under(&aside.join(part))).filter(|kept| is_there(kept));
+    // What was to be moved and is not in its place aside was never moved: the command had not started.
+    let mut in_place: HashSet<&WorkspacePath> = HashSet::new();
+    let mut back: Vec<(&WorkspacePath, PathBuf)> = Vec::new();
+    for path in &intent.moved_aside {
+        match kept(MOVED, path) {
+            Some(kept) => back.push((path, kept)),
+            None => _ = in_place.insert(path),
+        }
+    }
+    for (path, before) in &intent.foreign {
+        match kept(FOREIGN, path).filter(|_| workspace.signature(path) != *before) {
+            Some(kept) => back.push((path, kept)),
+            None => _ = in_place.insert(path),
+        }
+    }
+    for output in &intent.outputs {
+        for path in existing(workspace, &output.path)? {
+            if !in_place.contains(&path) {
+                clear(workspace, &path, failed)?;
+            }
+        }
+    }
+    for (path, kept) in back {
+        let place = path.under(workspace.root());
+        if is_there(&place) {
+            clear(workspace, path, failed)?;
+        }
+        workspace::move_path(&kept, &place)?;
+    }
+    discard(&aside, &folder.join("aside"));
+    Ok(())
+}
+
+fn is_there(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
+}
+
+/// Takes something that a failed task made out of the way.
+fn clear(workspace: &Workspace, path: &WorkspacePath, failed: Option<&Path>) -> Result<(), StagingError> {
+    let place = path.under(workspace.root());
+    match failed {
+        Some(failed) if !place.is_dir() || place.is_symlink() => {
+            workspace::move_path(&place, &path.under(failed))?;
+        }
+        _ => workspace::remove_path(&place)?,
+    }
+    workspace::prune_empty_parents(workspace.root(), &place);
+    Ok(())
+}
+
+fn discard(aside: &Path, root: &Path) {
+    // What cannot be removed is removed by the next build's recovery.
+    let _ = std::fs::remove_dir_all(aside);
+    workspace::prune_empty_parents(root, aside);
+}
+
+/// The content of a file that was set aside.
+fn entry_at(aside: &Path, kept: &Path) -> Entry {
+    let path = kept.strip_prefix(aside).ok().map(|path| path.as_os_str().as_bytes());
+    let entry = Workspace::open(aside).ok().zip(path.and_then(|path| WorkspacePath::new(path).ok()));
+    entry.map_or_else(Entry::absent, |(aside, path)| aside.observe(&path).entry)
+}
+
+/// What stands at or below a path: itself for a file, all below for a folder, nothing where nothing is.
+pub(super) fn existing(
+    workspace: &Workspace,
+    path: &WorkspacePath,
+) -> Result<Vec<WorkspacePath>, StagingError> {
+    let signature = workspace.signature(path);
+    if signature == Signature::ABSENT {
+        return Ok(Vec::new());
+    }
+    if signature.is_folder() { Ok(workspace.list(path)?) } else { Ok(vec![path.clone()]) }
+}
+
+/// What is cleared when the task fails: nothing of an incremental task, whose outputs stay as they are.
+fn planned(task: &Task) -> Vec<Planned> {
+    let outputs = if task.incremental { &[][..] } else { &task.outputs };
+    outputs.iter().map(|output| Planned { path: output.path.clone(), folder: output.folder }).collect()
+}
+
+fn make_folders(workspace: &Workspace, task: &Task) -> Result<(), StagingError> {
+    for output in &task.outputs {
+        let folder = if output.folder { Some(output.path.clone()) } else { output.path.parent() };
+        if let Some(folder) = folder.filter(|folder| !folder.is_root()) {
+            workspace::make_folder(&folder.under(workspace.root()))?;
+        }
+    }
+    let depfile = task.depfile.as_ref().and_then(|(path, _)| path.parent());
+    if let Some(folder) = depfile.filter(|folder| !folder.is_root()) {
+        workspace::make_folder(&folder.under(workspace.root()))?;
+    }
+    Ok(())
+}
+
+/// What stands at a task's outputs before it runs.
+#[derive(Default)]
+struct Found {
+    moved: Vec<WorkspacePath>,
+    persons: Vec<WorkspacePath>,
+    foreign: Vec<(WorkspacePath, Signature)>,
+}
+
+impl Found {
+    fn look(site: &Site, assignment: &Assignment) -> Result<Self, StagingError> {
+        let recorded: HashMap<&WorkspacePath, (Entry, Signature)> = assignment
+            .previous
+            .iter()
+            .map(|(output, signature)| (&output.path, (output.entry, *signature)))
+            .collect();
+        let mut found = Self::default();
+        for output in &assignment.task.outputs {
+            for path in existing(&site.workspace, &output.path)? {
+                found.sort_out(site, assignment, output, path, &recorded);
+            }
+        }
+        for path in &assignment.leftovers {
+            let is_own = |(entry, _): &(Entry, Signature)| site.workspace.observe(path).entry == *entry;
+            if recorded.get(path).is_some_and(is_own) {
+                found.moved.push(path.clone());
+            }
+        }
+        Ok(found)
+    }
+
+    fn sort_out(
+        &mut self,
+        site: &Site,
+        assignment: &Assignment,
+        output: &crate::model::Output,
+        path: WorkspacePath,
+        recorded: &HashMap<&WorkspacePath, (Entry, Signature)>,
+    ) {
+        let now = site.workspace.signature(&path);
+        let own = recorded.get(&path).is_some_and(|(entry, signature)| {
+            *signature == now || site.workspace.observe(&path).entry == *entry
+        });
+        let inside = path != output.path;
+        if inside && !recorded.contains_key(&path) {
+            if !now.is_folder() {
+                self.foreign.push((path, now));
+            }
+            return;
+        }
+        if !own && !now.is_folder() {
+            self.persons.push(path.clone());
+        }
+        // An incremental task finds everything where it was; a person's version is copied, not moved.
+        if !assignment.task.incremental {
+            self.moved.push(path);
+        } else if !own {
+            self.persons.pop();
+            self.foreign.push((path, now));
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Judges a whole scope without running anything: what `check`, `list`, `why` and `--dry-run` show.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::db::State;
+use super::engine::Engine;
+use super::world;
+use crate::graph::TaskIndex;
+use crate::model::{ActionKey, Diagnostic, Reason, Task, ToolKind};
+
+/// What is known of a task that has not been built.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Standing {
+    /// Nothing to do.
+    Fresh,
+    /// It has causes of its own. `validation_only`: its checks alone must run.
+    Stale {
+        /// Why, the main cause first.
+        reasons: Vec<Reason>,
+        /// Its command need not run.
+        validation_only: bool,
+    },
+    /// It has no cause of its own but stands on something stale, so its key cannot be known.
+    Blocked {
+        /// `never_built` with the dependency, where neither has a result.
+        reasons: Vec<Reason>,
+        /// The dependency.
+        by: TaskIndex,
+    },
+    /// `always: true`: it runs each time, and counts for no exit code.
+    Always,
+}
+
+impl Standing {
+    /// The contract's name.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Fresh => "fresh",
+            Self::Stale { .. } => "stale",
+            Self::Blocked { .. } => "blocked",
+            Self::Always => "always",
+        }
+    }
+
+    /// The causes.
+    pub fn reasons(&self) -> &[Reason] {
+        match self {
+            Self::Stale { reasons, .. } | Self::Blocked { reasons, .. } => reasons,
+            Self::Fresh | Self::Always => &[],
+        }
+    }
+
+    /// Does a build have anything to do here?
+    pub fn is_due(&self) -> bool {
+        matches!(self, Self::Stale { .. } | Self::Blocked { .. })
+    }
+}
+
+impl Engine {
+    /// The standing of every visible task of a scope (closed, in dependency order, observed).
+    pub fn assess(&mut self, scope: &[TaskIndex]) -> Result<BTreeMap<TaskIndex, Standing>, Diagnostic> {
+        let mut standings = BTreeMap::new();
+        let plan = Arc::clone(&self.plan);
+        for index in scope.iter().copied().filter(|index| !plan.is_hidden(*index)) {
+            let standing = self.assess_one(index, &standings)?;
+            standings.insert(index, standing);
+        }
+        Ok(standings)
+    }
+
+    fn assess_one(
+        &mut self,
+        index: TaskIndex,
+        known: &BTreeMap<TaskIndex, Standing>,
+    ) -> Result<Standing, Diagnostic> {
+        let due = |dep: &TaskIndex| known.get(dep).is_some_and(Standing::is_due);
+        let carrying = self.plan.deps(index).filter(|(_, kinds)| kinds.carries_outputs()).map(|(dep, _)| dep);
+        let stands_on = carrying.into_iter().find(due);
+        if self.plan.is_always(index) {
+            return Ok(Standing::Always);
+        }
+        if !self.is_candidate(index) {
+            return Ok(stands_on.map_or(Standing::Fresh, |by| Standing::Blocked { reasons: Vec::new(), by }));
+        }
+        let verdict = self.verdict(index)?;
+        let reasons = self.reasons(index)?;
+        Ok(match (verdict.state, stands_on) {
+            (State::Blocked(by), _) => Standing::Blocked { reasons, by },
+            (State::Fresh, Some(by)) => Standing::Blocked { reasons: Vec::new(), by },
+            (State::Fresh, None) => Standing::Fresh,
+            (state, _) => Standing::Stale { reasons, validation_only: state == State::Unvalidated },
+        })
+    }
+
+    /// Asks the candidates that stand on no other candidate; those that turn out to be fresh are none any more. What
+    /// is left is what a build may really have to run.
+    pub fn narrow(&mut self, scope: &[TaskIndex]) -> Result<(), Diagnostic> {
+        let plan = Arc::clone(&self.plan);
+        for index in scope.iter().copied() {
+            let carrying = plan.deps(index).filter(|(_, kinds)| kinds.carries_outputs());
+            let settled = carrying.into_iter().all(|(dep, _)| !self.is_candidate(dep));
+            if settled && self.is_candidate(index) && self.verdict(index)?.state == State::Fresh {
+                self.confirm(index);
+                self.candidate[index as usize] = false;
+            }
+        }
+        Ok(())
+    }
+
+    /// The key of what is on disk now, where it can be known.
+    pub fn key_now(&mut self, index: TaskIndex) -> Result<Option<ActionKey>, Diagnostic> {
+        Ok(self.verdict(index)?.key)
+    }
+
+    /// What keeps the tasks that may run from running at all: unset secrets and missing tools. Found before
+    /// anything starts.
+    pub fn preflight(&mut self, scope: &[TaskIndex]) -> Vec<Diagnostic> {
+        let mut cone = vec![false; self.plan.len()];
+        let mut errors = Vec::new();
+        for index in scope.iter().copied() {
+            let due = self.is_candidate(index) || self.plan.deps(index).any(|(dep, _)| cone[dep as usize]);
+            cone[index as usize] = due;
+            if due && !self.plan.is_hidden(index) {
+                self.preflight_one(index, &mut errors);
+            }
+        }
+        errors
+    }
+
+    fn preflight_one(&mut self, index: TaskIndex, errors: &mut Vec<Diagnostic>) {
+        let Ok(task) = self.plan.task(index) else { return };
+        for name in
+            task.secrets.iter().filter(|name| !self.world.caller.0.contains_key(std::ffi::OsStr::new(name)))
+        {
+            let message = format!("the secret {name}, which {} needs, is not set", task.id);
+            errors.push(
+                Diagnostic::error("build::unset_secret", message)
+                    .label(task.at, "needs it")
+                    .help(format!("set {name} in the environment of conductor")),
+            );
+        }
+        if !task.tools.is_empty() && self.is_due_by_itself(index) {
+            errors.extend(self.missing_tools(&task));
+        }
+    }
+
+    /// A diagnostic for each declared tool that is not there.
+    pub fn missing_tools(&mut self, task: &Task) -> Vec<Diagnostic> {
+        let values = self.world.tools(task, self.workspace.root(), &[]);
+        let missing = task.tools.iter().zip(values).filter(|(_, (_, value))| world::is_missing(value));
+        missing
+            .map(|(tool, (name, _))| {
+                let program = matches!(tool.kind, ToolKind::Program(_));
+                let what = if program { "is not on PATH" } else { "did not succeed" };
+                Diagnostic::error(
+                    "build::missing_tool",
+                    format!("the tool {name}, which {} needs, {what}", task.id),
+                )
+                .label(tool.at, "declared here")
+                .help("install it, or correct the name under `tools`")
+            })
+            .collect()
+    }
+
+    /// Stale for a reason of its own, so that it will certainly be started.
+    fn is_due_by_itself(&mut self, index: TaskIndex) -> bool {
+        self.is_candidate(index) && self.verdict(index).is_ok_and(|verdict| verdict.state != State::Fresh)
+    }
+}

@@ -1,0 +1,110 @@
+//! Which tasks may be anything but fresh: salsa's red-green marks, kept between processes.
+//!
+//! A file's row says at which tick its content last changed, a task's at which tick its key was last known
+//! to hold. A task all of whose files and dependencies are older than that is fresh without asking; every
+//! other task of the scope is a candidate, and the query decides. Being a candidate is never wrong, only
+//! slower; being none must be certain.
+
+use std::ops::Range;
+
+use super::engine::Engine;
+use crate::graph::{Plan, TaskIndex};
+use crate::model::TaskId;
+use crate::store::{FileId, State};
+
+/// A task's row, in short.
+pub(super) struct Brief {
+    verified_at: u64,
+    outputs_changed_at: u64,
+    has_failure: bool,
+    has_record: bool,
+    /// The row's files are still those that the manifest's words name.
+    pub(super) known: bool,
+    files: Range<usize>,
+}
+
+/// The plan's tasks with their rows: one walk along both, in the order of ids.
+#[derive(Default)]
+pub(super) struct Briefs {
+    by_task: Vec<Option<Brief>>,
+    files: Vec<FileId>,
+    /// Which files are recorded outputs of any task.
+    pub(super) owned: Vec<bool>,
+    /// Tasks that left outputs behind when they left the manifest.
+    pub(super) gone: Vec<TaskId>,
+    /// Tasks with a record whose definition is another one now.
+    pub(super) redefined: Vec<TaskIndex>,
+}
+
+impl Briefs {
+    pub(super) fn join(plan: &Plan, state: &State) -> Self {
+        let mut joined = Self { owned: vec![false; state.file_count()], ..Self::default() };
+        joined.by_task.resize_with(plan.len(), || None);
+        let mut ids = plan.sorted().peekable();
+        for (id, row) in state.ids().zip(state.rows(state.ids())) {
+            let Some(row) = row else { continue };
+            while ids.next_if(|index| plan.id(*index) < id).is_some() {}
+            let start = joined.files.len();
+            joined.files.extend(row.inputs);
+            let outputs = joined.files.len();
+            joined.files.extend(row.outputs);
+            for file in &joined.files[outputs..] {
+                joined.owned[file.0 as usize] = true;
+            }
+            let Some(index) = ids.next_if(|index| plan.id(*index) == id) else {
+                if joined.files.len() > outputs {
+                    joined.gone.push(TaskId::new(id));
+                }
+                continue;
+            };
+            let same = row.fingerprint == plan.fingerprint(index);
+            if row.has_record && !same && joined.files.len() > outputs {
+                joined.redefined.push(index);
+            }
+            let said = row.has_record && !plan.asks_the_world(index);
+            joined.by_task[index as usize] = Some(Brief {
+                verified_at: row.verified_at,
+                outputs_changed_at: row.outputs_changed_at,
+                has_failure: row.has_failure,
+                has_record: row.has_record,
+                known: said && same,
+                files: start..joined.files.len(),
+            });
+        }
+        joined
+    }
+
+    /// The row of a task.
+    pub(super) fn get(&self, index: TaskIndex) -> Option<&Brief> {
+        self.by_task[index as usize].as_ref()
+    }
+
+    /// Inputs and outputs of a row.
+    pub(super) fn files(&self, brief: &Brief) -> &[FileId] {
+        &self.files[brief.files.clone()]
+    }
+}
+
+impl Engine {
+    /// Marks the candidates of `scope`, whose files have been looked at.
+    pub(super) fn mark_candidates(&mut self, scope: &[TaskIndex], briefs: &Briefs) {
+        for index in scope.iter().copied() {
+            self.candidate[index as usize] =
+                !self.plan.is_hidden(index) && self.may_have_changed(index, briefs);
+        }
+    }
+
+    fn may_have_changed(&self, index: TaskIndex, briefs: &Briefs) -> bool {
+        let Some(brief) = briefs.get(index).filter(|brief| brief.known && !brief.has_failure) else {
+            return true;
+        };
+        if self.plan.is_always(index) || self.forced.contains(&index) {
+            return true;
+        }
+        let younger = |tick: u64| tick > brief.verified_at;
+        briefs.files(brief).iter().any(|id| self.state.file(*id).is_none_or(|file| younger(file.changed_at)))
+            || self.plan.deps(index).filter(|(_, kinds)| kinds.carries_outputs()).any(|(dep, _)| {
+                briefs.get(dep).is_none_or(|dep| !dep.has_record || younger(dep.outputs_changed_at))
+            })
+    }
+}

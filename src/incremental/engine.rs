@@ -1,0 +1,221 @@
+//! The engine: plan, recorded state, tree and database under one owner.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::db::{self, Database, FileInput, ResultInput, TaskInput, Verdict};
+use super::guard::Snapshot;
+use super::world::{Caller, ToolRunner, World};
+use crate::graph::{Plan, TaskIndex};
+use crate::model::{
+    Action, ActionKey, Components, Diagnostic, Failure, OutputEntry, Reason, Record, Signature, Task, TaskId,
+    Validation, WorkspacePath,
+};
+use crate::store;
+use crate::workspace::Workspace;
+
+/// What an engine is made for.
+pub struct Options {
+    /// conductor's environment.
+    pub caller: Caller,
+    /// Runs `tools` commands; none where commands may not run (`check`, `why`, `list`).
+    pub tools: Option<ToolRunner>,
+    /// Tasks to run whatever their state.
+    pub forced: BTreeSet<TaskIndex>,
+}
+
+/// See the module.
+pub struct Engine {
+    pub(super) db: Database,
+    pub(super) plan: Arc<Plan>,
+    pub(super) workspace: Arc<Workspace>,
+    pub(super) state: store::State,
+    pub(super) world: World,
+    pub(super) forced: BTreeSet<TaskIndex>,
+    /// Inputs of the database, by file and by task; made when first asked for.
+    pub(super) files: Vec<Option<FileInput>>,
+    pub(super) results: Vec<Option<ResultInput>>,
+    pub(super) tasks: Vec<Option<TaskInput>>,
+    /// Files that this session has looked at.
+    pub(super) observed: Vec<bool>,
+    pub(super) candidate: Vec<bool>,
+    /// Outputs are hashed whatever their signature says.
+    pub(super) distrustful: bool,
+    /// Files below these folders are known, sorted.
+    pub(super) walked: super::resolve::Walked,
+    /// Files that are recorded outputs of any task, whether the manifest still has it or not.
+    pub(super) owned: Vec<bool>,
+    /// Tasks with recorded outputs that the manifest no longer has.
+    pub(super) gone: Vec<TaskId>,
+    /// Tasks with a record whose definition is another one now.
+    pub(super) redefined: Vec<TaskIndex>,
+    /// Recorded outputs that their makers no longer declare, once they were looked for.
+    pub(super) estranged: Option<Vec<super::estranged::Estranged>>,
+}
+
+/// Everything that a worker needs to bring one task up to date; holds no handle of the database.
+#[derive(Clone)]
+pub struct Assignment {
+    /// Which task.
+    pub index: TaskIndex,
+    /// Its definition.
+    pub task: Arc<Task>,
+    /// Its checks alone are to run, on the outputs that stand.
+    pub validation_only: bool,
+    /// What the result will depend on.
+    pub action: Action,
+    /// Of `action`.
+    pub key: ActionKey,
+    /// Why it is due.
+    pub reasons: Vec<Reason>,
+    /// Its inputs as they were when the key was made.
+    pub snapshot: Snapshot,
+    /// What conductor recorded at its outputs, with the signature that vouches for it where it was seen.
+    pub previous: Vec<(OutputEntry, Signature)>,
+    /// What it made and no task declares any more.
+    pub leftovers: Vec<WorkspacePath>,
+    /// The declared checks with the inputs that tasks make; the files among their inputs are looked at when
+    /// the checks start.
+    pub validation: Validation,
+    /// Its last accepted result.
+    pub record: Option<Arc<Record>>,
+}
+
+impl Engine {
+    /// Takes over the recorded state. Looks at nothing yet.
+    pub fn new(plan: Arc<Plan>, workspace: Arc<Workspace>, state: store::State, options: Options) -> Self {
+        let n = plan.len();
+        let files = state.file_count();
+        Self {
+            db: Database::default(),
+            workspace,
+            world: World::new(options.caller, options.tools),
+            forced: options.forced,
+            files: vec![None; files],
+            results: vec![None; n],
+            tasks: vec![None; n],
+            observed: vec![false; files],
+            candidate: vec![false; n],
+            distrustful: false,
+            walked: super::resolve::Walked::default(),
+            owned: Vec::new(),
+            gone: Vec::new(),
+            redefined: Vec::new(),
+            estranged: None,
+            plan,
+            state,
+        }
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &Arc<Plan> {
+        &self.plan
+    }
+
+    /// These are to run whatever their state; said before [`Engine::observe`].
+    pub fn force(&mut self, tasks: BTreeSet<TaskIndex>) {
+        self.forced = tasks;
+    }
+
+    /// The recorded state, to be read.
+    pub fn state(&self) -> &store::State {
+        &self.state
+    }
+
+    /// The recorded state, to be committed.
+    pub fn state_mut(&mut self) -> &mut store::State {
+        &mut self.state
+    }
+
+    /// Tasks that left outputs behind when they left the manifest.
+    pub fn gone(&self) -> &[TaskId] {
+        &self.gone
+    }
+
+    /// May it be anything but fresh? Known after [`Engine::observe`].
+    pub fn is_candidate(&self, index: TaskIndex) -> bool {
+        self.candidate[index as usize]
+    }
+
+    /// Must be asked, because something that it reads has changed.
+    pub fn make_candidate(&mut self, index: TaskIndex) {
+        self.candidate[index as usize] = true;
+    }
+
+    /// What is to be done about a task, given its dependencies' recorded results.
+    pub fn verdict(&mut self, index: TaskIndex) -> Result<Verdict, Diagnostic> {
+        let task = self.task_input(index)?;
+        Ok(db::verdict(&self.db, task))
+    }
+
+    /// Everything that a worker needs. The task must be stale or unvalidated.
+    pub fn assignment(&mut self, index: TaskIndex) -> Result<Assignment, Diagnostic> {
+        let verdict = self.verdict(index)?;
+        let reasons = self.reasons(index)?;
+        let input = self.task_input(index)?;
+        let shape = input.shape(&self.db);
+        let action = db::describe(&self.db, &shape).map_err(|dep| {
+            Diagnostic::error("build::blocked", format!("{} has no result yet", self.plan.id(dep)))
+        })?;
+        let key = action.key();
+        let snapshot = self.snapshot(&shape, &action);
+        let record = shape.result.record(&self.db);
+        let failure = input.failure(&self.db);
+        self.find_estranged();
+        Ok(Assignment {
+            index,
+            task: Arc::clone(&shape.task),
+            validation_only: verdict.state == db::State::Unvalidated && !shape.task.is_gate(),
+            key,
+            reasons,
+            snapshot,
+            previous: self.previous(&shape.task, record.as_deref(), failure.as_deref()),
+            leftovers: self.leftovers(&shape.task, record.as_deref()),
+            validation: db::validation(&self.db, &shape),
+            record,
+            action,
+        })
+    }
+
+    /// Recorded outputs, those that an unaccepted run left, and those that were another task's.
+    fn previous(
+        &self,
+        task: &Task,
+        record: Option<&Record>,
+        failure: Option<&Failure>,
+    ) -> Vec<(OutputEntry, Signature)> {
+        let outputs = record.into_iter().flat_map(|record| record.outputs.iter().cloned());
+        let left = failure.into_iter().flat_map(|failure| failure.outputs.iter().cloned());
+        let all = outputs.chain(left).chain(self.inherited(task));
+        let mut all: Vec<_> = all.map(|output| (self.signature_of(&output), output)).collect();
+        all.sort_by(|(_, a), (_, b)| a.path.cmp(&b.path));
+        all.into_iter().map(|(signature, output)| (output, signature)).collect()
+    }
+
+    /// The parts of the key of a recorded action, for `why` and the lock.
+    pub fn components(&mut self, index: TaskIndex) -> Result<Option<Components>, Diagnostic> {
+        let input = self.task_input(index)?;
+        let shape = input.shape(&self.db);
+        Ok(db::describe(&self.db, &shape).ok().map(|action| action.components()))
+    }
+
+    pub(super) fn is_owned(&self, id: store::FileId) -> bool {
+        self.owned.get(id.0 as usize).copied().unwrap_or(false)
+    }
+
+    pub(super) fn owned_ids(&self) -> impl Iterator<Item = store::FileId> {
+        (0..).map(store::FileId).zip(&self.owned).filter(|(_, owned)| **owned).map(|(id, _)| id)
+    }
+
+    pub(super) fn set_owned(&mut self, id: store::FileId, owned: bool) {
+        if self.owned.len() <= id.0 as usize {
+            self.owned.resize(id.0 as usize + 1, false);
+        }
+        self.owned[id.0 as usize] = owned;
+    }
+
+    /// Ends the session and gives the state back.
+    pub fn into_state(self) -> store::State {
+        self.state
+    }
+}

@@ -1,0 +1,70 @@
+//! The mid-run guard: what a task's inputs looked like when its key was made, to be compared with the tree
+//! before the task starts and after it ended. Signatures and listings alone, nothing is hashed.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use crate::model::{Signature, WorkspacePath};
+use crate::workspace::{Globs, Workspace};
+
+/// The files that a task reads, as they were.
+#[derive(Clone, Default)]
+pub struct Snapshot {
+    /// Inputs and needed outputs.
+    pub files: Vec<(WorkspacePath, Signature)>,
+    /// What the globs and folders among its inputs found, where there are any.
+    pub listing: Option<Listing>,
+}
+
+/// What globs found.
+#[derive(Clone)]
+pub struct Listing {
+    /// The task's input patterns.
+    pub globs: Arc<Globs>,
+    /// Where to walk.
+    pub bases: Vec<WorkspacePath>,
+    /// Every match, sorted.
+    pub found: Vec<WorkspacePath>,
+    /// Paths that match but are no part of the listing: made by tasks, and so inputs by another way.
+    pub made: Arc<HashSet<WorkspacePath>>,
+    /// The task's own outputs, which never match its inputs.
+    pub own: Vec<WorkspacePath>,
+}
+
+impl Listing {
+    /// What matches now.
+    pub fn look(&self, workspace: &Workspace) -> Vec<WorkspacePath> {
+        self.select(workspace.walk(&self.bases).paths)
+    }
+
+    /// Those of `walked` that belong to the listing.
+    pub(super) fn select(&self, walked: impl IntoIterator<Item = WorkspacePath>) -> Vec<WorkspacePath> {
+        let mine = |path: &WorkspacePath| self.own.iter().any(|own| path.is_within(own));
+        let belongs =
+            |path: &WorkspacePath| self.globs.matches(path) && !self.made.contains(path) && !mine(path);
+        walked.into_iter().filter(belongs).collect()
+    }
+}
+
+impl Snapshot {
+    /// The paths that are not as they were: changed, appeared or gone. Empty means that the key still holds.
+    pub fn changes(&self, workspace: &Workspace) -> Vec<WorkspacePath> {
+        let paths: Vec<&[u8]> = self.files.iter().map(|(path, _)| path.as_bytes()).collect();
+        let now = workspace.signatures(&paths);
+        let mut changed: Vec<WorkspacePath> = self
+            .files
+            .iter()
+            .zip(now)
+            .filter(|((_, before), now)| before != now)
+            .map(|((path, _), _)| path.clone())
+            .collect();
+        if let Some(listing) = &self.listing {
+            let now: HashSet<WorkspacePath> = listing.look(workspace).into_iter().collect();
+            let before: HashSet<WorkspacePath> = listing.found.iter().cloned().collect();
+            changed.extend(now.symmetric_difference(&before).cloned());
+        }
+        changed.sort();
+        changed.dedup();
+        changed
+    }
+}

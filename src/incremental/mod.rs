@@ -1,0 +1,29 @@
+//! What is stale, and why: the only room that knows salsa.
+//!
+//! One thread owns the [`Engine`] and with it the database; workers get plain data ([`Assignment`]) and
+//! give plain data back. Queries are flat: a verdict reads its dependencies' *recorded results*, which are
+//! inputs, and never asks their verdicts. A task that was accepted sets one input, and only if it differs:
+//! that is early cutoff.
+//!
+//! Between processes the same red-green scheme goes on in integers: every file's row says at which tick
+//! its content last changed, every task's at which tick it was last verified; only tasks for which
+//! something is younger become candidates and are asked (`candidates`).
+
+mod accept;
+mod assess;
+mod candidates;
+mod db;
+mod engine;
+mod estranged;
+mod explain;
+mod guard;
+mod observe;
+mod resolve;
+mod world;
+
+pub use accept::{Accepted, Produced};
+pub use assess::Standing;
+pub use db::{State as Verdict, Verdict as Judgement};
+pub use engine::{Assignment, Engine, Options};
+pub use guard::{Listing, Snapshot};
+pub use world::{Caller, ToolRunner};

@@ -1,0 +1,223 @@
+//! Looks at the tree for a scope: finds the files that its tasks read and made, stats them all in parallel,
+//! hashes those whose signature is not the recorded one, and brings the rows up to date.
+
+use super::candidates::Briefs;
+use super::db;
+use super::engine::Engine;
+use crate::graph::TaskIndex;
+use crate::model::{Diagnostic, EntryKind, Pattern, Signature, WorkspacePath};
+use crate::store::FileId;
+use crate::workspace::{Globs, LinkTarget, Observed};
+
+impl Engine {
+    /// Looks at everything that the tasks of `scope` (closed under dependencies) depend on and marks the
+    /// candidates among them. Returns how many files were looked at.
+    pub fn observe(&mut self, scope: &[TaskIndex]) -> usize {
+        // What is found to have changed is younger than all that earlier sessions have verified.
+        self.state.tick();
+        let mut briefs = Briefs::join(&self.plan, &self.state);
+        self.owned = std::mem::take(&mut briefs.owned);
+        self.gone = std::mem::take(&mut briefs.gone);
+        self.redefined = std::mem::take(&mut briefs.redefined);
+        let mut wanted: Vec<FileId> = Vec::new();
+        let mut bases = Vec::new();
+        for index in scope.iter().copied() {
+            let brief = briefs.get(index);
+            wanted.extend(brief.iter().flat_map(|brief| briefs.files(brief)));
+            if !brief.is_some_and(|brief| brief.known) {
+                self.open_task(index, &mut wanted, &mut bases);
+            }
+        }
+        self.look_at_all(wanted);
+        self.cover(bases);
+        let walked: Vec<FileId> = self.walked_ids();
+        self.look_at_all(walked);
+        self.mark_candidates(scope, &briefs);
+        self.observed.iter().filter(|seen| **seen).count()
+    }
+
+    /// The literal paths of a task whose inputs must be found anew, and where to walk.
+    fn open_task(&mut self, index: TaskIndex, wanted: &mut Vec<FileId>, bases: &mut Vec<WorkspacePath>) {
+        let Ok(task) = self.plan.task(index) else { return };
+        let checks = task.validate.iter().flat_map(|check| &check.inputs);
+        for pattern in task.inputs.iter().chain(checks).filter(|pattern| !pattern.negated) {
+            match &pattern.literal {
+                Some(path) => wanted.push(self.state.intern(path)),
+                None => bases.push(Pattern::base(pattern)),
+            }
+        }
+    }
+
+    fn walked_ids(&mut self) -> Vec<FileId> {
+        let files = std::mem::take(&mut self.walked.files);
+        let ids = files.iter().map(|path| self.state.intern(path)).collect();
+        self.walked.files = files;
+        ids
+    }
+
+    /// Looks at those files that this session has not looked at yet.
+    pub(super) fn look_at_all(&mut self, mut ids: Vec<FileId>) {
+        self.observed.resize(self.state.file_count(), false);
+        ids.retain(|id| !std::mem::replace(&mut self.observed[id.0 as usize], true));
+        let paths: Vec<&[u8]> = ids.iter().map(|id| self.state.path(*id)).collect();
+        let signatures = self.workspace.signatures(&paths);
+        let unsure: Vec<FileId> = ids
+            .iter()
+            .zip(&signatures)
+            .filter(|(id, now)| !self.vouches_for(**id, now))
+            .map(|(id, _)| *id)
+            .collect();
+        let paths: Vec<WorkspacePath> = unsure.iter().map(|id| self.path(*id)).collect();
+        let paths: Vec<&WorkspacePath> = paths.iter().collect();
+        let observed = self.workspace.observe_all(&paths);
+        for (id, seen) in unsure.into_iter().zip(observed) {
+            self.take(id, seen);
+        }
+    }
+
+    /// Does the recorded signature say that the content is the recorded one?
+    fn vouches_for(&self, id: FileId, now: &Signature) -> bool {
+        let distrusted = self.distrustful && self.is_owned(id);
+        !distrusted && self.state.file(id).is_some_and(|row| !row.racy && row.signature == *now)
+    }
+
+    /// Looks at one file unless this session has.
+    pub(super) fn look_at(&mut self, path: &WorkspacePath) -> FileId {
+        let id = self.state.intern(path);
+        if self.observed.get(id.0 as usize).copied() != Some(true) {
+            self.look_at_all(vec![id]);
+        }
+        id
+    }
+
+    /// Takes what was seen into the row and, where it exists, into the database.
+    pub(super) fn take(&mut self, id: FileId, seen: Observed) {
+        self.state.set_file(id, seen.signature, seen.entry, seen.racy);
+        if let Some(input) = self.files.get(id.0 as usize).copied().flatten() {
+            db::set_file(&mut self.db, input, seen.entry);
+        }
+    }
+
+    /// Looks again at files that are known to have changed since, and forgets the shapes of the tasks that
+    /// rest on listings.
+    pub fn look_again(&mut self, paths: &[WorkspacePath]) {
+        self.state.tick();
+        for path in paths {
+            let id = self.state.intern(path);
+            if let Some(seen) = self.observed.get_mut(id.0 as usize) {
+                *seen = false;
+            }
+            self.look_at_all(vec![id]);
+        }
+        self.forget_walks();
+        self.tasks.fill(None);
+    }
+
+    /// Files that this session has looked at and that have another content now; looks at nothing that no
+    /// task reads.
+    pub fn changed_since_observed(&mut self) -> Vec<WorkspacePath> {
+        let ids: Vec<FileId> =
+            (0..).map(FileId).zip(&self.observed).filter(|(_, seen)| **seen).map(|(id, _)| id).collect();
+        let paths: Vec<&[u8]> = ids.iter().map(|id| self.state.path(*id)).collect();
+        let now = self.workspace.signatures(&paths);
+        let moved = ids
+            .iter()
+            .zip(now)
+            .filter(|(id, now)| self.state.file(**id).is_some_and(|row| row.signature != *now));
+        let moved: Vec<(FileId, WorkspacePath)> = moved.map(|(id, _)| (*id, self.path(*id))).collect();
+        let differs = |(id, path): &(FileId, WorkspacePath)| {
+            self.state.file(*id).is_some_and(|row| row.entry != self.workspace.observe(path).entry)
+        };
+        moved.into_iter().filter(differs).map(|(_, path)| path).collect()
+    }
+
+    /// From now on no recorded signature vouches for an output: each is hashed when it is looked at.
+    pub fn distrust_outputs(&mut self) {
+        self.distrustful = true;
+    }
+
+    /// What looks wrong about the inputs of a scope that has been observed: globs that match nothing, paths
+    /// that nobody made, links that lead out, and outputs of tasks that are gone.
+    pub fn doubts(&mut self, scope: &[TaskIndex]) -> Vec<Diagnostic> {
+        let mut doubts = Vec::new();
+        for index in scope.iter().copied() {
+            if !self.is_candidate(index) {
+                continue;
+            }
+            let Ok(task) = self.plan.task(index) else { continue };
+            for pattern in task.inputs.iter().filter(|pattern| !pattern.negated) {
+                if !self.finds_something(index, pattern) {
+                    let what = if pattern.literal.is_some() {
+                        "does not exist and no task makes it"
+                    } else {
+                        "matches nothing"
+                    };
+                    doubts.push(
+                        Diagnostic::warning(
+                            "build::no_input",
+                            format!("input {} of {} {what}", pattern.display(), task.id),
+                        )
+                        .label(pattern.at, what)
+                        .help("correct the path, or remove it"),
+                    );
+                }
+            }
+        }
+        for index in scope.iter().copied() {
+            if self.is_candidate(index) {
+                self.doubtful_links(index, &mut doubts);
+            }
+        }
+        for task in &self.gone {
+            let message =
+                format!("{task} is not in the manifest any more, but outputs that it made are still there");
+            doubts.push(
+                Diagnostic::warning("build::gone_task", message)
+                    .help("they are never taken as inputs; `conductor clean` removes them"),
+            );
+        }
+        doubts
+    }
+
+    /// Links among the inputs whose target cannot count: only their text does.
+    fn doubtful_links(&mut self, index: TaskIndex, doubts: &mut Vec<Diagnostic>) {
+        let Ok(input) = self.task_input(index) else { return };
+        let shape = input.shape(&self.db);
+        for (path, _, file) in &shape.sources {
+            if file.entry(&self.db).kind != EntryKind::Link {
+                continue;
+            }
+            let what = match self.workspace.link_target(path) {
+                LinkTarget::Outside => "leads out of the workspace",
+                LinkTarget::Dangling => "leads nowhere",
+                LinkTarget::File(_) | LinkTarget::Folder(_) => continue,
+            };
+            let message =
+                format!("{path}, an input of {}, is a link that {what}: only its text counts", shape.task.id);
+            doubts.push(Diagnostic::warning("build::link", message).label(shape.task.at, "reads it"));
+        }
+    }
+
+    fn finds_something(&mut self, index: TaskIndex, pattern: &Pattern) -> bool {
+        let base = pattern.base();
+        if let Some(path) = &pattern.literal {
+            let id = self.look_at(path);
+            if self.state.file(id).is_some_and(|row| row.entry.exists()) {
+                return true;
+            }
+        } else {
+            self.cover([base.clone()]);
+            let Ok(globs) = Globs::new(std::slice::from_ref(pattern)) else { return true };
+            if self.walked.below(&base).any(|path| globs.matches(path)) {
+                return true;
+            }
+        }
+        // Whatever a dependency may make of it, only its run can tell.
+        let carrying = self.plan.deps(index).filter(|(_, kinds)| kinds.carries_outputs());
+        carrying.into_iter().any(|(dep, _)| {
+            self.plan.task(dep).is_ok_and(|task| {
+                task.outputs.iter().any(|output| output.path.is_within(&base) || base.is_within(&output.path))
+            })
+        })
+    }
+}

@@ -1,0 +1,286 @@
+//! From patterns to files: which paths a task's inputs name today, and the shape that the verdict reads.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
+
+use super::db::{Dep, FileInput, ResultInput, Shape, Source, TaskInput};
+use super::engine::Engine;
+use super::guard::{Listing, Snapshot};
+use crate::graph::TaskIndex;
+use crate::model::{Action, Diagnostic, EntryKind, Pattern, Signature, Task, WorkspacePath};
+use crate::store::FileId;
+use crate::workspace::{Globs, LinkTarget};
+
+/// Files that a walk has found, and below which folders it looked.
+#[derive(Default)]
+pub(super) struct Walked {
+    bases: Vec<WorkspacePath>,
+    pub(super) files: Vec<WorkspacePath>,
+}
+
+impl Walked {
+    /// The known files at or below `base`.
+    pub(super) fn below(&self, base: &WorkspacePath) -> impl Iterator<Item = &WorkspacePath> {
+        let start = self.files.partition_point(|path| path < base);
+        let prefix = base.as_bytes();
+        self.files[start..]
+            .iter()
+            .take_while(move |path| path.as_bytes().starts_with(prefix))
+            .filter(move |path| path.is_within(base))
+    }
+}
+
+impl Engine {
+    /// Walks those of `bases` that no walk has covered.
+    pub(super) fn cover(&mut self, bases: impl IntoIterator<Item = WorkspacePath>) {
+        let mut missing: Vec<WorkspacePath> = bases
+            .into_iter()
+            .filter(|base| !self.walked.bases.iter().any(|known| base.is_within(known)))
+            .collect();
+        missing.sort();
+        missing.dedup();
+        if missing.is_empty() {
+            return;
+        }
+        let found = self.workspace.walk(&missing);
+        self.walked.files.extend(found.paths);
+        self.walked.files.sort();
+        self.walked.files.dedup();
+        self.walked.bases.extend(missing);
+    }
+
+    /// Forgets what was walked, because the tree has changed.
+    pub(super) fn forget_walks(&mut self) {
+        self.walked = Walked::default();
+    }
+
+    /// The files of the tree that patterns name: not what dependencies make, not the task's own outputs. A
+    /// path that is written out counts even where nothing is there, so that its appearance is noticed, and
+    /// even where a task that is gone has made it; what globs find does not.
+    pub(super) fn sources(&mut self, task: &Task, patterns: &[Pattern], globs: &Globs) -> Vec<FileId> {
+        let mut found: BTreeMap<WorkspacePath, bool> = BTreeMap::new();
+        for pattern in patterns.iter().filter(|pattern| !pattern.negated) {
+            let base = pattern.base();
+            if let Some(path) = &pattern.literal {
+                let id = self.look_at(path);
+                let is_folder = self.state.file(id).is_some_and(|row| row.signature.is_folder());
+                if !is_folder {
+                    if globs.matches(path) {
+                        found.insert(path.clone(), true);
+                    }
+                    continue;
+                }
+            }
+            self.cover([base.clone()]);
+            for path in self.walked.below(&base).filter(|path| globs.matches(path)) {
+                found.entry(path.clone()).or_insert(false);
+            }
+        }
+        let mut ids = Vec::with_capacity(found.len());
+        for (path, literal) in found {
+            if task.outputs.iter().any(|output| path.is_within(&output.path)) {
+                continue;
+            }
+            let id = self.look_at(&path);
+            let made = self.is_owned(id);
+            let there = self.state.file(id).is_some_and(|row| row.entry.exists());
+            let dependencys = (made || !there) && self.is_declared_by_a_dependency(task, &path);
+            if !dependencys && (literal || (there && !made)) {
+                ids.push(id);
+            }
+        }
+        self.with_link_targets(ids)
+    }
+
+    /// Such a path, where it is not there yet or is recorded as made, is that dependency's business.
+    fn is_declared_by_a_dependency(&self, task: &Task, path: &WorkspacePath) -> bool {
+        let Some(index) = self.plan.index_of(task.id.as_str()) else { return false };
+        self.plan.deps(index).filter(|(_, kinds)| kinds.carries_outputs()).any(|(dep, _)| {
+            self.plan.task(dep).is_ok_and(|dep| dep.outputs.iter().any(|output| path.is_within(&output.path)))
+        })
+    }
+
+    /// A link counts by its text, and by the content of the file that it leads to inside the workspace.
+    fn with_link_targets(&mut self, ids: Vec<FileId>) -> Vec<FileId> {
+        let mut all = Vec::with_capacity(ids.len());
+        let mut seen = HashSet::new();
+        let mut pending = ids;
+        while let Some(id) = pending.pop() {
+            if !seen.insert(id) {
+                continue;
+            }
+            all.push(id);
+            let Some(row) = self.state.file(id) else { continue };
+            if row.entry.kind == EntryKind::Link {
+                let path = self.path(id);
+                if let LinkTarget::File(path) = self.workspace.link_target(&path) {
+                    pending.push(self.look_at(&path));
+                }
+            }
+        }
+        all
+    }
+
+    /// The path of a file.
+    pub(super) fn path(&self, id: FileId) -> WorkspacePath {
+        WorkspacePath::from_normal(self.state.path(id))
+    }
+
+    /// The database's input for a file.
+    pub(super) fn file_input(&mut self, id: FileId) -> FileInput {
+        let at = id.0 as usize;
+        if self.files.len() <= at {
+            self.files.resize(at + 1, None);
+        }
+        if let Some(input) = self.files[at] {
+            return input;
+        }
+        let entry = self.state.file(id).map_or_else(crate::model::Entry::absent, |row| row.entry);
+        let input = FileInput::new(&self.db, entry);
+        self.files[at] = Some(input);
+        input
+    }
+
+    /// The database's input for a task's result.
+    pub(super) fn result_input(&mut self, index: TaskIndex) -> ResultInput {
+        if let Some(input) = self.results[index as usize] {
+            return input;
+        }
+        let record = self.state.record(&self.plan.task_id(index)).map(Arc::new);
+        let input = ResultInput::new(&self.db, record);
+        self.results[index as usize] = Some(input);
+        input
+    }
+
+    /// The database's input for a task, with its shape as things are now.
+    pub(super) fn task_input(&mut self, index: TaskIndex) -> Result<TaskInput, Diagnostic> {
+        if let Some(input) = self.tasks[index as usize] {
+            return Ok(input);
+        }
+        let shape = Arc::new(self.shape(index)?);
+        let failure = self.state.failure(&shape.task.id).map(Arc::new);
+        let forced = self.forced.contains(&index);
+        let input = TaskInput::new(&self.db, shape, failure, forced);
+        self.tasks[index as usize] = Some(input);
+        Ok(input)
+    }
+
+    fn shape(&mut self, index: TaskIndex) -> Result<Shape, Diagnostic> {
+        let broken = |error: &dyn std::fmt::Display| Diagnostic::error("state::plan", error.to_string());
+        let task = Arc::new(self.plan.task(index).map_err(|error| broken(&error))?);
+        let result = self.result_input(index);
+        let record = result.record(&self.db);
+        let globs = Globs::new(&task.inputs).map_err(|error| broken(&error))?;
+        let declared = self.sources(&task, &task.inputs, &globs);
+        let sources = self.with_discovered(&task, declared, record.as_deref());
+        let mut checks = Vec::new();
+        let mut check_ids = BTreeSet::new();
+        for check in task.validate.iter().filter(|check| !check.inputs.is_empty()) {
+            let globs = Globs::new(&check.inputs).map_err(|error| broken(&error))?;
+            check_ids.extend(self.sources(&task, &check.inputs, &globs));
+            checks.push(globs);
+        }
+        let outputs = record.iter().flat_map(|record| &record.outputs);
+        let outputs = outputs.map(|output| {
+            let id = self.look_at(&output.path);
+            (output.path.clone(), self.file_input(id))
+        });
+        let outputs = outputs.collect();
+        let recorded_tools = record.as_ref().map_or(&[][..], |record| record.action.tools.as_slice());
+        Ok(Shape {
+            definition: task.definition(),
+            env: self.world.env(&task),
+            tools: self.world.tools(&task, self.workspace.root(), recorded_tools),
+            globs,
+            sources: sources
+                .into_iter()
+                .map(|source| (self.path(source.id), source, self.file_input(source.id)))
+                .collect(),
+            checks,
+            check_sources: check_ids.into_iter().map(|id| (self.path(id), self.file_input(id))).collect(),
+            outputs,
+            deps: self.deps(index),
+            result,
+            task,
+        })
+    }
+
+    fn deps(&mut self, index: TaskIndex) -> Vec<Dep> {
+        let plan = Arc::clone(&self.plan);
+        let carrying = plan.deps(index).filter(|(_, kinds)| kinds.carries_outputs());
+        carrying
+            .map(|(dep, kinds)| Dep {
+                index: dep,
+                id: plan.task_id(dep),
+                kinds,
+                result: self.result_input(dep),
+            })
+            .collect()
+    }
+
+    /// Adds what the last run's depfile named.
+    fn with_discovered(
+        &mut self,
+        task: &Task,
+        declared: Vec<FileId>,
+        record: Option<&crate::model::Record>,
+    ) -> Vec<Source> {
+        let mut sources: Vec<_> = declared.into_iter().map(|id| Source { id, discovered: false }).collect();
+        let known: HashSet<FileId> = sources.iter().map(|source| source.id).collect();
+        if task.depfile.is_none() {
+            return sources;
+        }
+        for input in record.iter().flat_map(|record| &record.action.inputs).filter(|input| input.discovered) {
+            let id = self.look_at(&input.path);
+            if !known.contains(&id) {
+                sources.push(Source { id, discovered: true });
+            }
+        }
+        sources
+    }
+
+    /// What the guard compares: signatures of everything the action names, and the listing of its globs.
+    pub(super) fn snapshot(&self, shape: &Shape, action: &Action) -> Snapshot {
+        let named = action.inputs.iter().map(|input| &input.path);
+        let needed = action.needs.iter().map(|need| &need.path);
+        let mut files: Vec<(WorkspacePath, Signature)> = named
+            .chain(needed)
+            .map(|path| {
+                let row = self.state.file_id(path).and_then(|id| self.state.file(id));
+                (path.clone(), row.map_or(Signature::ABSENT, |row| row.signature))
+            })
+            .collect();
+        files.sort_by(|a, b| a.0.cmp(&b.0));
+        files.dedup_by(|a, b| a.0 == b.0);
+        Snapshot { files, listing: self.listing(shape, action) }
+    }
+
+    /// The listing as the walk that the key rests on has seen it.
+    fn listing(&self, shape: &Shape, action: &Action) -> Option<Listing> {
+        let is_open = |pattern: &&Pattern| {
+            !pattern.negated
+                && pattern.literal.as_ref().is_none_or(|path| {
+                    let row = self.state.file_id(path).and_then(|id| self.state.file(id));
+                    row.is_some_and(|row| row.signature.is_folder())
+                })
+        };
+        let bases: Vec<WorkspacePath> = shape.task.inputs.iter().filter(is_open).map(Pattern::base).collect();
+        if bases.is_empty() {
+            return None;
+        }
+        let made = action.inputs.iter().filter(|input| input.from.is_some()).map(|input| input.path.clone());
+        let recorded = self.owned_ids().map(|id| self.path(id));
+        let recorded = recorded.filter(|path| bases.iter().any(|base| path.is_within(base)));
+        let mut listing = Listing {
+            globs: Arc::new(Globs::new(&shape.task.inputs).ok()?),
+            found: Vec::new(),
+            made: Arc::new(made.chain(recorded).collect()),
+            own: shape.task.outputs.iter().map(|output| output.path.clone()).collect(),
+            bases,
+        };
+        let known: BTreeSet<WorkspacePath> =
+            listing.bases.iter().flat_map(|base| self.walked.below(base)).cloned().collect();
+        listing.found = listing.select(known);
+        Some(listing)
+    }
+}

@@ -1,0 +1,405 @@
+//! The one loop: which task next, on which slot, and what its end means for the others.
+//!
+//! The coordinator is one thread; it owns the engine. Workers on a rayon pool perform assignments and
+//! answer over a channel. Every transition of a task goes through [`Build::settle`] or [`Build::start`].
+
+mod outcome;
+mod slots;
+
+use std::collections::{BinaryHeap, HashSet};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::time::{Duration, Instant};
+
+use crate::execute::{self, Outcome, Site, Staged};
+use crate::graph::{TaskIndex, critical_path};
+use crate::incremental::{Assignment, Engine, Verdict};
+use crate::model::{Diagnostic, Event, RunOutcome, RunResult, Status, Summary, TaskId, TaskResult};
+use crate::store::{CancelRequest, RunDir};
+pub use outcome::plain;
+use slots::Slots;
+
+/// How to build.
+pub struct Options {
+    /// Job slots.
+    pub jobs: usize,
+    /// Go on with everything that does not depend on a failure.
+    pub keep_going: bool,
+}
+
+/// What reaches the coordinator.
+pub enum Message {
+    /// A worker tells what happens.
+    Event(Event),
+    /// An attempt ended.
+    Finished(TaskIndex, Box<Assignment>, u32, Outcome),
+    /// A signal arrived, for the n-th time.
+    Signal(i32, usize),
+}
+
+/// Where a task stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    /// Not in the cone: fresh, and nothing that it depends on can change.
+    Idle,
+    /// This many of its dependencies have not ended; whether one of them failed.
+    Waiting { left: u32, blocked: bool },
+    /// All dependencies are fresh or ran; it waits for a slot.
+    Ready,
+    /// A worker has it.
+    Running,
+    /// It failed and waits for its next attempt.
+    BackingOff,
+    /// It ended.
+    Settled(Status),
+}
+
+/// How often a task is asked again because its inputs moved before it started.
+const PATIENCE: u32 = 5;
+
+/// Between two looks at clocks, cancel requests and the state's log.
+const TICK: Duration = Duration::from_millis(100);
+
+/// One build.
+pub struct Build<'a> {
+    engine: Engine,
+    site: Arc<Site>,
+    options: Options,
+    scope: Vec<TaskIndex>,
+    phases: Vec<Phase>,
+    /// How often each task was started, and sent back before its start.
+    attempts: Vec<u32>,
+    moves: Vec<u32>,
+    priority: Vec<u64>,
+    /// Tasks whose dependencies ended and that nobody has judged yet.
+    due: Vec<TaskIndex>,
+    queue: slots::Queue,
+    slots: Slots,
+    retries: BinaryHeap<std::cmp::Reverse<(Instant, TaskIndex)>>,
+    /// Looks for what other terminals ask.
+    cancels: RunDir,
+    running: usize,
+    pool: rayon::ThreadPool,
+    inbox: Receiver<Message>,
+    outbox: SyncSender<Message>,
+    sink: &'a mut dyn FnMut(Event),
+    /// Tasks that ran and whose result nothing vouches for.
+    unrecorded: HashSet<TaskIndex>,
+    /// Results that are not yet safely recorded keep what they replaced.
+    unsettled: Vec<Staged>,
+    committed: Instant,
+    signal: Option<i32>,
+    /// No new task starts: something failed, or a signal came.
+    halted: bool,
+    stale: bool,
+    broken: bool,
+    summary: Summary,
+    results: Vec<(TaskId, TaskResult)>,
+}
+
+impl<'a> Build<'a> {
+    /// Prepares a build of `scope` (closed, in dependency order), which the engine has observed.
+    pub fn new(
+        engine: Engine,
+        site: Arc<Site>,
+        scope: Vec<TaskIndex>,
+        options: Options,
+        channel: (SyncSender<Message>, Receiver<Message>),
+        sink: &'a mut dyn FnMut(Event),
+    ) -> Result<Self, Diagnostic> {
+        let plan = Arc::clone(engine.plan());
+        let agents =
+            if scope.iter().any(|index| plan.is_agent(*index)) { slots::agents(plan.settings()) } else { 0 };
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(options.jobs + agents)
+            .thread_name(|number| format!("worker-{number}"))
+            .build()
+            .map_err(|error| Diagnostic::error("build::threads", error.to_string()))?;
+        let n = plan.len();
+        let history = |index: TaskIndex| {
+            let row = engine.state().row(&plan.task_id(index)).map(|row| row.duration.as_millis());
+            row.and_then(|ms| u64::try_from(ms).ok())
+                .filter(|ms| *ms > 0)
+                .or(plan.effort_ms(index))
+                .unwrap_or(1)
+        };
+        let cone = cone(&engine, &scope);
+        let cost = |index: TaskIndex| if cone[index as usize] { history(index) } else { 0 };
+        let priority = critical_path(&plan, &scope, cost);
+        let mut phases = vec![Phase::Idle; n];
+        for index in scope.iter().copied().filter(|index| cone[*index as usize]) {
+            let left = plan.deps(index).filter(|(dep, _)| cone[*dep as usize]).count();
+            let left = u32::try_from(left).unwrap_or(u32::MAX);
+            phases[index as usize] = Phase::Waiting { left, blocked: false };
+        }
+        let due = scope
+            .iter()
+            .copied()
+            .filter(|i| phases[*i as usize] == Phase::Waiting { left: 0, blocked: false });
+        Ok(Self {
+            due: due.collect(),
+            slots: Slots::new(options.jobs, plan.settings()),
+            queue: slots::Queue::default(),
+            attempts: vec![0; n],
+            moves: vec![0; n],
+            retries: BinaryHeap::new(),
+            running: 0,
+            cancels: RunDir::of(&site.folder, &site.run),
+            unrecorded: HashSet::new(),
+            unsettled: Vec::new(),
+            committed: Instant::now(),
+            signal: None,
+            halted: false,
+            stale: false,
+            broken: false,
+            summary: Summary::default(),
+            results: Vec::new(),
+            outbox: channel.0,
+            inbox: channel.1,
+            engine,
+            site,
+            options,
+            scope,
+            phases,
+            priority,
+            pool,
+            sink,
+        })
+    }
+
+    /// Runs to the end and gives the engine back, for whoever wants to know more of it.
+    pub fn run(mut self) -> (RunResult, Engine) {
+        let start = Instant::now();
+        self.announce();
+        loop {
+            self.judge_due();
+            self.start_ready();
+            if self.running == 0 && self.due.is_empty() && (self.halted || self.retries.is_empty()) {
+                break;
+            }
+            self.wait();
+        }
+        self.settle_the_rest();
+        self.commit(true);
+        self.look_back();
+        let outcome = self.outcome();
+        let duration = start.elapsed();
+        (self.sink)(Event::RunFinished {
+            result: outcome,
+            summary: self.summary,
+            duration,
+            signal: self.signal,
+        });
+        let result = RunResult {
+            run: self.site.run.clone(),
+            outcome,
+            signal: self.signal,
+            summary: self.summary,
+            tasks: self.results,
+            duration,
+        };
+        (result, self.engine)
+    }
+
+    fn announce(&mut self) {
+        let plan = Arc::clone(self.engine.plan());
+        let idle =
+            |index: &&TaskIndex| self.phases[**index as usize] == Phase::Idle && !plan.is_hidden(**index);
+        let fresh = self.scope.iter().filter(idle).count();
+        let candidates = self.scope.iter().filter(|index| !plan.is_hidden(**index)).count() - fresh;
+        self.summary.add(Status::Fresh, fresh);
+        (self.sink)(Event::Planned { fresh, candidates });
+    }
+
+    /// Asks the engine about every task whose dependencies have ended.
+    fn judge_due(&mut self) {
+        while let Some(index) = self.due.pop() {
+            if self.halted || matches!(self.phases[index as usize], Phase::Settled(_)) {
+                continue;
+            }
+            if self.engine.plan().is_hidden(index) || !self.engine.is_candidate(index) {
+                self.settle(index, Status::Fresh, None);
+                continue;
+            }
+            match self.engine.verdict(index) {
+                Ok(judgement) if judgement.state == Verdict::Fresh => {
+                    self.engine.confirm(index);
+                    let key = judgement.key;
+                    self.settle(
+                        index,
+                        Status::Fresh,
+                        Some(TaskResult { key, ..outcome::plain(Status::Fresh) }),
+                    );
+                }
+                Ok(_) => self.enqueue(index),
+                Err(diagnostic) => self.fail_unstarted(index, &diagnostic),
+            }
+        }
+    }
+
+    fn enqueue(&mut self, index: TaskIndex) {
+        let plan = self.engine.plan();
+        let Ok(task) = plan.task(index) else { return };
+        let claim = slots::Claim::of(&task, self.options.jobs);
+        if task.weight as usize > self.options.jobs {
+            let message =
+                format!("{} weighs {}, more than the {} job slots", task.id, task.weight, self.options.jobs);
+            let diagnostic =
+                Diagnostic::warning("build::weight", message).help("it takes all of them; see --jobs");
+            (self.sink)(Event::Notice { diagnostic });
+        }
+        self.phases[index as usize] = Phase::Ready;
+        self.queue.push(self.priority[index as usize], index, claim);
+    }
+
+    fn start_ready(&mut self) {
+        while !self.halted {
+            let Some((index, claim)) = self.queue.pop(&self.slots) else { break };
+            if self.phases[index as usize] != Phase::Ready {
+                continue;
+            }
+            match self.engine.assignment(index) {
+                Ok(assignment) => self.start(assignment, claim),
+                Err(diagnostic) => self.fail_unstarted(index, &diagnostic),
+            }
+        }
+    }
+
+    fn start(&mut self, assignment: Assignment, claim: slots::Claim) {
+        let index = assignment.index;
+        self.slots.take(index, claim);
+        self.running += 1;
+        self.attempts[index as usize] += 1;
+        self.phases[index as usize] = Phase::Running;
+        let attempt = self.attempts[index as usize];
+        let site = Arc::clone(&self.site);
+        let outbox = self.outbox.clone();
+        self.pool.spawn(move || {
+            let work = std::panic::AssertUnwindSafe(|| execute::perform(&site, &assignment, attempt));
+            let outcome = std::panic::catch_unwind(work).unwrap_or_else(|_| outcome::crashed());
+            // The coordinator outlives its workers; if it is gone nobody needs the answer.
+            let _ = outbox.send(Message::Finished(index, Box::new(assignment), attempt, outcome));
+        });
+    }
+
+    /// Waits for the next message, at most until the next tick or retry is due.
+    fn wait(&mut self) {
+        let next = self.retries.peek().map(|due| due.0.0.saturating_duration_since(Instant::now()));
+        match self.inbox.recv_timeout(next.map_or(TICK, |next| next.min(TICK))) {
+            Ok(message) => {
+                self.handle(message);
+                // Take what has queued up before looking at the clock again.
+                while let Ok(message) = self.inbox.try_recv() {
+                    self.handle(message);
+                }
+            }
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+        }
+        self.poll();
+    }
+
+    fn handle(&mut self, message: Message) {
+        match message {
+            Message::Event(event) => (self.sink)(event),
+            Message::Signal(signal, count) => {
+                self.signal.get_or_insert(signal);
+                self.halted = true;
+                self.site.processes.stop_all(count > 1);
+            }
+            Message::Finished(index, assignment, attempt, outcome) => {
+                self.running -= 1;
+                self.slots.give_back(index);
+                self.finished(index, &assignment, attempt, outcome);
+            }
+        }
+    }
+
+    /// What is due by the clock: retries, cancel requests, the group commit.
+    fn poll(&mut self) {
+        while let Some(due) = self.retries.peek().filter(|due| due.0.0 <= Instant::now()) {
+            let index = due.0.1;
+            self.retries.pop();
+            self.due.push(index);
+        }
+        for request in self.cancels.poll_cancel() {
+            match request {
+                CancelRequest::All => self.handle(Message::Signal(15, 1)),
+                CancelRequest::Task(task) => self.cancel(&task),
+            }
+        }
+        self.commit(false);
+    }
+
+    /// Stops one task: its process, or what would have become of it.
+    fn cancel(&mut self, task: &TaskId) {
+        let Some(index) = self.engine.plan().index_of(task.as_str()) else { return };
+        match self.phases[index as usize] {
+            Phase::Running => _ = self.site.processes.cancel(task.as_str()),
+            Phase::Waiting { .. } | Phase::Ready | Phase::BackingOff => {
+                self.settle(index, Status::Cancelled, Some(outcome::plain(Status::Cancelled)));
+            }
+            Phase::Idle | Phase::Settled(_) => {}
+        }
+    }
+
+    /// Makes results durable, in groups, and lets go of what they replaced.
+    fn commit(&mut self, last: bool) {
+        if !last && (self.unsettled.is_empty() || self.committed.elapsed() < Duration::from_secs(1)) {
+            return;
+        }
+        self.committed = Instant::now();
+        let state = self.engine.state_mut();
+        match if last { state.finish() } else { state.commit() } {
+            Ok(()) => {
+                for staged in self.unsettled.drain(..) {
+                    staged.finish(&self.site.journal, &self.site.folder);
+                }
+            }
+            Err(error) if last || !self.broken => {
+                self.broken = true;
+                let diagnostic = Diagnostic::error("build::state", format!("results could not be recorded: {error}"))
+                    .help("nothing is lost: the next build puts the last recorded outputs back and runs what is due");
+                (self.sink)(Event::Notice { diagnostic });
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Were inputs edited after the tasks that read them had ended? Then success would be a lie.
+    fn look_back(&mut self) {
+        if self.results.is_empty() || self.halted || self.stale {
+            return;
+        }
+        let changed = self.engine.changed_since_observed();
+        if let Some(first) = changed.first() {
+            self.stale = true;
+            let others =
+                if changed.len() > 1 { format!(" and {} more", changed.len() - 1) } else { String::new() };
+            let message = format!("{first}{others} changed while the build went on");
+            let diagnostic =
+                Diagnostic::warning("build::changed", message).help("run `conductor build` again");
+            (self.sink)(Event::Notice { diagnostic });
+        }
+    }
+
+    fn outcome(&self) -> RunOutcome {
+        match () {
+            () if self.signal.is_some() => RunOutcome::Cancelled,
+            () if self.summary.failed > 0 || self.summary.cancelled > 0 || self.broken => RunOutcome::Failed,
+            () if self.summary.paused > 0 => RunOutcome::Paused,
+            () if self.stale => RunOutcome::Stale,
+            () => RunOutcome::Success,
+        }
+    }
+}
+
+/// The candidates and everything in scope that depends on one.
+fn cone(engine: &Engine, scope: &[TaskIndex]) -> Vec<bool> {
+    let plan = engine.plan();
+    let mut cone = vec![false; plan.len()];
+    for index in scope.iter().copied() {
+        cone[index as usize] =
+            engine.is_candidate(index) || plan.deps(index).any(|(dep, _)| cone[dep as usize]);
+    }
+    cone
+}

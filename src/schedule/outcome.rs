@@ -1,0 +1,341 @@
+//! What the end of an attempt means: for the task, for its dependents, for the build.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Build, PATIENCE, Phase};
+use crate::execute::{Done, Outcome, Refusal};
+use crate::graph::TaskIndex;
+use crate::incremental::{Accepted, Assignment};
+use crate::model::{
+    Diagnostic, Event, Failure, OutputEntry, Reason, ReasonKind, Status, TaskResult, WorkspacePath,
+};
+
+/// A result with nothing to tell but how it ended.
+pub fn plain(status: Status) -> TaskResult {
+    TaskResult {
+        status,
+        key: None,
+        reasons: Vec::new(),
+        duration: Duration::ZERO,
+        outputs: Vec::new(),
+        validated: false,
+    }
+}
+
+/// A worker panicked: a defect of conductor's, told as the task's failure so that the rest goes on.
+pub(super) fn crashed() -> Outcome {
+    Outcome::Refused(Box::new(Refusal {
+        message: "conductor itself failed here; this is a defect, please report it".to_owned(),
+        reason: Reason::new(ReasonKind::PreviousFailed),
+        retryable: false,
+        cancelled: false,
+        duration: Duration::ZERO,
+        log: None,
+    }))
+}
+
+impl Build<'_> {
+    pub(super) fn finished(
+        &mut self,
+        index: TaskIndex,
+        assignment: &Assignment,
+        attempt: u32,
+        outcome: Outcome,
+    ) {
+        match outcome {
+            Outcome::Moved(paths) => self.moved(index, assignment, &paths),
+            Outcome::Done(done) => self.done(index, assignment, *done),
+            Outcome::Validated(validation, evidence) => {
+                let outputs =
+                    assignment.record.as_ref().map(|record| record.outputs.clone()).unwrap_or_default();
+                self.engine.accept_validation(assignment, validation, evidence);
+                let reasons = assignment.reasons.clone();
+                let key = Some(assignment.key);
+                let result = TaskResult { key, reasons, outputs, validated: true, ..plain(Status::Fresh) };
+                self.settle(index, Status::Fresh, Some(result));
+            }
+            Outcome::Invalid(reason) => {
+                let failure =
+                    Failure { key: assignment.key, reason, run: self.site.run.clone(), outputs: Vec::new() };
+                self.engine.refuse(index, &failure);
+                self.attempts[index as usize] = 0;
+                self.enqueue(index);
+            }
+            Outcome::Refused(refusal) => self.refused(index, assignment, attempt, *refusal),
+        }
+    }
+
+    /// Inputs moved between the verdict and the start: look again and judge anew.
+    fn moved(&mut self, index: TaskIndex, assignment: &Assignment, paths: &[WorkspacePath]) {
+        self.attempts[index as usize] -= 1;
+        self.moves[index as usize] += 1;
+        self.engine.look_again(paths);
+        let unsteady = self.moves[index as usize] > PATIENCE;
+        let broken = paths.iter().find(|path| unsteady || self.engine.is_tampered(assignment, path));
+        if let Some(path) = broken {
+            self.stale = true;
+            let reason = Reason::new(ReasonKind::ChangedDuringRun).path(path);
+            let result = TaskResult { reasons: vec![reason], ..plain(Status::Skipped) };
+            self.settle(index, Status::Skipped, Some(result));
+        } else {
+            self.due.push(index);
+        }
+    }
+
+    fn done(&mut self, index: TaskIndex, assignment: &Assignment, done: Done) {
+        for diagnostic in done.warnings {
+            (self.sink)(Event::Notice { diagnostic });
+        }
+        let mut outputs: Vec<OutputEntry> = Vec::with_capacity(done.produced.outputs.len());
+        outputs.extend(
+            done.produced
+                .outputs
+                .iter()
+                .map(|(path, seen)| OutputEntry { path: path.clone(), entry: seen.entry }),
+        );
+        if let Some(message) = self.engine.undeclared_dependency(index, &done.produced.discovered) {
+            // Its outputs stand in the way of nothing: the next attempt sets them aside as conductor's own.
+            self.keep_unrecorded(index, assignment, outputs, Reason::new(ReasonKind::PreviousFailed));
+            self.unsettled.extend(done.staged);
+            self.fail(index, Some(assignment), message, done.log, done.produced.duration);
+            return;
+        }
+        let duration = done.produced.duration;
+        let mut result = TaskResult {
+            key: Some(assignment.key),
+            reasons: assignment.reasons.clone(),
+            duration,
+            outputs: outputs.clone(),
+            ..plain(Status::Ran)
+        };
+        let changed = if done.changed.is_empty() {
+            match self.engine.accept(assignment, &self.site.run, done.produced) {
+                Accepted::Recorded { outputs_changed } => {
+                    if outputs_changed {
+                        self.wake_dependents(index);
+                    }
+                    Vec::new()
+                }
+                Accepted::Overtaken(paths) => paths,
+            }
+        } else {
+            done.changed
+        };
+        self.unsettled.extend(done.staged);
+        if changed.is_empty() {
+            match done.unchecked {
+                None => self.settle_with_log(index, result, None, done.log),
+                Some(refusal) => self.fail(index, Some(assignment), refusal.message, done.log, duration),
+            }
+            return;
+        }
+        self.stale = true;
+        let reasons: Vec<Reason> =
+            changed.iter().map(|path| Reason::new(ReasonKind::ChangedDuringRun).path(path)).collect();
+        let before = self.engine.state().failure(&assignment.task.id).map(|failure| failure.reason);
+        self.keep_unrecorded(index, assignment, outputs, reasons[0].clone());
+        if before.as_ref() == reasons.first() {
+            let message = format!("{} changed again while {} ran", changed[0], assignment.task.id);
+            let diagnostic = Diagnostic::warning("build::changes_its_input", message)
+                .help("if the task itself changes it, declare it under `edits`");
+            (self.sink)(Event::Notice { diagnostic });
+        }
+        result
+            .reasons
+            .retain(|reason| !reasons.iter().any(|now| now.kind == reason.kind && now.path == reason.path));
+        result.reasons.splice(0..0, reasons);
+        let message = format!("{} changed while it ran, so its result is not recorded", changed[0]);
+        self.settle_with_log(index, result, Some(message), done.log);
+    }
+
+    /// The outputs stand in the tree, but no record vouches for them.
+    fn keep_unrecorded(
+        &mut self,
+        index: TaskIndex,
+        assignment: &Assignment,
+        outputs: Vec<OutputEntry>,
+        reason: Reason,
+    ) {
+        let failure = Failure { key: assignment.key, reason, run: self.site.run.clone(), outputs };
+        self.engine.refuse(index, &failure);
+        self.unrecorded.insert(index);
+    }
+
+    fn wake_dependents(&mut self, index: TaskIndex) {
+        let plan = Arc::clone(self.engine.plan());
+        for dependent in plan.dependents(index) {
+            if plan.deps(dependent).any(|(dep, kinds)| dep == index && kinds.carries_outputs()) {
+                self.engine.make_candidate(dependent);
+            }
+        }
+    }
+
+    fn refused(&mut self, index: TaskIndex, assignment: &Assignment, attempt: u32, refusal: Refusal) {
+        let retries = assignment.task.retries;
+        if let Some(retries) = retries.filter(|r| refusal.retryable && attempt <= r.max && !self.halted) {
+            let wait = retries.backoff.saturating_mul(1 << (attempt - 1).min(16));
+            (self.sink)(Event::TaskRetry {
+                task: assignment.task.id.clone(),
+                attempt,
+                message: refusal.message,
+                wait,
+            });
+            self.phases[index as usize] = Phase::BackingOff;
+            self.retries.push(std::cmp::Reverse((Instant::now() + wait, index)));
+            return;
+        }
+        if refusal.cancelled {
+            let result = TaskResult { duration: refusal.duration, ..plain(Status::Cancelled) };
+            self.settle_with_log(index, result, Some(refusal.message), refusal.log);
+            return;
+        }
+        // A check that could not run says nothing of the outputs: they stand, and it is tried again.
+        if !assignment.validation_only {
+            let run = self.site.run.clone();
+            let failure = Failure { key: assignment.key, reason: refusal.reason, run, outputs: Vec::new() };
+            self.engine.refuse(index, &failure);
+        }
+        self.fail(index, Some(assignment), refusal.message, refusal.log, refusal.duration);
+    }
+
+    pub(super) fn fail_unstarted(&mut self, index: TaskIndex, diagnostic: &Diagnostic) {
+        let help = diagnostic.help.as_ref().map_or(String::new(), |help| format!("; {help}"));
+        self.fail(index, None, format!("{}{help}", diagnostic.message), None, Duration::ZERO);
+    }
+
+    fn fail(
+        &mut self,
+        index: TaskIndex,
+        assignment: Option<&Assignment>,
+        message: String,
+        log: Option<String>,
+        duration: Duration,
+    ) {
+        if !self.options.keep_going {
+            self.halted = true;
+        }
+        let result = TaskResult {
+            key: assignment.map(|assignment| assignment.key),
+            reasons: assignment.map(|assignment| assignment.reasons.clone()).unwrap_or_default(),
+            duration,
+            ..plain(Status::Failed)
+        };
+        self.settle_with_log(index, result, Some(message), log);
+    }
+
+    /// A task ended with something to tell.
+    fn settle_with_log(
+        &mut self,
+        index: TaskIndex,
+        result: TaskResult,
+        message: Option<String>,
+        log: Option<String>,
+    ) {
+        let status = result.status;
+        self.tell(index, &result, message, log);
+        self.results.push((self.engine.plan().task_id(index), result));
+        self.mark(index, status);
+    }
+
+    /// A task ended.
+    pub(super) fn settle(&mut self, index: TaskIndex, status: Status, result: Option<TaskResult>) {
+        match result {
+            Some(result) => self.settle_with_log(index, result, None, None),
+            None => self.mark(index, status),
+        }
+    }
+
+    fn tell(&mut self, index: TaskIndex, result: &TaskResult, message: Option<String>, log: Option<String>) {
+        let TaskResult { status, key, reasons, duration, outputs, validated } = result.clone();
+        let task = self.engine.plan().task_id(index);
+        (self.sink)(Event::TaskFinished {
+            task,
+            status,
+            key,
+            reasons,
+            duration,
+            outputs,
+            validated,
+            message,
+            log,
+        });
+    }
+
+    /// Counts a task as ended and lets its dependents know; iterative, since chains may be long.
+    fn mark(&mut self, index: TaskIndex, status: Status) {
+        let mut ended = vec![(index, status)];
+        while let Some((index, status)) = ended.pop() {
+            self.phases[index as usize] = Phase::Settled(status);
+            let plan = Arc::clone(self.engine.plan());
+            if !plan.is_hidden(index) {
+                self.summary.add(status, 1);
+            }
+            let stops = self.stops_dependents(index);
+            for dependent in plan.dependents(index) {
+                let Phase::Waiting { left, blocked } = self.phases[dependent as usize] else { continue };
+                let (left, blocked) = (left - 1, blocked || stops);
+                self.phases[dependent as usize] = Phase::Waiting { left, blocked };
+                if left > 0 {
+                    continue;
+                }
+                if blocked {
+                    let status = if self.signal.is_some() { Status::Cancelled } else { Status::Skipped };
+                    self.tell_unstarted(dependent, status);
+                    ended.push((dependent, status));
+                } else {
+                    self.due.push(dependent);
+                }
+            }
+        }
+    }
+
+    fn tell_unstarted(&mut self, index: TaskIndex, status: Status) {
+        if !self.engine.plan().is_hidden(index) {
+            let reasons = self.obstacle(index).map(|obstacle| {
+                let changed = self.unrecorded.contains(&obstacle);
+                let kind = if changed { ReasonKind::ChangedDuringRun } else { ReasonKind::PreviousFailed };
+                Reason::new(kind).task(&self.engine.plan().task_id(obstacle))
+            });
+            let result = TaskResult { reasons: reasons.into_iter().collect(), ..plain(status) };
+            self.tell(index, &result, None, None);
+            self.results.push((self.engine.plan().task_id(index), result));
+        }
+    }
+
+    /// Has it ended in such a way that nothing which depends on it may start?
+    fn stops_dependents(&self, index: TaskIndex) -> bool {
+        match self.phases[index as usize] {
+            Phase::Settled(Status::Fresh | Status::Ran | Status::Cached) => self.unrecorded.contains(&index),
+            Phase::Settled(_) => true,
+            _ => false,
+        }
+    }
+
+    /// The dependency because of which a task never started, seen through gates that nobody is shown.
+    fn obstacle(&self, index: TaskIndex) -> Option<TaskIndex> {
+        let plan = self.engine.plan();
+        let mut at = index;
+        loop {
+            at = plan.deps(at).map(|(dep, _)| dep).find(|dep| self.stops_dependents(*dep))?;
+            if !plan.is_hidden(at) {
+                return Some(at);
+            }
+        }
+    }
+
+    /// Everything that never started: cancelled after a signal, skipped after a failure.
+    pub(super) fn settle_the_rest(&mut self) {
+        self.queue.drain();
+        let status = if self.signal.is_some() { Status::Cancelled } else { Status::Skipped };
+        for index in self.scope.clone() {
+            if !matches!(self.phases[index as usize], Phase::Idle | Phase::Settled(_)) {
+                self.phases[index as usize] = Phase::Settled(status);
+                self.tell_unstarted(index, status);
+                if !self.engine.plan().is_hidden(index) {
+                    self.summary.add(status, 1);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! The tree of files: the only room that reads it. What stands at a path (`look`), which paths there are
+//! (`walk`, `rules`), which of them a pattern means (`glob`), and how files are written, moved and copied
+//! so that neither a crash nor a second device loses one (`files`).
+//!
+//! It does not know tasks, keys or records; it remembers nothing between two calls.
+//!
+//! Invariants: no call follows a link at the end of a path (only [`Workspace::link_target`] resolves
+//! links), none changes the process's working folder, and every descriptor is close-on-exec.
+
+mod files;
+mod folder;
+mod glob;
+mod look;
+mod parallel;
+mod rules;
+mod walk;
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, Mode, OFlags};
+
+use crate::model::WorkspacePath;
+
+pub use files::{copy_file, make_folder, move_path, prune_empty_parents, remove_path, write_atomic};
+pub use glob::Globs;
+pub use look::{Observed, digest_file};
+pub use walk::Listing;
+
+/// Why the tree could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The system refused.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// What was tried: `read`, `rename`, …
+        action: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The text is no glob.
+    #[error("`{glob}` is no glob")]
+    Glob {
+        /// As it was given.
+        glob: String,
+        /// What is wrong with it.
+        source: globset::Error,
+    },
+}
+
+impl Error {
+    fn io(action: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
+        Self::Io { action, path: path.to_owned(), source: source.into() }
+    }
+}
+
+/// Where an input that is a symbolic link leads in the end.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LinkTarget {
+    /// To a file inside the workspace (or something special: observing it tells).
+    File(WorkspacePath),
+    /// To a folder inside the workspace.
+    Folder(WorkspacePath),
+    /// Out of the workspace.
+    Outside,
+    /// To nothing, or around in a circle.
+    Dangling,
+}
+
+/// The folder that holds the manifest, with all below it.
+#[derive(Debug)]
+pub struct Workspace {
+    /// Absolute, without links.
+    root: PathBuf,
+    /// The root, open: lookups relative to it are shorter and survive its renaming.
+    dir: OwnedFd,
+}
+
+impl Workspace {
+    /// Opens the workspace whose root folder is `root`.
+    ///
+    /// # Errors
+    /// `root` is not there, is no folder, or may not be read.
+    pub fn open(root: &Path) -> Result<Self, Error> {
+        let root = root.canonicalize().map_err(|error| Error::io("open", root, error))?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = rustix::fs::openat(CWD, &root, flags, Mode::empty())
+            .map_err(|error| Error::io("open", &root, error))?;
+        Ok(Self { root, dir })
+    }
+
+    /// The root folder: absolute and without links, so that paths which tools print (depfiles) can be
+    /// compared with it.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Is there a folder at `path`, itself and not through a link?
+    pub fn is_folder(&self, path: &WorkspacePath) -> bool {
+        self.signature(path).is_folder()
+    }
+
+    /// Where the link at `path` leads, through every further link.
+    pub fn link_target(&self, path: &WorkspacePath) -> LinkTarget {
+        let Ok(target) = path.under(&self.root).canonicalize() else { return LinkTarget::Dangling };
+        let Ok(inside) = target.strip_prefix(&self.root) else { return LinkTarget::Outside };
+        let inside = WorkspacePath::from_normal(inside.as_os_str().as_bytes());
+        if self.is_folder(&inside) { LinkTarget::Folder(inside) } else { LinkTarget::File(inside) }
+    }
+
+    /// Opens a folder below the root for reading, unless it is a link.
+    fn open_folder(&self, path: &[u8]) -> io::Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(rustix::fs::openat(&self.dir, relative(path), flags, Mode::empty())?)
+    }
+}
+
+/// The root's own name, seen from the root, is `.`.
+fn relative(path: &[u8]) -> &OsStr {
+    OsStr::from_bytes(if path.is_empty() { b"." } else { path })
+}

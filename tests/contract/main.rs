@@ -1,0 +1,17 @@
+//! The binary held to its contract, from outside: each module takes a topic, each test a sentence of it.
+#![expect(clippy::unwrap_used, reason = "a test ends where its world does not stand")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod build;
+mod checks;
+mod conflicts;
+mod failures;
+mod groups;
+mod inputs;
+mod json;
+mod mid_run;
+mod readonly;
+mod reasons;
+mod staleness;

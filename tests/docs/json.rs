@@ -1,0 +1,152 @@
+//! Every JSON document that a command prints fits its schema in `docs/schemas/`.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::{Place, copy, files, read, root};
+
+/// A schema with the shared definitions put into it.
+fn schema(name: &str) -> Value {
+    let text = read(&format!("docs/schemas/{name}.json")).replace("common.json#/", "#/");
+    let mut schema: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let common: Value =
+        serde_json::from_str(&read("docs/schemas/common.json").replace("common.json#/", "#/")).unwrap();
+    schema["$defs"] = common["$defs"].clone();
+    schema
+}
+
+#[track_caller]
+fn check(name: &str, document: &Value) {
+    let validator = jsonschema::validator_for(&schema(name)).unwrap();
+    let errors: Vec<String> = validator
+        .iter_errors(document)
+        .map(|error| format!("{error} at {}", error.instance_path()))
+        .collect();
+    assert!(errors.is_empty(), "{name}: {}\n{document:#}", errors.join("\n"));
+}
+
+/// Runs a command and holds what it prints against a schema.
+#[track_caller]
+fn document(place: &Place, name: &str, exit: i32, args: &str) -> Value {
+    let output = place.command("conductor").args(args.split(' ')).output().unwrap();
+    assert_eq!(output.status.code(), Some(exit), "{args}: {}", String::from_utf8_lossy(&output.stderr));
+    let document = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{args}: {error}"));
+    check(name, &document);
+    document
+}
+
+/// A workspace with the big example, not built.
+fn workspace() -> Place {
+    let place = Place::new();
+    copy(&root().join("examples/phase5_3"), &place.work());
+    place
+}
+
+fn edit(folder: &Path, file: &str, text: &str) {
+    std::fs::write(folder.join(file), text).unwrap();
+}
+
+#[test]
+fn every_document_fits_its_schema() {
+    let place = workspace();
+    document(&place, "validate", 0, "validate --format json");
+    document(&place, "diagnostics", 2, "cancel --format json");
+    let built = document(&place, "build", 0, "build --format json --events events.jsonl --trace trace.json");
+    assert_eq!(built["summary"]["ran"], 27);
+    let events = std::fs::read_to_string(place.work().join("events.jsonl")).unwrap();
+    for line in events.lines() {
+        check("event", &serde_json::from_str(line).unwrap());
+    }
+    let trace: Value =
+        serde_json::from_slice(&std::fs::read(place.work().join("trace.json")).unwrap()).unwrap();
+    assert!(trace["traceEvents"].is_array() || trace.is_array(), "Chrome's trace format");
+    document(&place, "build", 0, "build --format json");
+    document(&place, "check", 0, "check --format json");
+    document(&place, "list", 0, "list --format json");
+    document(&place, "why", 0, "why T21 --format json");
+    document(&place, "graph", 0, "graph --format json");
+    document(&place, "runs", 0, "runs --format json");
+    document(&place, "logs", 0, "log --format json");
+    document(&place, "log", 0, "log T22 --format json");
+    document(&place, "clean", 0, "clean --dry-run --format json T3");
+}
+
+#[test]
+fn documents_about_what_is_stale_or_failed_fit_their_schemas() {
+    let place = workspace();
+    document(&place, "build", 0, "build --format json");
+    edit(&place.work(), "docs/breaker.txt", "threshold 4\n");
+    std::fs::remove_file(place.work().join("build/ui/theme.css")).unwrap();
+    let checked = document(&place, "check", 3, "check --format json");
+    assert_eq!(checked["fresh"], false);
+    document(&place, "dry_run", 0, "build --dry-run --format json");
+    document(&place, "dry_run", 3, "build --frozen --format json");
+    document(&place, "why", 0, "why T5 --format json");
+    document(&place, "why", 0, "why T21 --format json");
+    document(&place, "list", 0, "list --format json");
+    let failed = document(&place, "build", 1, "build --keep-going --format json --events events.jsonl");
+    assert_eq!(failed["result"], "failed");
+    let events = std::fs::read_to_string(place.work().join("events.jsonl")).unwrap();
+    for line in events.lines() {
+        check("event", &serde_json::from_str(line).unwrap());
+    }
+    document(&place, "diagnostics", 2, "build nothing-of-that-name --format json");
+    edit(&place.work(), "conductor.yaml", "conductor: 1\ntasks: { a: { rnu: x } }\n");
+    let wrong = document(&place, "diagnostics", 2, "check --format json");
+    assert!(wrong["diagnostics"].as_array().is_some_and(|found| found.len() > 1));
+}
+
+#[test]
+fn init_tells_what_it_wrote() {
+    document(&Place::new(), "init", 0, "init --format json");
+}
+
+#[test]
+fn every_kind_of_event_has_a_schema_that_refuses_what_is_not_told() {
+    let finished = json!({"v": 1, "t": 3, "event": "planned", "fresh": 1, "candidates": 0});
+    check("event", &finished);
+    let validator = jsonschema::validator_for(&schema("event")).unwrap();
+    assert!(!validator.is_valid(&json!({"v": 1, "t": 3, "event": "planned", "fresh": 1})));
+    assert!(!validator.is_valid(&json!({"v": 1, "t": 3, "event": "unheard_of"})));
+    let told: BTreeSet<String> = variants("src/model/event.rs", "Event");
+    let known = schema("event")["oneOf"].as_array().unwrap().iter().map(event_name).collect();
+    assert_eq!(told, known);
+}
+
+fn event_name(one: &Value) -> String {
+    one["properties"]["event"]["const"].as_str().unwrap().to_owned()
+}
+
+/// The variants of an enum of the source, in snake case.
+fn variants(file: &str, name: &str) -> BTreeSet<String> {
+    let text = read(file);
+    let body = text.split(&format!("pub enum {name} {{\n")).nth(1).unwrap().split("\n}").next().unwrap();
+    let variant = regex::Regex::new(r"(?m)^    ([A-Z]\w+)[ ,]").unwrap();
+    let capital = regex::Regex::new(r"([a-z])([A-Z])").unwrap();
+    let snake = |name: &str| capital.replace_all(name, "${1}_$2").to_lowercase();
+    variant.captures_iter(body).map(|found| snake(&found[1])).collect()
+}
+
+#[test]
+fn every_kind_of_reason_is_in_the_schema_and_on_the_page() {
+    let kinds = variants("src/model/reason.rs", "ReasonKind");
+    let listed = schema("check")["$defs"]["reason"]["properties"]["kind"]["enum"].clone();
+    let listed: BTreeSet<String> =
+        listed.as_array().unwrap().iter().map(|kind| kind.as_str().unwrap().to_owned()).collect();
+    assert_eq!(kinds, listed);
+    let page = read("docs/json.md");
+    for kind in kinds {
+        assert!(page.contains(&format!("| `{kind}` |")), "docs/json.md does not tell {kind}");
+    }
+}
+
+#[test]
+fn every_schema_is_on_the_page() {
+    let page = read("docs/json.md");
+    for file in files("docs/schemas", "json") {
+        let link = file.strip_prefix("docs/").unwrap();
+        assert!(page.contains(&format!("({link})")), "docs/json.md does not link to {file}");
+    }
+}

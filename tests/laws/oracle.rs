@@ -1,0 +1,243 @@
+//! The oracle: says what a build must run and what the tree must hold afterwards, from contents alone. It keeps
+//! whole contents where conductor keeps digests, ticks and signatures, and so cannot make the same mistakes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use globset::{GlobBuilder, GlobMatcher};
+
+use crate::recipe::{Content, Entry, GROUP, Recipe, Task};
+
+/// What a task's last accepted result rests on.
+#[derive(Clone, PartialEq, Debug)]
+struct Record {
+    definition: String,
+    inputs: BTreeMap<String, Entry>,
+    discovered: BTreeMap<String, Entry>,
+    needs: BTreeMap<String, Content>,
+    validation: Vec<(String, Entry)>,
+    outputs: BTreeMap<String, Content>,
+}
+
+/// The tree and everything that conductor should remember.
+#[derive(Clone, Default)]
+pub(crate) struct World {
+    /// The manifest.
+    pub(crate) recipe: Recipe,
+    /// Every file but the manifest.
+    pub(crate) disk: BTreeMap<String, Content>,
+    records: BTreeMap<String, Record>,
+    gates: BTreeMap<usize, (u8, BTreeMap<String, Content>)>,
+}
+
+/// What a build does.
+#[derive(Default, Debug, PartialEq, Eq)]
+pub(crate) struct Due {
+    /// Tasks whose command must run.
+    pub(crate) ran: BTreeSet<String>,
+    /// Tasks of which only the checks must run.
+    pub(crate) validated: BTreeSet<String>,
+    /// Gates that must be asked.
+    pub(crate) gates: BTreeSet<String>,
+}
+
+impl Due {
+    /// Nothing at all?
+    pub(crate) fn is_empty(&self) -> bool {
+        self.ran.is_empty() && self.validated.is_empty() && self.gates.is_empty()
+    }
+}
+
+/// Patterns in order; the last one that matches decides.
+struct Patterns(Vec<(bool, GlobMatcher)>);
+
+impl Patterns {
+    fn new(patterns: &[String]) -> Self {
+        let compile = |pattern: &String| {
+            let negated = pattern.starts_with('!');
+            let text = pattern.trim_start_matches('!');
+            let text = if text.ends_with('/') { format!("{text}**") } else { text.to_owned() };
+            let glob = GlobBuilder::new(&text).literal_separator(true).build().unwrap();
+            (negated, glob.compile_matcher())
+        };
+        Self(patterns.iter().map(compile).collect())
+    }
+
+    fn matches(&self, path: &str) -> bool {
+        self.0.iter().rev().find(|(_, glob)| glob.is_match(path)).is_some_and(|(negated, _)| !negated)
+    }
+}
+
+/// Has the pattern no glob characters, and is it no folder?
+fn is_literal(pattern: &str) -> bool {
+    !pattern.starts_with('!') && !pattern.contains(['*', '?', '[', '{']) && !pattern.ends_with('/')
+}
+
+/// Does an output of `other` match these inputs?
+fn feeds(other: &Task, written: &[String]) -> bool {
+    let patterns = Patterns::new(written);
+    let outputs = [Some(other.main_output()), other.optional()];
+    if other.folder().is_none() {
+        return outputs.into_iter().flatten().any(|path| patterns.matches(&path));
+    }
+    let folder = other.folder().unwrap();
+    let layer = folder.rsplit_once('/').unwrap().0;
+    written.iter().any(|pattern| {
+        let below = pattern.strip_prefix(layer);
+        pattern.starts_with(&format!("{folder}/"))
+            || below.is_some_and(|rest| rest == "/" || rest.starts_with("/**"))
+    })
+}
+
+impl World {
+    fn owned(&self, path: &str) -> bool {
+        self.records.values().any(|record| record.outputs.contains_key(path))
+    }
+
+    /// The files that no task made.
+    pub(crate) fn sources(&self) -> BTreeMap<String, Content> {
+        self.disk.iter().filter(|(path, _)| !self.owned(path)).map(|(p, c)| (p.clone(), c.clone())).collect()
+    }
+
+    /// What the tasks of the manifest have made, as recorded.
+    pub(crate) fn outputs(&self) -> BTreeMap<String, Content> {
+        let records = self.recipe.tasks.values().filter_map(|task| self.records.get(&task.id()));
+        records.flat_map(|record| record.outputs.clone()).collect()
+    }
+
+    fn dependencies(&self, task: &Task) -> BTreeSet<usize> {
+        let written = self.recipe.patterns(task);
+        let fed =
+            self.recipe.tasks.values().filter(|other| other.index != task.index && feeds(other, &written));
+        fed.map(|other| other.index).chain(task.needs.iter().copied()).collect()
+    }
+
+    /// The tasks and gates that a build of `targets` looks at.
+    fn scope(&self, targets: Option<&[usize]>) -> (BTreeSet<usize>, BTreeSet<usize>) {
+        let all: Vec<usize> = self.recipe.tasks.keys().copied().collect();
+        let mut pending: Vec<usize> = targets.map_or(all, <[usize]>::to_vec);
+        let groups = self.recipe.tasks.keys().last().map_or(0, |index| index / GROUP + 1);
+        let mut gates: BTreeSet<usize> =
+            if targets.is_none() { (0..groups).collect() } else { BTreeSet::new() };
+        let mut tasks = BTreeSet::new();
+        while let Some(index) = pending.pop() {
+            if !tasks.insert(index) {
+                continue;
+            }
+            let task = &self.recipe.tasks[&index];
+            pending.extend(self.dependencies(task));
+            pending.extend(&task.after);
+            let mut group = task.group();
+            while group > 0 && self.recipe.chained.contains(&group) {
+                group -= 1;
+                gates.insert(group);
+                pending.extend(self.recipe.tasks.range(group * GROUP..(group + 1) * GROUP).map(|(i, _)| *i));
+            }
+        }
+        (tasks, gates)
+    }
+
+    fn inputs(&self, task: &Task) -> BTreeMap<String, Entry> {
+        let written = self.recipe.patterns(task);
+        let patterns = Patterns::new(&written);
+        let fed: Vec<&Task> = self.dependencies(task).iter().map(|index| &self.recipe.tasks[index]).collect();
+        let mut inputs: BTreeMap<String, Entry> = BTreeMap::new();
+        for path in written.iter().filter(|pattern| is_literal(pattern) && patterns.matches(pattern)) {
+            let theirs = fed.iter().any(|other| other.declares(path));
+            if !self.owned(path) && (self.disk.contains_key(path) || !theirs) {
+                inputs.insert(path.clone(), self.disk.get(path).cloned());
+            }
+        }
+        for (path, content) in self.disk.iter().filter(|(path, _)| patterns.matches(path)) {
+            if !self.owned(path) && !task.declares(path) {
+                inputs.insert(path.clone(), Some(content.clone()));
+            }
+        }
+        let made = fed
+            .iter()
+            .filter(|other| feeds(other, &written))
+            .filter_map(|other| self.records.get(&other.id()));
+        for (path, content) in
+            made.flat_map(|record| &record.outputs).filter(|(path, _)| patterns.matches(path))
+        {
+            inputs.insert(path.clone(), Some(content.clone()));
+        }
+        inputs
+    }
+
+    fn validation(&self, task: &Task) -> Vec<(String, Entry)> {
+        let Some((version, input)) = &task.check else { return Vec::new() };
+        let entry = input.as_ref().and_then(|path| self.disk.get(path).cloned());
+        vec![(format!("{version} {input:?}"), entry)]
+    }
+
+    /// Does a build of `targets` (none: everything), and says what it had to do.
+    pub(crate) fn build(&mut self, targets: Option<&[usize]>, force: bool) -> Due {
+        let (tasks, gates) = self.scope(targets);
+        let mut due = Due::default();
+        for index in tasks {
+            let task = self.recipe.tasks[&index].clone();
+            let forced = force && targets.is_none_or(|targets| targets.contains(&index));
+            self.build_one(&task, forced, &mut due);
+        }
+        for group in gates {
+            let Some(version) = self.recipe.gates.get(&group).copied() else { continue };
+            let members = self.recipe.tasks.range(group * GROUP..(group + 1) * GROUP);
+            let members = members.filter_map(|(_, task)| self.records.get(&task.id()));
+            let now = (version, members.flat_map(|record| record.outputs.clone()).collect());
+            if self.gates.get(&group) != Some(&now) {
+                due.gates.insert(format!("G{group}:gate"));
+                self.gates.insert(group, now);
+            }
+        }
+        due
+    }
+
+    fn build_one(&mut self, task: &Task, forced: bool, due: &mut Due) {
+        let id = task.id();
+        let old = self.records.get(&id).cloned();
+        let inputs = self.inputs(task);
+        let needed = task.needs.iter().filter_map(|index| self.records.get(&self.recipe.tasks[index].id()));
+        let needs: BTreeMap<String, Content> = needed.flat_map(|record| record.outputs.clone()).collect();
+        let known = old.iter().flat_map(|record| record.discovered.keys());
+        let discovered: BTreeMap<String, Entry> = known
+            .filter(|path| !inputs.contains_key(*path) && task.shape == crate::recipe::Shape::Depfile)
+            .map(|path| (path.clone(), self.disk.get(path).cloned()))
+            .collect();
+        let definition = task.definition(&self.recipe);
+        let validation = self.validation(task);
+        let stands = old.as_ref().is_some_and(|record| {
+            let intact = record.outputs.iter().all(|(path, content)| self.disk.get(path) == Some(content));
+            let optional = task.optional().filter(|path| !record.outputs.contains_key(path));
+            let intruder = optional.is_some_and(|path| self.disk.contains_key(&path));
+            intact
+                && !intruder
+                && record.definition == definition
+                && (&record.inputs, &record.discovered, &record.needs) == (&inputs, &discovered, &needs)
+        });
+        if let (true, false, false, Some(record)) = (stands, forced, task.always, &old) {
+            if record.validation != validation {
+                due.validated.insert(id.clone());
+                self.records.insert(id, Record { validation, ..record.clone() });
+            }
+            return;
+        }
+        due.ran.insert(id.clone());
+        let made = task.make(&self.recipe, &inputs, &|path| self.disk.get(path).cloned());
+        for (path, content) in old.iter().flat_map(|record| &record.outputs) {
+            let others =
+                self.recipe.tasks.values().any(|other| other.index != task.index && other.declares(path));
+            if task.declares(path) || (!others && self.disk.get(path) == Some(content)) {
+                self.disk.remove(path);
+            }
+        }
+        if task.folder().is_none() {
+            self.disk.retain(|path, _| !task.declares(path));
+        }
+        self.disk.extend(made.outputs.clone());
+        let named = made.discovered.filter(|path| !inputs.contains_key(path));
+        let discovered =
+            named.map(|path| (path.clone(), self.disk.get(&path).cloned())).into_iter().collect();
+        let record = Record { definition, inputs, discovered, needs, validation, outputs: made.outputs };
+        self.records.insert(id, record);
+    }
+}
