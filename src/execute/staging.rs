@@ -70,7 +70,14 @@ impl Staged {
             workspace::copy_file(&path.under(workspace.root()), &path.under(&self.aside.join(FOREIGN)))?;
         }
         for path in &self.intent.moved_aside {
-            workspace::move_path(&path.under(workspace.root()), &path.under(&self.aside.join(MOVED)))?;
+            let place = path.under(workspace.root());
+            workspace::move_path(&place, &path.under(&self.aside.join(MOVED)))?;
+            // A folder must not stand where the task makes a file.
+            let is_file = |output: &&Planned| !output.folder && path.is_within(&output.path);
+            if let Some(output) = self.intent.outputs.iter().find(is_file).filter(|o| o.path != *path) {
+                let above = output.path.parent().unwrap_or_default().under(workspace.root());
+                workspace::prune_empty_parents(&above, &place);
+            }
         }
         Ok(())
     }
@@ -269,6 +276,12 @@ impl Found {
         for output in &assignment.task.outputs {
             for path in existing(&site.workspace, &output.path)? {
                 found.sort_out(site, assignment, output, path, &recorded);
+            }
+        }
+        for path in &assignment.leftovers {
+            let is_own = |(entry, _): &(Entry, Signature)| site.workspace.observe(path).entry == *entry;
+            if recorded.get(path).is_some_and(is_own) {
+                found.moved.push(path.clone());
             }
         }
         Ok(found)

@@ -162,7 +162,11 @@ impl Engine {
         assignment: &Assignment,
         seen: Vec<(WorkspacePath, Observed)>,
     ) -> Vec<OutputEntry> {
-        for (old, _) in &assignment.previous {
+        let own = |path: &WorkspacePath| {
+            let declared = assignment.task.outputs.iter().any(|output| path.is_within(&output.path));
+            declared || assignment.leftovers.contains(path)
+        };
+        for (old, _) in assignment.previous.iter().filter(|(old, _)| own(&old.path)) {
             if let Some(id) = self.state.file_id(&old.path) {
                 self.set_owned(id, false);
                 if !seen.iter().any(|(path, _)| *path == old.path) {
@@ -180,6 +184,7 @@ impl Engine {
             self.take(id, observed);
             outputs.push(OutputEntry { path, entry });
         }
+        self.adopt(&outputs);
         outputs
     }
 

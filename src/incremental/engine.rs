@@ -9,7 +9,7 @@ use super::world::{Caller, ToolRunner, World};
 use crate::graph::{Plan, TaskIndex};
 use crate::model::{
     Action, ActionKey, Components, Diagnostic, Failure, OutputEntry, Reason, Record, Signature, Task, TaskId,
-    Validation,
+    Validation, WorkspacePath,
 };
 use crate::store;
 use crate::workspace::Workspace;
@@ -47,6 +47,10 @@ pub struct Engine {
     pub(super) owned: Vec<bool>,
     /// Tasks with recorded outputs that the manifest no longer has.
     pub(super) gone: Vec<TaskId>,
+    /// Tasks with a record whose definition is another one now.
+    pub(super) redefined: Vec<TaskIndex>,
+    /// Recorded outputs that their makers no longer declare, once they were looked for.
+    pub(super) estranged: Option<Vec<super::estranged::Estranged>>,
 }
 
 /// Everything that a worker needs to bring one task up to date; holds no handle of the database.
@@ -66,8 +70,10 @@ pub struct Assignment {
     pub reasons: Vec<Reason>,
     /// Its inputs as they were when the key was made.
     pub snapshot: Snapshot,
-    /// What conductor recorded as made by it, as it lay on disk when last looked at.
+    /// What conductor recorded at its outputs, with the signature that vouches for it where it was seen.
     pub previous: Vec<(OutputEntry, Signature)>,
+    /// What it made and no task declares any more.
+    pub leftovers: Vec<WorkspacePath>,
     /// The declared checks with the inputs that tasks make; the files among their inputs are looked at when
     /// the checks start.
     pub validation: Validation,
@@ -94,6 +100,8 @@ impl Engine {
             walked: super::resolve::Walked::default(),
             owned: Vec::new(),
             gone: Vec::new(),
+            redefined: Vec::new(),
+            estranged: None,
             plan,
             state,
         }
@@ -153,6 +161,7 @@ impl Engine {
         let snapshot = self.snapshot(&shape, &action);
         let record = shape.result.record(&self.db);
         let failure = input.failure(&self.db);
+        self.find_estranged();
         Ok(Assignment {
             index,
             task: Arc::clone(&shape.task),
@@ -160,28 +169,27 @@ impl Engine {
             key,
             reasons,
             snapshot,
-            previous: self.previous(record.as_deref(), failure.as_deref()),
+            previous: self.previous(&shape.task, record.as_deref(), failure.as_deref()),
+            leftovers: self.leftovers(&shape.task, record.as_deref()),
             validation: db::validation(&self.db, &shape),
             record,
             action,
         })
     }
 
-    /// Recorded outputs, and those that an unaccepted run left, with the signatures last seen.
-    fn previous(&self, record: Option<&Record>, failure: Option<&Failure>) -> Vec<(OutputEntry, Signature)> {
-        let outputs = record.into_iter().flat_map(|record| &record.outputs);
-        let left = failure.into_iter().flat_map(|failure| &failure.outputs);
-        let mut all: Vec<_> = outputs
-            .chain(left)
-            .map(|output| {
-                let row = self.state.file_id(&output.path).and_then(|id| self.state.file(id));
-                // A row that holds other content is of a person's edit: its signature vouches for nothing.
-                let own = row.filter(|row| row.entry == output.entry);
-                (output.clone(), own.map_or(Signature::ABSENT, |row| row.signature))
-            })
-            .collect();
-        all.sort_by(|a, b| a.0.path.cmp(&b.0.path));
-        all
+    /// Recorded outputs, those that an unaccepted run left, and those that were another task's.
+    fn previous(
+        &self,
+        task: &Task,
+        record: Option<&Record>,
+        failure: Option<&Failure>,
+    ) -> Vec<(OutputEntry, Signature)> {
+        let outputs = record.into_iter().flat_map(|record| record.outputs.iter().cloned());
+        let left = failure.into_iter().flat_map(|failure| failure.outputs.iter().cloned());
+        let all = outputs.chain(left).chain(self.inherited(task));
+        let mut all: Vec<_> = all.map(|output| (self.signature_of(&output), output)).collect();
+        all.sort_by(|(_, a), (_, b)| a.path.cmp(&b.path));
+        all.into_iter().map(|(signature, output)| (output, signature)).collect()
     }
 
     /// The parts of the key of a recorded action, for `why` and the lock.
