@@ -24,7 +24,8 @@ pub(crate) fn look(args: &[OsString]) -> Result<()> {
     let look = || {
         while let Some(chunk) = paths.chunks(CHUNK).nth(next.fetch_add(1, Ordering::Relaxed)) {
             let absent = chunk.iter().filter(|path| {
-                rustix::fs::statat(&root, std::ffi::OsStr::from_bytes(path), AtFlags::SYMLINK_NOFOLLOW).is_err()
+                rustix::fs::statat(&root, std::ffi::OsStr::from_bytes(path), AtFlags::SYMLINK_NOFOLLOW)
+                    .is_err()
             });
             missing.fetch_add(absent.count(), Ordering::Relaxed);
         }
@@ -51,4 +52,3 @@ pub(crate) fn parse(args: &[OsString]) -> Result<()> {
     std::mem::forget(value);
     Ok(())
 }
-

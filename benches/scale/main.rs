@@ -95,14 +95,11 @@ fn trivial(tasks: usize, rounds: usize) -> Result<()> {
     let jobs = std::thread::available_parallelism()?.to_string();
     let [ours, theirs] = interleaved(
         rounds,
-        [
-            &mut || Ok(conductor(&tree, &["build", "--force", "-j", &jobs])),
-            &mut || {
-                let mut xargs = Command::new("xargs");
-                xargs.args(["-n", "1", "-P", &jobs, "/bin/true"]).stdin(std::fs::File::open(tree.list())?);
-                Ok(xargs)
-            },
-        ],
+        [&mut || Ok(conductor(&tree, &["build", "--force", "-j", &jobs])), &mut || {
+            let mut xargs = Command::new("xargs");
+            xargs.args(["-n", "1", "-P", &jobs, "/bin/true"]).stdin(std::fs::File::open(tree.list())?);
+            Ok(xargs)
+        }],
     )?;
     let name = format!("{tasks} × /bin/true");
     Row::new(&name, ours).beside("xargs -P", theirs).target("1.0 ×").print();

@@ -32,7 +32,8 @@ impl Row {
             Some((name, costs)) => {
                 let (peer_wall, peer_cpu) = (median(costs), mean_cpu(costs));
                 let of = |ours: Duration, theirs: Duration| ours.as_secs_f64() / theirs.as_secs_f64();
-                let cpu = if peer_cpu.is_zero() { String::new() } else { format!("{:.2}", of(cpu, peer_cpu)) };
+                let cpu =
+                    if peer_cpu.is_zero() { String::new() } else { format!("{:.2}", of(cpu, peer_cpu)) };
                 (format!("{name} {}", ms(peer_wall)), format!("{:>6.2} {cpu:>8}", of(wall, peer_wall)))
             }
         };
