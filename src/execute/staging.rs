@@ -70,7 +70,13 @@ impl Staged {
             workspace::copy_file(&path.under(workspace.root()), &path.under(&self.aside.join(FOREIGN)))?;
         }
         for path in &self.intent.moved_aside {
-            workspace::move_path(&path.under(workspace.root()), &path.under(&self.aside.join(MOVED)))?;
+            let place = path.under(workspace.root());
+            workspace::move_path(&place, &path.under(&self.aside.join(MOVED)))?;
+            // A folder that only the old result had must not show up as an empty one in the new result.
+            let within = self.intent.outputs.iter().find(|output| path.is_within(&output.path));
+            let keep =
+                within.map_or(workspace.root().to_owned(), |output| output.path.under(workspace.root()));
+            workspace::prune_empty_parents(&keep, &place);
         }
         Ok(())
     }
@@ -266,6 +272,15 @@ impl Found {
             .map(|(output, signature)| (&output.path, (output.entry, *signature)))
             .collect();
         let mut found = Self::default();
+        for path in &assignment.dropped {
+            let signature = site.workspace.signature(path);
+            let own = recorded.get(path).is_some_and(|(entry, before)| {
+                *before == signature || site.workspace.observe(path).entry == *entry
+            });
+            if own && signature != Signature::ABSENT {
+                found.moved.push(path.clone());
+            }
+        }
         for output in &assignment.task.outputs {
             for path in existing(&site.workspace, &output.path)? {
                 found.sort_out(site, assignment, output, path, &recorded);

@@ -1,6 +1,6 @@
 //! The engine: plan, recorded state, tree and database under one owner.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use super::db::{self, Database, FileInput, ResultInput, TaskInput, Verdict};
@@ -9,7 +9,7 @@ use super::world::{Caller, ToolRunner, World};
 use crate::graph::{Plan, TaskIndex};
 use crate::model::{
     Action, ActionKey, Components, Diagnostic, Failure, OutputEntry, Reason, Record, Signature, Task, TaskId,
-    Validation,
+    Validation, WorkspacePath,
 };
 use crate::store;
 use crate::workspace::Workspace;
@@ -47,6 +47,8 @@ pub struct Engine {
     pub(super) owned: Vec<bool>,
     /// Tasks with recorded outputs that the manifest no longer has.
     pub(super) gone: Vec<TaskId>,
+    /// The outputs that the tasks of the plan declare; made when first asked for.
+    declared: Option<HashSet<WorkspacePath>>,
 }
 
 /// Everything that a worker needs to bring one task up to date; holds no handle of the database.
@@ -68,6 +70,9 @@ pub struct Assignment {
     pub snapshot: Snapshot,
     /// What conductor recorded as made by it, as it lay on disk when last looked at.
     pub previous: Vec<(OutputEntry, Signature)>,
+    /// Of `previous` what neither this task nor any other declares any more: left in place it would be taken
+    /// for a file of a person.
+    pub dropped: Vec<WorkspacePath>,
     /// The declared checks with the inputs that tasks make; the files among their inputs are looked at when
     /// the checks start.
     pub validation: Validation,
@@ -94,6 +99,7 @@ impl Engine {
             walked: super::resolve::Walked::default(),
             owned: Vec::new(),
             gone: Vec::new(),
+            declared: None,
             plan,
             state,
         }
@@ -153,6 +159,7 @@ impl Engine {
         let snapshot = self.snapshot(&shape, &action);
         let record = shape.result.record(&self.db);
         let failure = input.failure(&self.db);
+        let previous = self.previous(record.as_deref(), failure.as_deref());
         Ok(Assignment {
             index,
             task: Arc::clone(&shape.task),
@@ -160,7 +167,8 @@ impl Engine {
             key,
             reasons,
             snapshot,
-            previous: self.previous(record.as_deref(), failure.as_deref()),
+            dropped: self.dropped(&shape.task, &previous),
+            previous,
             validation: db::validation(&self.db, &shape),
             record,
             action,
@@ -182,6 +190,23 @@ impl Engine {
             .collect();
         all.sort_by(|a, b| a.0.path.cmp(&b.0.path));
         all
+    }
+
+    fn dropped(&mut self, task: &Task, previous: &[(OutputEntry, Signature)]) -> Vec<WorkspacePath> {
+        let old = previous.iter().map(|(output, _)| &output.path);
+        let old = old.filter(|path| !task.outputs.iter().any(|output| path.is_within(&output.path)));
+        let old: Vec<WorkspacePath> = old.cloned().collect();
+        if old.is_empty() {
+            return old;
+        }
+        let declared = self.declared.get_or_insert_with(|| {
+            let tasks = self.plan.indices().filter_map(|index| self.plan.task(index).ok());
+            tasks.flat_map(|task| task.outputs.into_iter().map(|output| output.path)).collect()
+        });
+        let is_declared = |path: &WorkspacePath| {
+            std::iter::successors(Some(path.clone()), WorkspacePath::parent).any(|at| declared.contains(&at))
+        };
+        old.into_iter().filter(|path| !is_declared(path)).collect()
     }
 
     /// The parts of the key of a recorded action, for `why` and the lock.
