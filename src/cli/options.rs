@@ -29,7 +29,8 @@ impl Options {
             Command::Cancel(args) => args.format.is_json(),
             Command::Clean(args) => args.format.is_json(),
             Command::Init(args) => args.format.is_json(),
-            Command::Schema(_) | Command::Completions(_) => false,
+            Command::Schema(args) => args.format.is_json(),
+            Command::Completions(args) => args.format.is_json(),
         }
     }
 }
@@ -94,7 +95,7 @@ pub(super) enum Command {
     /// Write a first conductor.yaml
     Init(InitArgs),
     /// Print the JSON Schema of the manifest
-    Schema(SchemaArgs),
+    Schema(FormatArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
 }
@@ -292,13 +293,13 @@ pub(super) struct InitArgs {
 }
 
 #[derive(Args, Debug)]
-pub(super) struct SchemaArgs {}
-
-#[derive(Args, Debug)]
 pub(super) struct CompletionsArgs {
     /// For which shell
     #[arg(value_name = "SHELL")]
     pub(super) shell: clap_complete::Shell,
+    /// Output format
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: Format,
 }
 
 #[cfg(test)]

@@ -57,7 +57,7 @@ fn including(found: &Location, caller: &Caller) -> Option<Location> {
         if sources.files.iter().any(|file| file.path == found.file) {
             return Some(above);
         }
-        folder = above.root.parent()?.to_owned();
+        above.root.parent()?.clone_into(&mut folder);
     }
 }
 

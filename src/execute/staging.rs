@@ -72,11 +72,13 @@ impl Staged {
         for path in &self.intent.moved_aside {
             let place = path.under(workspace.root());
             workspace::move_path(&place, &path.under(&self.aside.join(MOVED)))?;
-            // A folder that only the old result had must not show up as an empty one in the new result.
+            // A folder must not stand where the task makes a file; one that only the old result had must not
+            // show up as an empty one in the new result.
             let within = self.intent.outputs.iter().find(|output| path.is_within(&output.path));
-            let keep =
-                within.map_or(workspace.root().to_owned(), |output| output.path.under(workspace.root()));
-            workspace::prune_empty_parents(&keep, &place);
+            if let Some(output) = within.filter(|output| output.path != *path) {
+                let keep = if output.folder { Some(output.path.clone()) } else { output.path.parent() };
+                workspace::prune_empty_parents(&keep.unwrap_or_default().under(workspace.root()), &place);
+            }
         }
         Ok(())
     }
@@ -272,18 +274,15 @@ impl Found {
             .map(|(output, signature)| (&output.path, (output.entry, *signature)))
             .collect();
         let mut found = Self::default();
-        for path in &assignment.dropped {
-            let signature = site.workspace.signature(path);
-            let own = recorded.get(path).is_some_and(|(entry, before)| {
-                *before == signature || site.workspace.observe(path).entry == *entry
-            });
-            if own && signature != Signature::ABSENT {
-                found.moved.push(path.clone());
-            }
-        }
         for output in &assignment.task.outputs {
             for path in existing(&site.workspace, &output.path)? {
                 found.sort_out(site, assignment, output, path, &recorded);
+            }
+        }
+        for path in &assignment.leftovers {
+            let is_own = |(entry, _): &(Entry, Signature)| site.workspace.observe(path).entry == *entry;
+            if recorded.get(path).is_some_and(is_own) {
+                found.moved.push(path.clone());
             }
         }
         Ok(found)

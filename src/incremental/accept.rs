@@ -144,10 +144,12 @@ impl Engine {
         index: TaskIndex,
         discovered: &[(WorkspacePath, Observed)],
     ) -> Option<String> {
+        let owned = |path: &WorkspacePath| self.state.file_id(path).is_some_and(|id| self.is_owned(id));
+        let mut suspects = discovered.iter().map(|(path, _)| path).filter(|path| owned(path)).peekable();
+        // Nearly always there are none, and then nobody need know what comes before this task.
+        suspects.peek()?;
         let before: BTreeSet<TaskIndex> =
             crate::graph::closure(&self.plan, &BTreeSet::from([index])).into_iter().collect();
-        let owned = |path: &WorkspacePath| self.state.file_id(path).is_some_and(|id| self.is_owned(id));
-        let mut suspects = discovered.iter().map(|(path, _)| path).filter(|path| owned(path));
         suspects.find_map(|path| {
             let maker = self.plan.indices().find(|maker| {
                 self.plan.task(*maker).is_ok_and(|task| task.outputs.iter().any(|output| path.is_within(&output.path)))
@@ -164,7 +166,11 @@ impl Engine {
         assignment: &Assignment,
         seen: Vec<(WorkspacePath, Observed)>,
     ) -> Vec<OutputEntry> {
-        for (old, _) in &assignment.previous {
+        let own = |path: &WorkspacePath| {
+            let declared = assignment.task.outputs.iter().any(|output| path.is_within(&output.path));
+            declared || assignment.leftovers.contains(path)
+        };
+        for (old, _) in assignment.previous.iter().filter(|(old, _)| own(&old.path)) {
             if let Some(id) = self.state.file_id(&old.path) {
                 self.set_owned(id, false);
                 if !seen.iter().any(|(path, _)| *path == old.path) {
@@ -182,6 +188,7 @@ impl Engine {
             self.take(id, observed);
             outputs.push(OutputEntry { path, entry });
         }
+        self.adopt(&outputs);
         outputs
     }
 

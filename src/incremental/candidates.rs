@@ -32,6 +32,8 @@ pub(super) struct Briefs {
     pub(super) owned: Vec<bool>,
     /// Tasks that left outputs behind when they left the manifest.
     pub(super) gone: Vec<TaskId>,
+    /// Tasks with a record whose definition is another one now.
+    pub(super) redefined: Vec<TaskIndex>,
 }
 
 impl Briefs {
@@ -55,13 +57,17 @@ impl Briefs {
                 }
                 continue;
             };
+            let same = row.fingerprint == plan.fingerprint(index);
+            if row.has_record && !same && joined.files.len() > outputs {
+                joined.redefined.push(index);
+            }
             let said = row.has_record && !plan.asks_the_world(index);
             joined.by_task[index as usize] = Some(Brief {
                 verified_at: row.verified_at,
                 outputs_changed_at: row.outputs_changed_at,
                 has_failure: row.has_failure,
                 has_record: row.has_record,
-                known: said && row.fingerprint == plan.fingerprint(index),
+                known: said && same,
                 files: start..joined.files.len(),
             });
         }

@@ -1,6 +1,6 @@
 //! The engine: plan, recorded state, tree and database under one owner.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::db::{self, Database, FileInput, ResultInput, TaskInput, Verdict};
@@ -47,8 +47,10 @@ pub struct Engine {
     pub(super) owned: Vec<bool>,
     /// Tasks with recorded outputs that the manifest no longer has.
     pub(super) gone: Vec<TaskId>,
-    /// The outputs that the tasks of the plan declare; made when first asked for.
-    declared: Option<HashSet<WorkspacePath>>,
+    /// Tasks with a record whose definition is another one now.
+    pub(super) redefined: Vec<TaskIndex>,
+    /// Recorded outputs that their makers no longer declare, once they were looked for.
+    pub(super) estranged: Option<Vec<super::estranged::Estranged>>,
 }
 
 /// Everything that a worker needs to bring one task up to date; holds no handle of the database.
@@ -68,11 +70,10 @@ pub struct Assignment {
     pub reasons: Vec<Reason>,
     /// Its inputs as they were when the key was made.
     pub snapshot: Snapshot,
-    /// What conductor recorded as made by it, as it lay on disk when last looked at.
+    /// What conductor recorded at its outputs, with the signature that vouches for it where it was seen.
     pub previous: Vec<(OutputEntry, Signature)>,
-    /// Of `previous` what neither this task nor any other declares any more: left in place it would be taken
-    /// for a file of a person.
-    pub dropped: Vec<WorkspacePath>,
+    /// What it made and no task declares any more.
+    pub leftovers: Vec<WorkspacePath>,
     /// The declared checks with the inputs that tasks make; the files among their inputs are looked at when
     /// the checks start.
     pub validation: Validation,
@@ -99,7 +100,8 @@ impl Engine {
             walked: super::resolve::Walked::default(),
             owned: Vec::new(),
             gone: Vec::new(),
-            declared: None,
+            redefined: Vec::new(),
+            estranged: None,
             plan,
             state,
         }
@@ -159,7 +161,7 @@ impl Engine {
         let snapshot = self.snapshot(&shape, &action);
         let record = shape.result.record(&self.db);
         let failure = input.failure(&self.db);
-        let previous = self.previous(record.as_deref(), failure.as_deref());
+        self.find_estranged();
         Ok(Assignment {
             index,
             task: Arc::clone(&shape.task),
@@ -167,46 +169,27 @@ impl Engine {
             key,
             reasons,
             snapshot,
-            dropped: self.dropped(&shape.task, &previous),
-            previous,
+            previous: self.previous(&shape.task, record.as_deref(), failure.as_deref()),
+            leftovers: self.leftovers(&shape.task, record.as_deref()),
             validation: db::validation(&self.db, &shape),
             record,
             action,
         })
     }
 
-    /// Recorded outputs, and those that an unaccepted run left, with the signatures last seen.
-    fn previous(&self, record: Option<&Record>, failure: Option<&Failure>) -> Vec<(OutputEntry, Signature)> {
-        let outputs = record.into_iter().flat_map(|record| &record.outputs);
-        let left = failure.into_iter().flat_map(|failure| &failure.outputs);
-        let mut all: Vec<_> = outputs
-            .chain(left)
-            .map(|output| {
-                let row = self.state.file_id(&output.path).and_then(|id| self.state.file(id));
-                // A row that holds other content is of a person's edit: its signature vouches for nothing.
-                let own = row.filter(|row| row.entry == output.entry);
-                (output.clone(), own.map_or(Signature::ABSENT, |row| row.signature))
-            })
-            .collect();
-        all.sort_by(|a, b| a.0.path.cmp(&b.0.path));
-        all
-    }
-
-    fn dropped(&mut self, task: &Task, previous: &[(OutputEntry, Signature)]) -> Vec<WorkspacePath> {
-        let old = previous.iter().map(|(output, _)| &output.path);
-        let old = old.filter(|path| !task.outputs.iter().any(|output| path.is_within(&output.path)));
-        let old: Vec<WorkspacePath> = old.cloned().collect();
-        if old.is_empty() {
-            return old;
-        }
-        let declared = self.declared.get_or_insert_with(|| {
-            let tasks = self.plan.indices().filter_map(|index| self.plan.task(index).ok());
-            tasks.flat_map(|task| task.outputs.into_iter().map(|output| output.path)).collect()
-        });
-        let is_declared = |path: &WorkspacePath| {
-            std::iter::successors(Some(path.clone()), WorkspacePath::parent).any(|at| declared.contains(&at))
-        };
-        old.into_iter().filter(|path| !is_declared(path)).collect()
+    /// Recorded outputs, those that an unaccepted run left, and those that were another task's.
+    fn previous(
+        &self,
+        task: &Task,
+        record: Option<&Record>,
+        failure: Option<&Failure>,
+    ) -> Vec<(OutputEntry, Signature)> {
+        let outputs = record.into_iter().flat_map(|record| record.outputs.iter().cloned());
+        let left = failure.into_iter().flat_map(|failure| failure.outputs.iter().cloned());
+        let all = outputs.chain(left).chain(self.inherited(task));
+        let mut all: Vec<_> = all.map(|output| (self.signature_of(&output), output)).collect();
+        all.sort_by(|(_, a), (_, b)| a.path.cmp(&b.path));
+        all.into_iter().map(|(signature, output)| (output, signature)).collect()
     }
 
     /// The parts of the key of a recorded action, for `why` and the lock.

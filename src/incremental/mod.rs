@@ -14,6 +14,7 @@ mod assess;
 mod candidates;
 mod db;
 mod engine;
+mod estranged;
 mod explain;
 mod guard;
 mod observe;

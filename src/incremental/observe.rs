@@ -18,6 +18,7 @@ impl Engine {
         let mut briefs = Briefs::join(&self.plan, &self.state);
         self.owned = std::mem::take(&mut briefs.owned);
         self.gone = std::mem::take(&mut briefs.gone);
+        self.redefined = std::mem::take(&mut briefs.redefined);
         let mut wanted: Vec<FileId> = Vec::new();
         let mut bases = Vec::new();
         for index in scope.iter().copied() {

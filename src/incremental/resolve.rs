@@ -85,7 +85,7 @@ impl Engine {
             let made = self.is_owned(id);
             let there = self.state.file(id).is_some_and(|row| row.entry.exists());
             let dependencys = (made || !there) && self.is_declared_by_a_dependency(task, &path);
-            if !dependencys && (literal || !made) {
+            if !dependencys && (literal || (there && !made)) {
                 ids.push(id);
             }
         }

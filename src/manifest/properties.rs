@@ -1,4 +1,4 @@
-//! What holds for every text: it is read as serde_yaml reads it, and nothing makes loading panic.
+//! What holds for every text: it is read as `serde_yaml` reads it, and nothing makes loading panic.
 
 use proptest::prelude::*;
 use serde_json::Value;
@@ -97,7 +97,7 @@ fn check_spans(node: &Node<'_>, text: &str) {
     assert_eq!(text[line_start..start].chars().count() + 1, at.column as usize, "{text}");
     match &node.kind {
         Kind::Scalar { text: value, plain: true } if !value.contains(' ') => {
-            assert_eq!(span, value, "{text}")
+            assert_eq!(span, value, "{text}");
         }
         Kind::Scalar { .. } => {}
         Kind::List(items) => items.iter().for_each(|item| check_spans(item, text)),

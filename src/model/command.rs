@@ -70,8 +70,9 @@ pub(super) fn digestible(command: &Command) -> String {
     match command {
         Command::Shell(script) => format!("sh {}", script.source()),
         Command::Argv(argv) => {
+            // A JSON array, because its escapes are specified.
             let parts: Vec<String> = argv.iter().map(Template::source).collect();
-            format!("argv {parts:?}")
+            format!("argv {}", serde_json::Value::from(parts))
         }
     }
 }

@@ -90,7 +90,10 @@ impl Check {
         match &self.kind {
             super::CheckKind::Run(command) => format!("run {}", super::digestible(command)),
             super::CheckKind::NonEmpty(path) => format!("non_empty {}", path.to_text()),
-            super::CheckKind::Matches { path, regex } => format!("matches {} {regex}", path.to_text()),
+            // Quoted, because a path may hold a space.
+            super::CheckKind::Matches { path, regex } => {
+                format!("matches {} {regex}", serde_json::Value::from(path.to_text()))
+            }
         }
     }
 }
@@ -128,5 +131,31 @@ impl Parts {
         if !default {
             self.add(name, value());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{At, CheckKind, Command, Template};
+
+    #[test]
+    fn a_space_in_a_path_does_not_make_two_checks_one() {
+        let check = |path: &str, regex: &str| Check {
+            kind: CheckKind::Matches { path: WorkspacePath::new(path).unwrap(), regex: regex.to_owned() },
+            inputs: Vec::new(),
+            at: At::default(),
+        };
+        assert_eq!(check("a", "x").definition(), r#"matches "a" x"#);
+        assert_ne!(check("a", "b c").definition(), check("a b", "c").definition());
+    }
+
+    #[test]
+    fn arguments_keep_their_boundaries() {
+        let argv = |words: &[&str]| {
+            super::super::digestible(&Command::Argv(words.iter().map(|word| Template::text(*word)).collect()))
+        };
+        assert_eq!(argv(&["echo", "a \"b\"", "é"]), r#"argv ["echo","a \"b\"","é"]"#);
+        assert_ne!(argv(&["a", "b"]), argv(&["a b"]));
     }
 }

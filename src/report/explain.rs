@@ -1,6 +1,8 @@
 //! A [`Reason`] as a sentence. Progress, the summary, `check` and `why` all say it with these words, so
 //! that a cause reads the same wherever it is met.
 
+use std::borrow::Cow;
+
 use crate::model::{Place, Reason, ReasonKind};
 
 use super::Style;
@@ -60,7 +62,8 @@ pub fn paragraph(reason: &Reason, style: Style) -> Vec<String> {
     if let (Some(old), Some(new)) = (&reason.old, &reason.new)
         && is_shown_as_lines(reason.kind, old, new)
     {
-        lines.extend(difference(as_written(reason.kind, old), as_written(reason.kind, new), style));
+        let (old, new) = (as_written(reason.kind, old), as_written(reason.kind, new));
+        lines.extend(difference(&old, &new, style));
     }
     lines
 }
@@ -70,10 +73,12 @@ pub fn place(place: &Place) -> String {
     format!("{}:{}:{}", place.file, place.line, place.column)
 }
 
-/// A command without the word that its form has in the key (`docs/keys.md`), which nobody wrote.
-fn as_written(kind: ReasonKind, value: &str) -> &str {
-    let script = (kind == ReasonKind::CommandChanged).then(|| value.strip_prefix("sh ")).flatten();
-    script.unwrap_or(value)
+/// A script without what its form in the key adds (`docs/keys.md`) and nobody wrote.
+fn as_written(kind: ReasonKind, value: &str) -> Cow<'_, str> {
+    match value.strip_prefix("sh ").filter(|_| kind == ReasonKind::CommandChanged) {
+        Some(script) => script.replace("$${", "${").into(),
+        None => value.into(),
+    }
 }
 
 fn is_shown_as_lines(kind: ReasonKind, old: &str, new: &str) -> bool {

@@ -136,10 +136,17 @@ impl Build<'_> {
             changed.iter().map(|path| Reason::new(ReasonKind::ChangedDuringRun).path(path)).collect();
         let before = self.engine.state().failure(&assignment.task.id).map(|failure| failure.reason);
         self.keep_unrecorded(index, assignment, outputs, reasons[0].clone());
-        let again = before.as_ref() == reasons.first();
+        if before.as_ref() == reasons.first() {
+            let message = format!("{} changed again while {} ran", changed[0], assignment.task.id);
+            let diagnostic = Diagnostic::warning("build::changes_its_input", message)
+                .help("if the task itself changes it, declare it under `edits`");
+            (self.sink)(Event::Notice { diagnostic });
+        }
+        result
+            .reasons
+            .retain(|reason| !reasons.iter().any(|now| now.kind == reason.kind && now.path == reason.path));
         result.reasons.splice(0..0, reasons);
-        let hint = if again { "; if the task itself changes it, declare it under `edits`" } else { "" };
-        let message = format!("{} changed while it ran, so its result is not recorded{hint}", changed[0]);
+        let message = format!("{} changed while it ran, so its result is not recorded", changed[0]);
         self.settle_with_log(index, result, Some(message), done.log);
     }
 

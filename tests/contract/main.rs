@@ -5,6 +5,13 @@
 mod support;
 
 mod build;
+mod checks;
+mod conflicts;
 mod failures;
+mod groups;
+mod inputs;
+mod json;
+mod mid_run;
+mod readonly;
 mod reasons;
 mod staleness;

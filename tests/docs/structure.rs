@@ -36,16 +36,20 @@ fn first_names(list: &str) -> Vec<String> {
     let (mut depth, mut names, mut at_start) = (0, Vec::new(), true);
     let mut name = String::new();
     for c in list.chars() {
+        let is_word = c.is_alphanumeric() || c == '_';
+        if depth == 0 && at_start && is_word {
+            name.push(c);
+            continue;
+        }
+        if !name.is_empty() {
+            names.push(std::mem::take(&mut name));
+            at_start = false;
+        }
         match c {
             '{' => depth += 1,
             '}' if depth == 0 => break,
             '}' => depth -= 1,
             ',' if depth == 0 => at_start = true,
-            c if depth == 0 && at_start && (c.is_alphanumeric() || c == '_') => name.push(c),
-            _ if !name.is_empty() => {
-                names.push(std::mem::take(&mut name));
-                at_start = false;
-            }
             _ => {}
         }
     }
