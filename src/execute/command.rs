@@ -10,10 +10,13 @@ use super::Site;
 use super::environment::{environment, secrets};
 use crate::incremental::Caller;
 use crate::model::{Action, Command, Event, Piece, RunId, Task, Template, WorkspacePath};
-use crate::process::{self, Ended, SpawnError, Spec, Stdin};
+use crate::process::{self, End, Ended, Processes, SpawnError, Spec, Stdin};
 
 /// Between TERM and KILL.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// How long a `tools` command may take to say which version it is.
+const TOOL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A script above this size goes through a file: one argument above 128 KiB is refused by the kernel.
 const LONGEST_ARGUMENT: usize = 100 * 1024;
@@ -176,19 +179,30 @@ pub fn run_tool(root: &Path, caller: &Caller, task: &Task, command: &Command) ->
     let paths = Paths { inputs: Vec::new(), outputs: Vec::new() };
     let dir = task.dir.under(root);
     let argv = resolve(arguments(command, &paths, &env), &env, &dir).map_err(|error| error.to_string())?;
-    let output = std::process::Command::new(&argv[0])
-        .args(&argv[1..])
-        .env_clear()
-        .envs(env)
-        .current_dir(dir)
-        .stdin(std::process::Stdio::null())
-        .output()
-        .map_err(|error| error.to_string())?;
-    if !output.status.success() {
-        return Err(format!("{}: {}", command.display(), output.status));
+    let secrets = secrets(task, caller);
+    let mut said = String::new();
+    let mut on_line = |line: &[u8]| {
+        said.push_str(&String::from_utf8_lossy(line));
+        said.push('\n');
+    };
+    let ended = Processes::new().run(Spec {
+        argv,
+        dir: &dir,
+        env: env.into_iter().collect(),
+        stdin: Stdin::Null,
+        timeout: Some(TOOL_TIMEOUT),
+        stall: None,
+        grace: GRACE,
+        log: Path::new("/dev/null"),
+        secrets: &secrets,
+        owner: task.id.as_str(),
+        progress: None,
+        on_line: &mut on_line,
+    });
+    match ended.map_err(|error| error.to_string())?.end {
+        End::Exited(0) => Ok(said),
+        _ => Err(format!("`{}` did not succeed", command.display())),
     }
-    let said = if output.stdout.is_empty() { output.stderr } else { output.stdout };
-    Ok(String::from_utf8_lossy(&said).into_owned())
 }
 
 #[cfg(test)]

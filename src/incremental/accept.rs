@@ -142,10 +142,12 @@ impl Engine {
         index: TaskIndex,
         discovered: &[(WorkspacePath, Observed)],
     ) -> Option<String> {
+        let owned = |path: &WorkspacePath| self.state.file_id(path).is_some_and(|id| self.is_owned(id));
+        let mut suspects = discovered.iter().map(|(path, _)| path).filter(|path| owned(path)).peekable();
+        // Nearly always there are none, and then nobody need know what comes before this task.
+        suspects.peek()?;
         let before: BTreeSet<TaskIndex> =
             crate::graph::closure(&self.plan, &BTreeSet::from([index])).into_iter().collect();
-        let owned = |path: &WorkspacePath| self.state.file_id(path).is_some_and(|id| self.is_owned(id));
-        let mut suspects = discovered.iter().map(|(path, _)| path).filter(|path| owned(path));
         suspects.find_map(|path| {
             let maker = self.plan.indices().find(|maker| {
                 self.plan.task(*maker).is_ok_and(|task| task.outputs.iter().any(|output| path.is_within(&output.path)))

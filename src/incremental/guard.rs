@@ -1,10 +1,10 @@
 //! The mid-run guard: what a task's inputs looked like when its key was made, to be compared with the tree
-//! before the task starts and after it ended. Signatures and listings alone, nothing is hashed.
+//! before the task starts and after it ended. Signatures and listings; only what was just written is hashed.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::model::{Signature, WorkspacePath};
+use crate::model::{Entry, Signature, WorkspacePath};
 use crate::workspace::{Globs, Workspace};
 
 /// The files that a task reads, as they were.
@@ -12,6 +12,9 @@ use crate::workspace::{Globs, Workspace};
 pub struct Snapshot {
     /// Inputs and needed outputs.
     pub files: Vec<(WorkspacePath, Signature)>,
+    /// Source files so young when they were hashed that a later write may bear the same signature: their
+    /// content is compared.
+    pub racy: Vec<(WorkspacePath, Entry)>,
     /// What the globs and folders among its inputs found, where there are any.
     pub listing: Option<Listing>,
 }
@@ -58,6 +61,8 @@ impl Snapshot {
             .filter(|((_, before), now)| before != now)
             .map(|((path, _), _)| path.clone())
             .collect();
+        let differs = |(path, before): &&(WorkspacePath, Entry)| workspace.observe(path).entry != *before;
+        changed.extend(self.racy.iter().filter(differs).map(|(path, _)| path.clone()));
         if let Some(listing) = &self.listing {
             let now: HashSet<WorkspacePath> = listing.look(workspace).into_iter().collect();
             let before: HashSet<WorkspacePath> = listing.found.iter().cloned().collect();

@@ -7,7 +7,7 @@ use super::db::{Dep, FileInput, ResultInput, Shape, Source, TaskInput};
 use super::engine::Engine;
 use super::guard::{Listing, Snapshot};
 use crate::graph::TaskIndex;
-use crate::model::{Action, Diagnostic, EntryKind, Pattern, Signature, Task, WorkspacePath};
+use crate::model::{Action, Diagnostic, EntryKind, Input, Pattern, Signature, Task, WorkspacePath};
 use crate::store::FileId;
 use crate::workspace::{Globs, LinkTarget};
 
@@ -252,7 +252,13 @@ impl Engine {
             .collect();
         files.sort_by(|a, b| a.0.cmp(&b.0));
         files.dedup_by(|a, b| a.0 == b.0);
-        Snapshot { files, listing: self.listing(shape, action) }
+        let sources = action.inputs.iter().filter(|input| input.from.is_none());
+        let young = |input: &&Input| {
+            let row = self.state.file_id(&input.path).and_then(|id| self.state.file(id));
+            row.is_some_and(|row| row.racy)
+        };
+        let racy = sources.filter(young).map(|input| (input.path.clone(), input.entry)).collect();
+        Snapshot { files, racy, listing: self.listing(shape, action) }
     }
 
     /// The listing as the walk that the key rests on has seen it.

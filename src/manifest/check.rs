@@ -19,7 +19,7 @@ fn check(reader: &Reader<'_>, node: &Node<'_>, lists: bool) -> Option<Check> {
     let mut kinds = entries.iter().filter(|entry| KINDS.contains(&&*entry.key));
     let first = kinds.next();
     if let (Some(first), Some(second)) = (first, kinds.next()) {
-        reader.shared.problems.push(
+        reader.report(
             Diagnostic::error("manifest::two_checks", "two checks in one entry")
                 .label(second.key_at, "the second one")
                 .label(first.key_at, "the first one")
@@ -29,7 +29,7 @@ fn check(reader: &Reader<'_>, node: &Node<'_>, lists: bool) -> Option<Check> {
     }
     let Some(first) = first else {
         if !entries.is_empty() {
-            reader.shared.problems.push(
+            reader.report(
                 Diagnostic::error("manifest::no_check", "this entry checks nothing")
                     .label(node.at, "no `run`, `non_empty` or `matches`")
                     .help("a check is one of `run: COMMAND`, `non_empty: PATH`, `matches: { path, regex }`"),
@@ -49,12 +49,11 @@ fn check(reader: &Reader<'_>, node: &Node<'_>, lists: bool) -> Option<Check> {
 fn matches(reader: &Reader<'_>, node: &Node<'_>) -> Option<CheckKind> {
     let path = node.get("path").and_then(|path| reader.path(path));
     let written = node.get("regex")?;
-    let regex = reader.text(written).filter(|_| !reader.shared.problems.is_full())?;
-    // The limit bounds what a hostile expression may cost.
-    if let Err(error) = RegexBuilder::new(&regex).multi_line(true).size_limit(1 << 20).build() {
+    let regex = reader.text(written)?;
+    if let Err(error) = compile(reader, &regex) {
         let text = error.to_string();
         let why = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
-        reader.shared.problems.push(
+        reader.report(
             Diagnostic::error("manifest::bad_regex", "this is no regular expression")
                 .label(written.at, why)
                 .help(
@@ -64,4 +63,20 @@ fn matches(reader: &Reader<'_>, node: &Node<'_>) -> Option<CheckKind> {
         return None;
     }
     Some(CheckKind::Matches { path: path?.0, regex })
+}
+
+/// Is `regex` one? Faults of syntax come to light first, at little cost. That an expression is too large
+/// is found out for so many; beyond that, where it is used.
+fn compile(reader: &Reader<'_>, regex: &str) -> Result<(), regex::Error> {
+    const LITTLE: usize = 64 << 10;
+    const COSTLY: usize = 1000;
+    let compile = |limit| RegexBuilder::new(regex).multi_line(true).size_limit(limit).build().map(drop);
+    match compile(LITTLE) {
+        Err(regex::Error::CompiledTooBig(_)) => {
+            let costly = &reader.shared.costly_regexes;
+            costly.set(costly.get() + 1);
+            if costly.get() <= COSTLY { compile(16 * LITTLE) } else { Ok(()) }
+        }
+        result => result,
+    }
 }

@@ -25,6 +25,8 @@ pub(super) struct Shared<'a> {
     pub(super) pools: RefCell<BTreeMap<String, u32>>,
     /// Adapters that the manifest defines, as JSON text.
     pub(super) adapters: RefCell<BTreeMap<String, String>>,
+    /// How many regular expressions were costly to check.
+    pub(super) costly_regexes: Cell<usize>,
     /// What is left of [`MAX_EXPANSION`].
     expansion: Cell<usize>,
 }
@@ -38,6 +40,7 @@ impl<'a> Shared<'a> {
             looked_up: RefCell::default(),
             pools: RefCell::default(),
             adapters: RefCell::default(),
+            costly_regexes: Cell::new(0),
             expansion: Cell::new(MAX_EXPANSION),
         }
     }

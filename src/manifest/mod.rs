@@ -1,9 +1,9 @@
 //! The manifest: YAML files → tasks and groups with everything filled in, or diagnostics.
 //!
-//! It goes in steps, each in a file of its own: [`include`] reads the files, [`syntax`] makes trees in
-//! which every node knows its place, [`shape`] holds them against the table of [`keys`], [`load`] learns
-//! all names and builds what the model calls a manifest. Every problem of every file is reported at once
-//! ([`problems`]); hostile text is refused in bounded time and memory.
+//! It goes in steps, each in a file of its own: `include` reads the files, `syntax` makes trees in which
+//! every node knows its place, `shape` holds them against the table of keys, `load` learns all names and
+//! builds what the model calls a manifest. Every problem of every file is reported at once (`problems`);
+//! hostile text is refused in bounded time and memory.
 //!
 //! It knows nothing of what is on disk beside the manifest's own files, nor of edges between tasks that
 //! paths make: that is the graph's.

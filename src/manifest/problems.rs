@@ -13,6 +13,8 @@ use crate::model::Diagnostic;
 const SHOWN: usize = 100;
 /// As many are kept before they are sorted and cut to [`SHOWN`].
 const KEPT: usize = 1000;
+/// How long a message may be, in bytes.
+const MESSAGE: usize = 400;
 /// How many names may be compared in search of one that was meant, over all diagnostics.
 const COMPARISONS: usize = 2_000_000;
 
@@ -32,7 +34,10 @@ struct Inner {
 
 impl Problems {
     /// Adds `diagnostic` unless the same was said of the same place.
-    pub(super) fn push(&self, diagnostic: Diagnostic) {
+    pub(super) fn push(&self, mut diagnostic: Diagnostic) {
+        shorten(&mut diagnostic.message);
+        diagnostic.help.iter_mut().for_each(shorten);
+        diagnostic.labels.iter_mut().for_each(|label| shorten(&mut label.text));
         let mut inner = self.0.borrow_mut();
         let is_error = diagnostic.is_error();
         if inner.kept.len() >= KEPT {
@@ -109,6 +114,14 @@ impl Problems {
             });
         }
         kept
+    }
+}
+
+/// What is repeated of a manifest in a message may be megabytes long.
+fn shorten(text: &mut String) {
+    if text.len() > MESSAGE {
+        text.truncate(text.floor_char_boundary(MESSAGE));
+        text.push('…');
     }
 }
 

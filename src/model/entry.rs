@@ -104,7 +104,8 @@ impl Signature {
         if *self == Self::ABSENT {
             return false;
         }
-        let youngest = self.mtime_ns.max(self.ctime_ns);
+        // Whatever sets the mtime sets the ctime too, and only the kernel sets that.
+        let youngest = self.ctime_ns;
         let coarse = self.mtime_ns % SECOND == 0 && self.ctime_ns % SECOND == 0;
         youngest >= now_ns.saturating_sub(if coarse { 2 * SECOND } else { TICK })
     }

@@ -73,16 +73,24 @@ impl Process {
         }
     }
 
-    fn marker(&self) -> Marker {
-        let read = || std::fs::read(format!("/proc/{}/environ", self.pid)).unwrap_or_default();
-        let mut environ = read();
+    fn is_of(&self, run: &str) -> bool {
+        self.life == Life::Alive && self.marker().1.is_some_and(|name| name == run.as_bytes())
+    }
+
+    /// As [`Self::marker`], but in the middle of an exec there is no environment for a moment.
+    fn settled_marker(&self) -> Marker {
         for _ in 0..5 {
-            // In the middle of an exec there is none for a moment.
-            if environ.is_empty() {
-                std::thread::sleep(Duration::from_millis(1));
-                environ = read();
+            let marker = self.marker();
+            if marker != Marker::default() {
+                return marker;
             }
+            std::thread::sleep(Duration::from_millis(1));
         }
+        self.marker()
+    }
+
+    fn marker(&self) -> Marker {
+        let environ = std::fs::read(format!("/proc/{}/environ", self.pid)).unwrap_or_default();
         marker(environ.split(|byte| *byte == 0).filter_map(|variable| {
             let at = variable.iter().position(|byte| *byte == b'=')?;
             Some((&variable[..at], &variable[at + 1..]))
@@ -176,14 +184,20 @@ fn leftovers(entry: &Arc<Entry>) -> (Vec<Process>, bool) {
     if register::while_nothing_ends(adopted).is_empty() {
         return (Vec::new(), false);
     }
-    let (mut orphans, others) = register::while_nothing_starts(|| (adopted(), register::others(entry)));
-    orphans.retain(|orphan| orphan.pid != entry.pid && others.iter().all(|other| other.pid != orphan.pid));
-    for orphan in orphans.iter().filter(|orphan| orphan.life == Life::Ended) {
-        register::reap_orphan(orphan.pid);
+    let (orphans, others) = register::while_nothing_starts(|| (adopted(), register::others(entry)));
+    let is_registered = |pid: Pid| pid == entry.pid || others.iter().any(|other| other.pid == pid);
+    let mut left = Vec::new();
+    let mut ending = false;
+    for orphan in orphans.into_iter().filter(|orphan| !is_registered(orphan.pid)) {
+        match orphan.life {
+            Life::Ended => register::reap_orphan(orphan.pid),
+            Life::Ending => ending = true,
+            Life::Alive if !is_anothers(&orphan, entry, &others) => left.push(orphan),
+            // What was said of it counts only if it could be asked.
+            Life::Alive => ending |= Process::read(orphan.pid).is_none_or(|now| now.life != Life::Alive),
+        }
     }
-    let ending = orphans.iter().any(|orphan| orphan.life == Life::Ending);
-    orphans.retain(|orphan| orphan.life == Life::Alive && !is_anothers(orphan, entry, &others));
-    (if orphans.is_empty() { orphans } else { with_descendants(orphans, &processes()) }, ending)
+    (if left.is_empty() { left } else { with_descendants(left, &processes()) }, ending)
 }
 
 /// Is the orphan part of another process that still runs? Its group tells, else the task and run that its
@@ -197,7 +211,7 @@ fn is_anothers(orphan: &Process, entry: &Entry, others: &[Arc<Entry>]) -> bool {
     if others.iter().any(|other| other.pid.as_raw_pid() == orphan.group) {
         return true;
     }
-    let marker = orphan.marker();
+    let marker = orphan.settled_marker();
     if marker == Marker::default() {
         !others.is_empty()
     } else {
@@ -227,21 +241,20 @@ pub fn reap_strays(run: &str) -> usize {
     let began = Instant::now();
     let mut told = HashSet::new();
     loop {
-        let strays = processes().into_iter().filter(|process| {
-            process.life == Life::Alive
+        let mut strays = processes();
+        strays.retain(|process| {
+            process.life != Life::Ended
                 && !ancestors.contains(&process.pid)
-                && process.marker().1.is_some_and(|name| name == run.as_bytes())
+                && (told.contains(&(process.pid, process.start)) || process.is_of(run))
         });
-        let mut any = false;
         let late = began.elapsed() >= LEFTOVER_GRACE;
-        for stray in strays {
-            any = true;
+        for stray in &strays {
             let new = told.insert((stray.pid, stray.start));
             if late || new {
                 stray.send(if late { Signal::KILL } else { Signal::TERM });
             }
         }
-        if !any || began.elapsed() > LEFTOVER_GRACE + PATIENCE {
+        if strays.is_empty() || began.elapsed() > LEFTOVER_GRACE + PATIENCE {
             return told.len();
         }
         std::thread::sleep(Duration::from_millis(20));

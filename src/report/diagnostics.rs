@@ -19,6 +19,11 @@ use crate::model::{At, Diagnostic, Digest, Label, Severity, SourceFile, Sources}
 /// The version of [`to_json`]'s document.
 const JSON_VERSION: u32 = 1;
 
+/// How many bytes of a line, or of two, are shown before and after a label: a manifest may be one line.
+const WIDE: usize = 400;
+/// How many bytes apart labels may be in one snippet.
+const FAR: usize = 4000;
+
 /// All diagnostics, one after the other, each with its lines of source.
 pub fn render(diagnostics: &[Diagnostic], sources: &Sources, style: Style) -> String {
     let theme = GraphicalTheme {
@@ -203,13 +208,15 @@ impl miette::Diagnostic for Part<'_> {
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        self.source.as_ref()?;
-        Some(Box::new(self.labels.iter().enumerate().map(|(index, (text, at))| {
-            let span = (at.offset as usize, at.length as usize);
+        let text = self.source.as_ref()?.text;
+        Some(Box::new(self.labels.iter().enumerate().map(move |(index, (said, at))| {
+            let start = at.offset as usize;
+            let end = text.floor_char_boundary(start + (at.length as usize).min(WIDE));
+            let span = (start, end.max(start) - start);
             if index == 0 {
-                LabeledSpan::new_primary_with_span(text.clone(), span)
+                LabeledSpan::new_primary_with_span(said.clone(), span)
             } else {
-                LabeledSpan::new_with_span(text.clone(), span)
+                LabeledSpan::new_with_span(said.clone(), span)
             }
         })))
     }
@@ -220,15 +227,14 @@ impl miette::Diagnostic for Part<'_> {
 struct Snippets<'a> {
     name: &'a str,
     text: &'a str,
-    /// Offsets and lines (from 0).
-    known: Vec<(usize, usize)>,
+    /// Offsets and places of the labels.
+    known: Vec<(usize, At)>,
 }
 
 impl<'a> Snippets<'a> {
     fn new(labels: &[&Label], texts: &'a Texts<'a>) -> Option<Self> {
         let (file, text) = texts.get(labels.first()?.at)?;
-        let line = |at: At| (at.line as usize).saturating_sub(1);
-        let known = labels.iter().map(|label| (label.at.offset as usize, line(label.at))).collect();
+        let known = labels.iter().map(|label| (label.at.offset as usize, label.at)).collect();
         Some(Self { name: &file.name, text, known })
     }
 }
@@ -244,20 +250,44 @@ impl SourceCode for Snippets<'_> {
         let (Some(before), Some(after)) = (self.text.get(..offset), self.text.get(end..)) else {
             return Err(MietteError::OutOfBounds);
         };
-        let line = self.known.iter().find(|(known, _)| *known == offset).map_or(0, |(_, line)| *line);
-        let first = line.saturating_sub(lines_before);
-        let start = before.rmatch_indices('\n').nth(line - first).map_or(0, |(newline, _)| newline + 1);
-        let stop = after.match_indices('\n').nth(lines_after).map_or(self.text.len(), |(at, _)| end + at + 1);
-        let column = if lines_before == 0 { before[start..].chars().count() } else { 0 };
+        // Labels so far from each other belong into snippets of their own.
+        if span.len() > FAR {
+            return Err(MietteError::OutOfBounds);
+        }
+        let (_, at) =
+            self.known.iter().find(|(known, _)| *known == offset).ok_or(MietteError::OutOfBounds)?;
+        let line = (at.line as usize).saturating_sub(1);
+        let start = window_start(before, lines_before);
+        let stop = end + window_end(after, lines_after);
+        let shown = &self.text[start..stop];
         Ok(Box::new(MietteSpanContents::new_named(
             self.name.to_owned(),
-            &self.text.as_bytes()[start..stop],
+            shown.as_bytes(),
             (start, stop - start).into(),
-            first,
-            column,
-            self.text[start..stop].matches('\n').count() + 1,
+            line - before[start..].matches('\n').count().min(line),
+            (at.column as usize).saturating_sub(1),
+            shown.matches('\n').count() + 1,
         )))
     }
+}
+
+/// Where to begin: so many lines before the end of `before`; of its last line alone where that is far
+/// away, and of the end of that line where it is very long.
+fn window_start(before: &str, lines: usize) -> usize {
+    let start_of = |lines| before.rmatch_indices('\n').nth(lines).map_or(0, |(newline, _)| newline + 1);
+    [start_of(lines), start_of(0)]
+        .into_iter()
+        .find(|start| before.len() - start <= WIDE)
+        .unwrap_or_else(|| before.ceil_char_boundary(before.len() - WIDE / 4))
+}
+
+/// Where to end, likewise.
+fn window_end(after: &str, lines: usize) -> usize {
+    let end_of = |lines| after.match_indices('\n').nth(lines).map_or(after.len(), |(newline, _)| newline + 1);
+    [end_of(lines), end_of(0)]
+        .into_iter()
+        .find(|end| *end <= WIDE)
+        .unwrap_or_else(|| after.floor_char_boundary(WIDE / 4))
 }
 
 #[cfg(test)]
@@ -308,6 +338,16 @@ mod tests {
     fn a_diagnostic_without_a_place_or_a_source_is_still_told() {
         let nowhere = Diagnostic::error("manifest::x", "it is gone").label(at(7, 0, 1, 1, 1), "here");
         assert!(render(&[nowhere], &Sources::default(), PLAIN).contains("it is gone"));
+    }
+
+    #[test]
+    fn of_a_very_long_line_the_part_around_the_label_is_shown() {
+        let text = format!("a: [{}X{}]\n", "1, ".repeat(100_000), ", 2".repeat(100_000));
+        let sources = sources(&[&text]);
+        let near = at(0, 300_004, 1, 1, 300_005);
+        let diagnostic = Diagnostic::error("manifest::x", "it is wrong").label(near, "this");
+        let page = render(&[diagnostic.label(at(0, 0, 1, 1, 1), "and this")], &sources, PLAIN);
+        assert!(page.contains("0.yaml:1:300005") && page.len() < 4000, "{page}");
     }
 
     #[test]

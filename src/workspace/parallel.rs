@@ -4,7 +4,7 @@
 //! steals tasks of its own meanwhile, so that hashing one file may take as long as a task. A scoped
 //! thread costs some 20 µs, and is started only when the work has lasted ten times as long.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,9 @@ const PATIENCE: Duration = Duration::from_micros(200);
 
 /// How many threads may work at once, the caller included.
 pub(super) fn threads() -> usize {
-    thread::available_parallelism().map_or(1, usize::from)
+    // Counted once: the answer lies in several files of the control group.
+    static COUNTED: OnceLock<usize> = OnceLock::new();
+    *COUNTED.get_or_init(|| thread::available_parallelism().map_or(1, usize::from))
 }
 
 /// `step` does a piece of the work and says whether there may be more; it is called, by several threads
