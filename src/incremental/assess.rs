@@ -7,7 +7,7 @@ use super::db::State;
 use super::engine::Engine;
 use super::world;
 use crate::graph::TaskIndex;
-use crate::model::{ActionKey, Diagnostic, Reason, Task, ToolKind};
+use crate::model::{ActionKey, Diagnostic, Reason, ReasonKind, Task, ToolKind};
 
 /// What is known of a task that has not been built.
 #[derive(Clone, PartialEq, Eq, Debug)]
