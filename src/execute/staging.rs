@@ -72,11 +72,12 @@ impl Staged {
         for path in &self.intent.moved_aside {
             let place = path.under(workspace.root());
             workspace::move_path(&place, &path.under(&self.aside.join(MOVED)))?;
-            // A folder must not stand where the task makes a file.
-            let is_file = |output: &&Planned| !output.folder && path.is_within(&output.path);
-            if let Some(output) = self.intent.outputs.iter().find(is_file).filter(|o| o.path != *path) {
-                let above = output.path.parent().unwrap_or_default().under(workspace.root());
-                workspace::prune_empty_parents(&above, &place);
+            // A folder must not stand where the task makes a file; one that only the old result had must not
+            // show up as an empty one in the new result.
+            let within = self.intent.outputs.iter().find(|output| path.is_within(&output.path));
+            if let Some(output) = within.filter(|output| output.path != *path) {
+                let keep = if output.folder { Some(output.path.clone()) } else { output.path.parent() };
+                workspace::prune_empty_parents(&keep.unwrap_or_default().under(workspace.root()), &place);
             }
         }
         Ok(())

@@ -8,7 +8,7 @@ use super::db;
 use super::engine::{Assignment, Engine};
 use crate::graph::TaskIndex;
 use crate::model::{
-    CheckEvidence, Digest, Failure, Input, OutputEntry, Record, RunId, Validation, WorkspacePath,
+    ActionKey, CheckEvidence, Digest, Failure, Input, OutputEntry, Record, RunId, Validation, WorkspacePath,
 };
 use crate::store::FileId;
 use crate::workspace::Observed;
@@ -39,6 +39,8 @@ pub enum Accepted {
     Recorded {
         /// Dependents must be asked again.
         outputs_changed: bool,
+        /// Of what is recorded: with what the depfile named, unlike the assignment's.
+        key: ActionKey,
     },
     /// While the task ran, the rest of the build saw one of its inputs change.
     Overtaken(Vec<WorkspacePath>),
@@ -211,7 +213,7 @@ impl Engine {
     }
 
     fn record(&mut self, assignment: &Assignment, record: Record, outputs: &[FileId]) -> Accepted {
-        let index = assignment.index;
+        let (index, key) = (assignment.index, record.key);
         let inputs: Vec<WorkspacePath> = tree_inputs(&record).cloned().collect();
         let inputs: Vec<FileId> = inputs.iter().map(|path| self.state.intern(path)).collect();
         let verified_at = self.state.now();
@@ -220,7 +222,7 @@ impl Engine {
         let result = self.result_input(index);
         let outputs_changed = db::set_result(&mut self.db, result, Some(Arc::new(record)));
         self.tasks[index as usize] = None;
-        Accepted::Recorded { outputs_changed }
+        Accepted::Recorded { outputs_changed, key }
     }
 
     fn input_ids(&mut self, id: &crate::model::TaskId, index: TaskIndex) -> Vec<FileId> {

@@ -7,7 +7,7 @@ use super::db::State;
 use super::engine::Engine;
 use super::world;
 use crate::graph::TaskIndex;
-use crate::model::{ActionKey, Diagnostic, Reason, Task, ToolKind};
+use crate::model::{ActionKey, Diagnostic, Reason, ReasonKind, Task, ToolKind};
 
 /// What is known of a task that has not been built.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -78,7 +78,7 @@ impl Engine {
         let carrying = self.plan.deps(index).filter(|(_, kinds)| kinds.carries_outputs()).map(|(dep, _)| dep);
         let stands_on = carrying.into_iter().find(due);
         if self.plan.is_always(index) {
-            return Ok(Standing::Always);
+            return self.assess_always(index, stands_on);
         }
         if !self.is_candidate(index) {
             return Ok(stands_on.map_or(Standing::Fresh, |by| Standing::Blocked { reasons: Vec::new(), by }));
@@ -90,6 +90,22 @@ impl Engine {
             (State::Fresh, Some(by)) => Standing::Blocked { reasons: Vec::new(), by },
             (State::Fresh, None) => Standing::Fresh,
             (state, _) => Standing::Stale { reasons, validation_only: state == State::Unvalidated },
+        })
+    }
+
+    /// It runs each time, and its dependents rest on what the last time gave; but not where it has a cause beside
+    /// that, or stands on something stale: then this time may give something else.
+    fn assess_always(&mut self, index: TaskIndex, stands_on: Option<TaskIndex>) -> Result<Standing, Diagnostic> {
+        let verdict = self.verdict(index)?;
+        let mut reasons = self.reasons(index)?;
+        if let State::Blocked(by) = verdict.state {
+            return Ok(Standing::Blocked { reasons, by });
+        }
+        reasons.retain(|reason| reason.kind != ReasonKind::Always);
+        Ok(match stands_on {
+            _ if !reasons.is_empty() => Standing::Stale { reasons, validation_only: false },
+            Some(by) => Standing::Blocked { reasons, by },
+            None => Standing::Always,
         })
     }
 

@@ -5,7 +5,7 @@ use super::candidates::Briefs;
 use super::db;
 use super::engine::Engine;
 use crate::graph::TaskIndex;
-use crate::model::{Diagnostic, EntryKind, Pattern, Signature, WorkspacePath};
+use crate::model::{Diagnostic, Entry, EntryKind, Pattern, Signature, WorkspacePath};
 use crate::store::FileId;
 use crate::workspace::{Globs, LinkTarget, Observed};
 
@@ -125,8 +125,12 @@ impl Engine {
             .zip(now)
             .filter(|(id, now)| self.state.file(**id).is_some_and(|row| row.signature != *now));
         let moved: Vec<(FileId, WorkspacePath)> = moved.map(|(id, _)| (*id, self.path(*id))).collect();
+        // Folders come into being when tasks make something in them; what they hold is looked at by itself.
+        let holds_nothing = |entry: &Entry| matches!(entry.kind, EntryKind::Absent | EntryKind::Folder);
         let differs = |(id, path): &(FileId, WorkspacePath)| {
-            self.state.file(*id).is_some_and(|row| row.entry != self.workspace.observe(path).entry)
+            let Some(before) = self.state.file(*id).map(|row| row.entry) else { return false };
+            let now = self.workspace.observe(path).entry;
+            before != now && !(holds_nothing(&before) && holds_nothing(&now))
         };
         moved.into_iter().filter(differs).map(|(_, path)| path).collect()
     }

@@ -111,7 +111,8 @@ impl Build<'_> {
         };
         let changed = if done.changed.is_empty() {
             match self.engine.accept(assignment, &self.site.run, done.produced) {
-                Accepted::Recorded { outputs_changed } => {
+                Accepted::Recorded { outputs_changed, key } => {
+                    result.key = Some(key);
                     if outputs_changed {
                         self.wake_dependents(index);
                     }
