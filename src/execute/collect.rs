@@ -99,9 +99,8 @@ pub(super) fn discovered(
     let Some((path, _)) = &task.depfile else { return Ok(Discovered::default()) };
     let text = std::fs::read(path.under(site.workspace.root()))
         .map_err(|error| format!("its depfile {path} cannot be read: {error}"))?;
-    let guarded = |path: &WorkspacePath| {
-        assignment.snapshot.files.binary_search_by(|(other, _)| other.cmp(path)).is_ok()
-    };
+    let guarded =
+        |path: &WorkspacePath| assignment.snapshot.files.binary_search_by(|seen| seen.path.cmp(path)).is_ok();
     let declared = |path: &WorkspacePath| {
         let named = assignment.action.inputs.iter().any(|input| !input.discovered && input.path == *path);
         named || assignment.action.needs.iter().any(|need| need.path == *path)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::db::{Dep, FileInput, ResultInput, Shape, Source, TaskInput};
 use super::engine::Engine;
-use super::guard::{Listing, Snapshot};
+use super::guard::{Listing, Seen, Snapshot};
 use crate::graph::TaskIndex;
 use crate::model::{Action, Diagnostic, EntryKind, Input, Pattern, Signature, Task, WorkspacePath};
 use crate::store::FileId;
@@ -256,17 +256,18 @@ impl Engine {
 
     /// What the guard compares: signatures of everything the action names, and the listing of its globs.
     pub(super) fn snapshot(&self, shape: &Shape, action: &Action) -> Snapshot {
-        let named = action.inputs.iter().map(|input| &input.path);
-        let needed = action.needs.iter().map(|need| &need.path);
-        let mut files: Vec<(WorkspacePath, Signature)> = named
+        let named = action.inputs.iter().map(|input| (&input.path, input.entry));
+        let needed = action.needs.iter().map(|need| (&need.path, need.entry));
+        let mut files: Vec<Seen> = named
             .chain(needed)
-            .map(|path| {
+            .map(|(path, entry)| {
                 let row = self.state.file_id(path).and_then(|id| self.state.file(id));
-                (path.clone(), row.map_or(Signature::ABSENT, |row| row.signature))
+                let signature = row.map_or(Signature::ABSENT, |row| row.signature);
+                Seen { path: path.clone(), signature, entry }
             })
             .collect();
-        files.sort_by(|a, b| a.0.cmp(&b.0));
-        files.dedup_by(|a, b| a.0 == b.0);
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        files.dedup_by(|a, b| a.path == b.path);
         let sources = action.inputs.iter().filter(|input| input.from.is_none());
         let young = |input: &&Input| {
             let row = self.state.file_id(&input.path).and_then(|id| self.state.file(id));
