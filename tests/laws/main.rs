@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod edits;
+mod faults;
 mod ground;
 mod oracle;
 mod random_builds;
