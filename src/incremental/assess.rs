@@ -7,7 +7,7 @@ use super::db::State;
 use super::engine::Engine;
 use super::world;
 use crate::graph::TaskIndex;
-use crate::model::{ActionKey, Diagnostic, Reason, Task, ToolKind};
+use crate::model::{ActionKey, Diagnostic, Reason, ReasonKind, Task, ToolKind};
 
 /// What is known of a task that has not been built.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -95,7 +95,11 @@ impl Engine {
 
     /// It runs each time, and its dependents rest on what the last time gave; but not where it has a cause beside
     /// that, or stands on something stale: then this time may give something else.
-    fn assess_always(&mut self, index: TaskIndex, stands_on: Option<TaskIndex>) -> Result<Standing, Diagnostic> {
+    fn assess_always(
+        &mut self,
+        index: TaskIndex,
+        stands_on: Option<TaskIndex>,
+    ) -> Result<Standing, Diagnostic> {
         let verdict = self.verdict(index)?;
         let mut reasons = self.reasons(index)?;
         if let State::Blocked(by) = verdict.state {
