@@ -18,6 +18,10 @@ pub(super) fn run(global: &Global, args: &InitArgs, output: &Output) -> Result<E
     };
     let place = global.file.as_ref().map_or_else(|| folder.join("conductor.yaml"), |file| folder.join(file));
     let refuse = |diagnostic: Diagnostic| Stop::new(Exit::Usage, vec![diagnostic], &Sources::default());
+    if !folder.is_dir() {
+        let message = format!("{} is not a folder", folder.display());
+        return Err(refuse(Diagnostic::error("cli::directory", message)));
+    }
     if place.exists() {
         let diagnostic = Diagnostic::error("cli::exists", format!("{} exists already", place.display()));
         return Err(refuse(diagnostic.help("conductor build")));

@@ -40,7 +40,12 @@ pub(super) fn run(global: &Global, args: &TargetArgs, caller: Caller, output: &O
 fn live(session: &Session) -> Option<LiveState> {
     let holder = Lock::holder(&session.folder)?;
     let file = std::fs::File::open(RunDir::of(&session.folder, &holder.run).events()).ok()?;
-    Some(LiveState::from_events(events::read(std::io::BufReader::new(file)).collect::<Vec<_>>().iter()))
+    let told = file.metadata().and_then(|metadata| metadata.modified()).ok();
+    let events: Vec<_> = events::read(std::io::BufReader::new(file)).collect();
+    let mut live = LiveState::from_events(events.iter());
+    // The last event was told when the file was last written; time went on since.
+    live.now += told.and_then(|told| told.elapsed().ok()).unwrap_or_default();
+    Some(live)
 }
 
 fn state(

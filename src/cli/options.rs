@@ -20,7 +20,7 @@ impl Options {
         match &self.command {
             Command::Build(args) => args.format.is_json(),
             Command::Check(args) => args.format.is_json(),
-            Command::Validate(args) => args.format.is_json(),
+            Command::Validate(args) | Command::Schema(args) => args.format.is_json(),
             Command::List(args) => args.format.is_json(),
             Command::Why(args) => args.format.is_json(),
             Command::Graph(args) => args.format == GraphFormat::Json,
@@ -29,7 +29,6 @@ impl Options {
             Command::Cancel(args) => args.format.is_json(),
             Command::Clean(args) => args.format.is_json(),
             Command::Init(args) => args.format.is_json(),
-            Command::Schema(args) => args.format.is_json(),
             Command::Completions(args) => args.format.is_json(),
         }
     }

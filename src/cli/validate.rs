@@ -18,7 +18,9 @@ pub(super) fn run(global: &Global, caller: Caller, output: &Output) -> Result<Ex
     let scope: Vec<_> = session.plan.order().collect();
     engine.observe(&scope);
     // Doubts concern what may run; here that is everything.
-    scope.iter().for_each(|index| engine.make_candidate(*index));
+    for index in &scope {
+        engine.make_candidate(*index);
+    }
     warnings.extend(engine.doubts(&scope));
     for task in scope.iter().filter_map(|index| session.plan.task(*index).ok()) {
         let missing = engine.missing_tools(&task);

@@ -1,5 +1,6 @@
 //! After the command: what of the declared outputs is there, and what it says it read.
 
+use std::os::unix::ffi::OsStringExt as _;
 use std::time::SystemTime;
 
 use super::staging::{Staged, existing};
@@ -57,10 +58,21 @@ fn no_secret(site: &Site, task: &Task, outputs: &[(WorkspacePath, Observed)]) ->
     if secrets.is_empty() {
         return Ok(());
     }
-    for (path, _) in outputs.iter().filter(|(_, observed)| observed.entry.kind == EntryKind::File) {
-        let content =
-            std::fs::read(path.under(site.workspace.root())).map_err(|error| format!("{path}: {error}"))?;
-        if secrets.iter().any(|secret| content.windows(secret.len()).any(|window| window == secret)) {
+    let holds = |bytes: &[u8]| {
+        secrets.iter().any(|secret| bytes.windows(secret.len()).any(|window| window == secret))
+    };
+    for (path, observed) in outputs {
+        if holds(path.as_bytes()) {
+            // Not even the message may tell its name.
+            return Err("the name of an output holds the value of a secret".to_owned());
+        }
+        let place = path.under(site.workspace.root());
+        let content = match observed.entry.kind {
+            EntryKind::File => std::fs::read(place),
+            EntryKind::Link => std::fs::read_link(place).map(|text| text.into_os_string().into_vec()),
+            _ => continue,
+        };
+        if holds(&content.map_err(|error| format!("{path}: {error}"))?) {
             return Err(format!("{path} holds the value of a secret"));
         }
     }
@@ -87,9 +99,8 @@ pub(super) fn discovered(
     let Some((path, _)) = &task.depfile else { return Ok(Discovered::default()) };
     let text = std::fs::read(path.under(site.workspace.root()))
         .map_err(|error| format!("its depfile {path} cannot be read: {error}"))?;
-    let guarded = |path: &WorkspacePath| {
-        assignment.snapshot.files.binary_search_by(|(other, _)| other.cmp(path)).is_ok()
-    };
+    let guarded =
+        |path: &WorkspacePath| assignment.snapshot.files.binary_search_by(|seen| seen.path.cmp(path)).is_ok();
     let declared = |path: &WorkspacePath| {
         let named = assignment.action.inputs.iter().any(|input| !input.discovered && input.path == *path);
         named || assignment.action.needs.iter().any(|need| need.path == *path)

@@ -176,7 +176,9 @@ fn work(site: &Site, assignment: &Assignment, attempt: u32) -> Result<Outcome, B
         Ok(done) => Ok(Outcome::Done(Box::new(Done { staged: Some(staged), ..done }))),
         Err(mut refusal) => {
             let failed = site.run_dir.path().join("failed").join(assignment.task.id.file_name());
-            if let Err(error) = staged.restore(site, &failed) {
+            // What was made in sight of a secret may hold it, and is not kept.
+            let kept = assignment.task.secrets.is_empty().then_some(&*failed);
+            if let Err(error) = staged.restore(site, kept) {
                 refusal.message =
                     format!("{}\nand its outputs could not be put back: {error}", refusal.message);
             } else if failed.exists() {

@@ -152,8 +152,8 @@ impl Staged {
 
     /// The task failed: what it made goes to `failed`, for a person to look at, and everything that was set
     /// aside comes back.
-    pub(super) fn restore(self, site: &Site, failed: &Path) -> Result<(), StagingError> {
-        restore(&site.workspace, &site.folder, &self.intent, Some(failed))?;
+    pub(super) fn restore(self, site: &Site, failed: Option<&Path>) -> Result<(), StagingError> {
+        restore(&site.workspace, &site.folder, &self.intent, failed)?;
         site.journal.end(self.ticket);
         Ok(())
     }
@@ -298,6 +298,15 @@ impl Found {
             prune_vacated(&site.workspace, output, &recorded);
             for path in existing(&site.workspace, &output.path)? {
                 found.sort_out(site, assignment, output, path, &recorded);
+            }
+        }
+        // A depfile of an earlier run must not pass for one of this run.
+        let depfile = assignment.task.depfile.iter().map(|(path, _)| path);
+        let is_output =
+            |path: &&WorkspacePath| assignment.task.outputs.iter().any(|o| path.is_within(&o.path));
+        for path in depfile.filter(|path| !is_output(path)) {
+            if is_there(&path.under(site.workspace.root())) {
+                found.moved.push(path.clone());
             }
         }
         for path in &assignment.leftovers {

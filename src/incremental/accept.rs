@@ -124,7 +124,7 @@ impl Engine {
             row.is_some_and(|row| row.signature != seen)
         };
         let files = assignment.snapshot.files.iter();
-        files.filter(|(path, seen)| moved(path, *seen)).map(|(path, _)| path.clone()).collect()
+        files.filter(|seen| moved(&seen.path, seen.signature)).map(|seen| seen.path.clone()).collect()
     }
 
     /// Is this input the output of a dependency and no longer what that dependency recorded?

@@ -11,12 +11,33 @@ use crate::workspace::{Globs, Workspace};
 #[derive(Clone, Default)]
 pub struct Snapshot {
     /// Inputs and needed outputs.
-    pub files: Vec<(WorkspacePath, Signature)>,
+    pub files: Vec<Seen>,
     /// Source files so young when they were hashed that a later write may bear the same signature: their
     /// content is compared.
     pub racy: Vec<(WorkspacePath, Entry)>,
     /// What the globs and folders among its inputs found, where there are any.
     pub listing: Option<Listing>,
+}
+
+/// A file as it was.
+#[derive(Clone)]
+pub struct Seen {
+    /// Where.
+    pub path: WorkspacePath,
+    /// When its content was read.
+    pub signature: Signature,
+    /// That content.
+    pub entry: Entry,
+}
+
+impl Seen {
+    /// Is the file as it was, given its signature now? Where all but the time of its last change of status
+    /// and its permissions is the same (another hard link, a `chmod`), the content decides.
+    fn holds(&self, now: &Signature, workspace: &Workspace) -> bool {
+        let written = |seen: &Signature| (seen.size, seen.mtime_ns, seen.inode);
+        self.signature == *now
+            || (written(&self.signature) == written(now) && workspace.observe(&self.path).entry == self.entry)
+    }
 }
 
 /// What globs found.
@@ -26,6 +47,8 @@ pub struct Listing {
     pub globs: Arc<Globs>,
     /// Where to walk.
     pub bases: Vec<WorkspacePath>,
+    /// Those of `bases` that are written out although a rule ignores them.
+    pub named: Vec<WorkspacePath>,
     /// Every match, sorted.
     pub found: Vec<WorkspacePath>,
     /// Paths that match but are no part of the listing: made by tasks, and so inputs by another way.
@@ -37,7 +60,8 @@ pub struct Listing {
 impl Listing {
     /// What matches now.
     pub fn look(&self, workspace: &Workspace) -> Vec<WorkspacePath> {
-        self.select(workspace.walk(&self.bases).paths)
+        let named = self.named.iter().flat_map(|folder| workspace.walk_named(folder).paths);
+        self.select(workspace.walk(&self.bases).paths.into_iter().chain(named))
     }
 
     /// Those of `walked` that belong to the listing.
@@ -52,14 +76,14 @@ impl Listing {
 impl Snapshot {
     /// The paths that are not as they were: changed, appeared or gone. Empty means that the key still holds.
     pub fn changes(&self, workspace: &Workspace) -> Vec<WorkspacePath> {
-        let paths: Vec<&[u8]> = self.files.iter().map(|(path, _)| path.as_bytes()).collect();
+        let paths: Vec<&[u8]> = self.files.iter().map(|seen| seen.path.as_bytes()).collect();
         let now = workspace.signatures(&paths);
         let mut changed: Vec<WorkspacePath> = self
             .files
             .iter()
             .zip(now)
-            .filter(|((_, before), now)| before != now)
-            .map(|((path, _), _)| path.clone())
+            .filter(|(before, now)| !before.holds(now, workspace))
+            .map(|(before, _)| before.path.clone())
             .collect();
         let differs = |(path, before): &&(WorkspacePath, Entry)| workspace.observe(path).entry != *before;
         changed.extend(self.racy.iter().filter(differs).map(|(path, _)| path.clone()));

@@ -25,5 +25,5 @@ pub use accept::{Accepted, Produced};
 pub use assess::Standing;
 pub use db::{State as Verdict, Verdict as Judgement};
 pub use engine::{Assignment, Engine, Options};
-pub use guard::{Listing, Snapshot};
+pub use guard::{Listing, Seen, Snapshot};
 pub use world::{Caller, ToolRunner};

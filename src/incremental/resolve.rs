@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::db::{Dep, FileInput, ResultInput, Shape, Source, TaskInput};
 use super::engine::Engine;
-use super::guard::{Listing, Snapshot};
+use super::guard::{Listing, Seen, Snapshot};
 use crate::graph::TaskIndex;
 use crate::model::{Action, Diagnostic, EntryKind, Input, Pattern, Signature, Task, WorkspacePath};
 use crate::store::FileId;
@@ -16,6 +16,8 @@ use crate::workspace::{Globs, LinkTarget};
 pub(super) struct Walked {
     bases: Vec<WorkspacePath>,
     pub(super) files: Vec<WorkspacePath>,
+    /// What lies below folders that are written out although a rule ignores them: no glob finds it.
+    named: BTreeMap<WorkspacePath, Vec<WorkspacePath>>,
 }
 
 impl Walked {
@@ -49,6 +51,17 @@ impl Engine {
         self.walked.bases.extend(missing);
     }
 
+    /// What counts below a folder that is written out: all that no rule below it ignores, be the folder
+    /// itself ignored or not.
+    fn below_named(&mut self, folder: &WorkspacePath) -> Vec<WorkspacePath> {
+        if !self.workspace.ignores(folder, true) {
+            self.cover([folder.clone()]);
+            return self.walked.below(folder).cloned().collect();
+        }
+        let walk = || self.workspace.walk_named(folder).paths;
+        self.walked.named.entry(folder.clone()).or_insert_with(walk).clone()
+    }
+
     /// Forgets what was walked, because the tree has changed.
     pub(super) fn forget_walks(&mut self) {
         self.walked = Walked::default();
@@ -64,12 +77,14 @@ impl Engine {
             if let Some(path) = &pattern.literal {
                 let id = self.look_at(path);
                 let is_folder = self.state.file(id).is_some_and(|row| row.signature.is_folder());
-                if !is_folder {
-                    if globs.matches(path) {
-                        found.insert(path.clone(), true);
+                if is_folder {
+                    for path in self.below_named(path).into_iter().filter(|path| globs.matches(path)) {
+                        found.entry(path).or_insert(false);
                     }
-                    continue;
+                } else if globs.matches(path) {
+                    found.insert(path.clone(), true);
                 }
+                continue;
             }
             self.cover([base.clone()]);
             for path in self.walked.below(&base).filter(|path| globs.matches(path)) {
@@ -241,17 +256,18 @@ impl Engine {
 
     /// What the guard compares: signatures of everything the action names, and the listing of its globs.
     pub(super) fn snapshot(&self, shape: &Shape, action: &Action) -> Snapshot {
-        let named = action.inputs.iter().map(|input| &input.path);
-        let needed = action.needs.iter().map(|need| &need.path);
-        let mut files: Vec<(WorkspacePath, Signature)> = named
+        let named = action.inputs.iter().map(|input| (&input.path, input.entry));
+        let needed = action.needs.iter().map(|need| (&need.path, need.entry));
+        let mut files: Vec<Seen> = named
             .chain(needed)
-            .map(|path| {
+            .map(|(path, entry)| {
                 let row = self.state.file_id(path).and_then(|id| self.state.file(id));
-                (path.clone(), row.map_or(Signature::ABSENT, |row| row.signature))
+                let signature = row.map_or(Signature::ABSENT, |row| row.signature);
+                Seen { path: path.clone(), signature, entry }
             })
             .collect();
-        files.sort_by(|a, b| a.0.cmp(&b.0));
-        files.dedup_by(|a, b| a.0 == b.0);
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        files.dedup_by(|a, b| a.path == b.path);
         let sources = action.inputs.iter().filter(|input| input.from.is_none());
         let young = |input: &&Input| {
             let row = self.state.file_id(&input.path).and_then(|id| self.state.file(id));
@@ -282,10 +298,12 @@ impl Engine {
             found: Vec::new(),
             made: Arc::new(made.chain(recorded).collect()),
             own: shape.task.outputs.iter().map(|output| output.path.clone()).collect(),
+            named: bases.iter().filter(|base| self.walked.named.contains_key(base)).cloned().collect(),
             bases,
         };
+        let named = listing.named.iter().flat_map(|folder| &self.walked.named[folder]);
         let known: BTreeSet<WorkspacePath> =
-            listing.bases.iter().flat_map(|base| self.walked.below(base)).cloned().collect();
+            listing.bases.iter().flat_map(|base| self.walked.below(base)).chain(named).cloned().collect();
         listing.found = listing.select(known);
         Some(listing)
     }

@@ -111,7 +111,8 @@ impl Rules<'_> {
             );
         }
         let idle: &[&str] = match isolation {
-            Isolation::None => &["sees", "writes", "copy", "setup", "network"],
+            // Not `sees`: it is what `--isolation sandbox` goes by for a task that needs none by itself.
+            Isolation::None => &["writes", "copy", "setup", "network"],
             Isolation::Sandbox => &["copy", "setup"],
             Isolation::Worktree => &[],
         };

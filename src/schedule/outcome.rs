@@ -142,9 +142,6 @@ impl Build<'_> {
                 .help("if the task itself changes it, declare it under `edits`");
             (self.sink)(Event::Notice { diagnostic });
         }
-        result
-            .reasons
-            .retain(|reason| !reasons.iter().any(|now| now.kind == reason.kind && now.path == reason.path));
         result.reasons.splice(0..0, reasons);
         let message = format!("{} changed while it ran, so its result is not recorded", changed[0]);
         self.settle_with_log(index, result, Some(message), done.log);

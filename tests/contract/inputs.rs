@@ -211,8 +211,15 @@ fn an_empty_folder_is_a_result_too() {
 
 #[test]
 fn a_folder_of_outputs_is_made_before_and_its_files_are_watched_one_by_one() {
-    let w =
-        World::new("tasks: { T1: { inputs: [n], outputs: [d/, e/f/g], run: touch $(sed s,^,d/, n) e/f/g } }");
+    let w = World::new(
+        "
+tasks:
+  T1:
+    inputs: [n]
+    outputs: [d/, e/f/g]
+    run: 'touch $(sed s,^,d/, n) e/f/g'
+",
+    );
     w.file("n", "a\nb\n");
     let run = w.build(&[]);
     run.success();
@@ -294,7 +301,7 @@ tasks:
     let mut expected = names.to_vec();
     expected.sort_unstable();
     let argv = w.json("log", &["argv"]).json()["text"].as_str().unwrap().to_owned();
-    assert_eq!(argv, expected.iter().map(|name| format!("{name}|")).collect::<String>());
+    assert_eq!(argv, expected.join("|") + "|");
     assert_eq!(w.read("shell").replace("./-n", "-n"), argv);
 }
 

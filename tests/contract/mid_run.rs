@@ -235,3 +235,14 @@ tasks:
     let run = w.build(&[]);
     assert_ne!(run.code, 0, "the output is not what T1 made: {run}");
 }
+
+#[test]
+fn a_task_that_links_or_chmods_its_input_has_not_changed_it() {
+    for run in ["ln a o", "chmod 600 a; cp a o", "ln a b; cp a o; rm b"] {
+        let w = World::new(&format!("tasks: {{ T1: {{ inputs: [a], outputs: [o], run: {run} }} }}"));
+        w.file("a", "1").build(&[]).success().ran(&["T1"]);
+        w.build(&[]).runs_nothing();
+    }
+    let w = World::new("tasks: { T1: { inputs: [a], outputs: [o], run: cp a o; chmod +x a } }");
+    w.file("a", "1").build(&[]).fails_with(3);
+}

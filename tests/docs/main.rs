@@ -1,7 +1,7 @@
 //! The documentation and the structure of the source, kept true: console blocks are run, tables are held
 //! against the code, promises name tests that exist, rooms keep to their floors.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail loudly")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
 
 mod console;
 mod generated;

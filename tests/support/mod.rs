@@ -65,7 +65,7 @@ impl World {
 
     /// Writes another manifest.
     pub(crate) fn manifest(&self, text: &str) -> &Self {
-        self.file("conductor.yaml", &format!("conductor: 1\n{text}"))
+        self.file("conductor.yaml", format!("conductor: 1\n{text}"))
     }
 
     /// Sets a variable of conductor's environment.
