@@ -66,7 +66,7 @@ impl Staged {
     }
 
     fn set_aside(&self, workspace: &Workspace) -> Result<(), StagingError> {
-        for (path, _) in &self.intent.foreign {
+        for (path, _) in self.foreign_files() {
             workspace::copy_file(&path.under(workspace.root()), &path.under(&self.aside.join(FOREIGN)))?;
         }
         for path in &self.intent.moved_aside {
@@ -75,10 +75,12 @@ impl Staged {
             // A folder must not stand where the task makes a file; one that only the old result had must not
             // show up as an empty one in the new result.
             let within = self.intent.outputs.iter().find(|output| path.is_within(&output.path));
-            if let Some(output) = within.filter(|output| output.path != *path) {
-                let keep = if output.folder { Some(output.path.clone()) } else { output.path.parent() };
-                workspace::prune_empty_parents(&keep.unwrap_or_default().under(workspace.root()), &place);
-            }
+            let keep = match within {
+                Some(output) if output.folder => output.path.clone(),
+                Some(output) => output.path.parent().unwrap_or_default(),
+                None => WorkspacePath::root(),
+            };
+            workspace::prune_empty_parents(&keep.under(workspace.root()), &place);
         }
         Ok(())
     }
@@ -86,6 +88,11 @@ impl Staged {
     /// Is this file, found inside an output folder afterwards, a person's that the task did not touch?
     pub(super) fn is_untouched(&self, path: &WorkspacePath, now: &Signature) -> bool {
         self.foreign().get(path).is_some_and(|before| *before == now)
+    }
+
+    /// Of what is a person's: the files. Empty folders have nothing to keep.
+    fn foreign_files(&self) -> impl Iterator<Item = &(WorkspacePath, Signature)> {
+        self.intent.foreign.iter().filter(|(_, signature)| !signature.is_folder())
     }
 
     fn foreign(&self) -> HashMap<&WorkspacePath, &Signature> {
@@ -100,8 +107,7 @@ impl Staged {
         made: &BTreeMap<&WorkspacePath, Entry>,
     ) -> Vec<Diagnostic> {
         let workspace = &site.workspace;
-        let overwritten =
-            self.intent.foreign.iter().filter(|(path, before)| workspace.signature(path) != *before);
+        let overwritten = self.foreign_files().filter(|(path, before)| workspace.signature(path) != *before);
         let overwritten = overwritten.map(|(path, _)| (path, path.under(&self.aside.join(FOREIGN))));
         let replaced = self.persons.iter().map(|path| (path, path.under(&self.aside.join(MOVED))));
         let mut warnings = Vec::new();
@@ -258,6 +264,20 @@ fn make_folders(workspace: &Workspace, task: &Task) -> Result<(), StagingError> 
     Ok(())
 }
 
+/// Where a person removed a recorded file, the folders that held nothing else are no result of anybody.
+fn prune_vacated(
+    workspace: &Workspace,
+    output: &crate::model::Output,
+    recorded: &HashMap<&WorkspacePath, (Entry, Signature)>,
+) {
+    for path in recorded.keys().filter(|path| **path != &output.path && path.is_within(&output.path)) {
+        if workspace.signature(path) == Signature::ABSENT {
+            let folder = output.path.under(workspace.root());
+            workspace::prune_empty_parents(&folder, &path.under(workspace.root()));
+        }
+    }
+}
+
 /// What stands at a task's outputs before it runs.
 #[derive(Default)]
 struct Found {
@@ -275,6 +295,7 @@ impl Found {
             .collect();
         let mut found = Self::default();
         for output in &assignment.task.outputs {
+            prune_vacated(&site.workspace, output, &recorded);
             for path in existing(&site.workspace, &output.path)? {
                 found.sort_out(site, assignment, output, path, &recorded);
             }
@@ -311,9 +332,7 @@ impl Found {
         });
         let inside = path != output.path;
         if inside && !recorded.contains_key(&path) {
-            if !now.is_folder() {
-                self.foreign.push((path, now));
-            }
+            self.foreign.push((path, now));
             return;
         }
         if !own && !now.is_folder() {

@@ -174,10 +174,13 @@ impl World {
     pub(crate) fn build(&mut self, targets: Option<&[usize]>, force: bool) -> Due {
         let (tasks, gates) = self.scope(targets);
         let mut due = Due::default();
+        let mut heritage = self.heritage();
         for index in tasks {
             let task = self.recipe.tasks[&index].clone();
             let forced = force && targets.is_none_or(|targets| targets.contains(&index));
-            self.build_one(&task, forced, &mut due);
+            if self.build_one(&task, forced, &mut due) {
+                self.inherit(&task, &mut heritage);
+            }
         }
         for group in gates {
             let Some(version) = self.recipe.gates.get(&group).copied() else { continue };
@@ -192,7 +195,27 @@ impl World {
         due
     }
 
-    fn build_one(&mut self, task: &Task, forced: bool, due: &mut Due) {
+    /// What tasks that are gone have left behind.
+    fn heritage(&self) -> BTreeMap<String, BTreeSet<String>> {
+        let live: BTreeSet<String> = self.recipe.tasks.values().map(Task::id).collect();
+        let gone = self.records.iter().filter(|(id, _)| !live.contains(*id));
+        gone.map(|(id, record)| (id.clone(), record.outputs.keys().cloned().collect())).collect()
+    }
+
+    /// A task that is gone and of which others have made everything anew is forgotten.
+    fn inherit(&mut self, task: &Task, heritage: &mut BTreeMap<String, BTreeSet<String>>) {
+        let made: Vec<String> = self.records[&task.id()].outputs.keys().cloned().collect();
+        for (id, left) in heritage {
+            let before = left.len();
+            left.retain(|path| !made.contains(path));
+            if left.is_empty() && before > 0 {
+                self.records.remove(id);
+            }
+        }
+    }
+
+    /// Brings one task up to date; says whether its command ran.
+    fn build_one(&mut self, task: &Task, forced: bool, due: &mut Due) -> bool {
         let id = task.id();
         let old = self.records.get(&id).cloned();
         let inputs = self.inputs(task);
@@ -219,7 +242,7 @@ impl World {
                 due.validated.insert(id.clone());
                 self.records.insert(id, Record { validation, ..record.clone() });
             }
-            return;
+            return false;
         }
         due.ran.insert(id.clone());
         let made = task.make(&self.recipe, &inputs, &|path| self.disk.get(path).cloned());
@@ -230,14 +253,16 @@ impl World {
                 self.disk.remove(path);
             }
         }
-        if task.folder().is_none() {
-            self.disk.retain(|path, _| !task.declares(path));
-        }
+        // In a folder only what is no task's stays.
+        let stays = self.sources();
+        let is_folder = task.folder().is_some();
+        self.disk.retain(|path, _| !task.declares(path) || (is_folder && stays.contains_key(path)));
         self.disk.extend(made.outputs.clone());
         let named = made.discovered.filter(|path| !inputs.contains_key(path));
         let discovered =
             named.map(|path| (path.clone(), self.disk.get(&path).cloned())).into_iter().collect();
         let record = Record { definition, inputs, discovered, needs, validation, outputs: made.outputs };
         self.records.insert(id, record);
+        true
     }
 }
