@@ -204,7 +204,7 @@ fn diff_definitions(old: &[(String, String)], new: &[(String, String)], reasons:
                 reasons[told..].iter_mut().flat_map(|reason| [&mut reason.old, &mut reason.new]).flatten()
             {
                 if let Some(script) = side.strip_prefix("sh ") {
-                    *side = script.to_owned();
+                    *side = script.replace("$${", "${");
                 }
             }
             continue;

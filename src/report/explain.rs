@@ -1,8 +1,6 @@
 //! A [`Reason`] as a sentence. Progress, the summary, `check` and `why` all say it with these words, so
 //! that a cause reads the same wherever it is met.
 
-use std::borrow::Cow;
-
 use crate::model::{Place, Reason, ReasonKind};
 
 use super::Style;
@@ -62,8 +60,7 @@ pub fn paragraph(reason: &Reason, style: Style) -> Vec<String> {
     if let (Some(old), Some(new)) = (&reason.old, &reason.new)
         && is_shown_as_lines(reason.kind, old, new)
     {
-        let (old, new) = (as_written(reason.kind, old), as_written(reason.kind, new));
-        lines.extend(difference(&old, &new, style));
+        lines.extend(difference(old, new, style));
     }
     lines
 }
@@ -71,14 +68,6 @@ pub fn paragraph(reason: &Reason, style: Style) -> Vec<String> {
 /// `conductor.yaml:12:5`, which editors and terminals make a link of.
 pub fn place(place: &Place) -> String {
     format!("{}:{}:{}", place.file, place.line, place.column)
-}
-
-/// A script without what its form in the key adds (`docs/keys.md`) and nobody wrote.
-fn as_written(kind: ReasonKind, value: &str) -> Cow<'_, str> {
-    match value.strip_prefix("sh ").filter(|_| kind == ReasonKind::CommandChanged) {
-        Some(script) => script.replace("$${", "${").into(),
-        None => value.into(),
-    }
 }
 
 fn is_shown_as_lines(kind: ReasonKind, old: &str, new: &str) -> bool {
