@@ -6,8 +6,11 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+mod dag;
 mod edits;
+mod failures;
 mod ground;
+mod midrun;
 mod oracle;
 mod random_builds;
 mod recipe;
