@@ -203,10 +203,6 @@ impl Engine {
         self.owned.get(id.0 as usize).copied().unwrap_or(false)
     }
 
-    pub(super) fn owned_ids(&self) -> impl Iterator<Item = store::FileId> {
-        (0..).map(store::FileId).zip(&self.owned).filter(|(_, owned)| **owned).map(|(id, _)| id)
-    }
-
     pub(super) fn set_owned(&mut self, id: store::FileId, owned: bool) {
         if self.owned.len() <= id.0 as usize {
             self.owned.resize(id.0 as usize + 1, false);

@@ -291,8 +291,8 @@ impl Engine {
             return None;
         }
         let made = action.inputs.iter().filter(|input| input.from.is_some()).map(|input| input.path.clone());
-        let recorded = self.owned_ids().map(|id| self.path(id));
-        let recorded = recorded.filter(|path| bases.iter().any(|base| path.is_within(base)));
+        let owned = |path: &&WorkspacePath| self.state.file_id(path).is_some_and(|id| self.is_owned(id));
+        let recorded = bases.iter().flat_map(|base| self.walked.below(base)).filter(owned).cloned();
         let mut listing = Listing {
             globs: Arc::new(Globs::new(&shape.task.inputs).ok()?),
             found: Vec::new(),

@@ -197,7 +197,16 @@ fn diff_definitions(old: &[(String, String)], new: &[(String, String)], reasons:
         };
         if before.len() <= 1 && after.len() <= 1 {
             let (old, new) = (before.first().map(String::as_str), after.first().map(String::as_str));
+            let told = reasons.len();
             push_values(reasons, kind, name, old, new);
+            // A script is told as it was written, without the word that sets it apart from an argv.
+            for side in
+                reasons[told..].iter_mut().flat_map(|reason| [&mut reason.old, &mut reason.new]).flatten()
+            {
+                if let Some(script) = side.strip_prefix("sh ") {
+                    *side = script.to_owned();
+                }
+            }
             continue;
         }
         let told = reasons.len();

@@ -9,6 +9,7 @@
 mod dag;
 mod edits;
 mod failures;
+mod faults;
 mod ground;
 mod midrun;
 mod oracle;
