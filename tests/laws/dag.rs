@@ -19,8 +19,11 @@ pub(crate) struct Dag {
 pub(crate) fn dags(size: std::ops::Range<usize>) -> impl Strategy<Value = Dag> {
     vec(vec(any::<u8>(), 0..3), size).prop_map(|seeds| {
         let needs = |(i, seeds): (usize, &Vec<u8>)| {
-            let mut needs: Vec<usize> =
-                seeds.iter().filter(|_| i > 0).map(|seed| i - 1 - usize::from(*seed) % i.clamp(1, 5)).collect();
+            let mut needs: Vec<usize> = seeds
+                .iter()
+                .filter(|_| i > 0)
+                .map(|seed| i - 1 - usize::from(*seed) % i.clamp(1, 5))
+                .collect();
             needs.sort_unstable();
             needs.dedup();
             needs
@@ -72,7 +75,11 @@ impl Dag {
             let shared = if Self::reads_shared(i) { ", \"shared/*.txt\"" } else { "" };
             let needs: Vec<String> = self.needs[i].iter().map(|need| format!("T{need}")).collect();
             let run = serde_json::to_string(&run(i)).unwrap();
-            let _ = writeln!(text, "  T{i}:\n    inputs: [ctl/{i}.txt{shared}]\n    needs: [{}]", needs.join(", "));
+            let _ = writeln!(
+                text,
+                "  T{i}:\n    inputs: [ctl/{i}.txt{shared}]\n    needs: [{}]",
+                needs.join(", ")
+            );
             let _ = writeln!(text, "    run: {run}\n{}", more(i));
         }
         text
@@ -133,6 +140,7 @@ impl Dice {
 
 #[test]
 fn the_checksum_is_that_of_the_command() {
-    let printed = std::process::Command::new("sh").args(["-c", "printf 'good 1\\n' | cksum"]).output().unwrap();
+    let printed =
+        std::process::Command::new("sh").args(["-c", "printf 'good 1\\n' | cksum"]).output().unwrap();
     assert_eq!(cksum(b"good 1\n").as_bytes(), printed.stdout);
 }

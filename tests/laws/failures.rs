@@ -73,8 +73,12 @@ fn law(dag: &Dag, broken: &[u8], changed: &[u8], keep_going: bool, repair: bool)
     }
     let due: BTreeSet<usize> = (0..n).filter(|i| now[*i] != recorded[*i] && !stopped.contains(i)).collect();
     let built = ground.build(if keep_going { &["-k", "-j2"] } else { &["-j2"] });
-    let is = |status: &str| -> BTreeSet<String> { built.those(|told| told.status == status).into_iter().collect() };
-    let tell = |what: &str| Err(format!("{what}: broken {broken:?}, changed {changed:?}: {}\n{dag:?}", built.ran.text()));
+    let is = |status: &str| -> BTreeSet<String> {
+        built.those(|told| told.status == status).into_iter().collect()
+    };
+    let tell = |what: &str| {
+        Err(format!("{what}: broken {broken:?}, changed {changed:?}: {}\n{dag:?}", built.ran.text()))
+    };
     if built.ran.code != Some(1) {
         return tell("a build with a failure ends with 1");
     }

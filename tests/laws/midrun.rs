@@ -72,7 +72,8 @@ fn law(dag: &Dag, held: &[u8], early: bool, seed: u64) -> Result<(), String> {
     let hands = tempfile::tempdir().unwrap();
     let mut command = conductor(ground.root());
     command.args(["build", "-k", "-j3", "--format", "json"]).env("HANDS", hands.path());
-    let child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let child =
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
     let mut dice = Dice(seed | 1);
     let over = std::thread::spawn(move || child.wait_with_output().unwrap());
     let (mut waiting, mut noticed, began) = (held.clone(), false, Instant::now());
