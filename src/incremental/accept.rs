@@ -173,7 +173,7 @@ impl Engine {
         for (old, _) in assignment.previous.iter().filter(|(old, _)| own(&old.path)) {
             if let Some(id) = self.state.file_id(&old.path) {
                 self.set_owned(id, false);
-                if !seen.iter().any(|(path, _)| *path == old.path) {
+                if seen.binary_search_by(|(path, _)| path.cmp(&old.path)).is_err() {
                     let now = self.workspace.observe(&old.path);
                     self.take(id, now);
                 }
@@ -216,9 +216,17 @@ impl Engine {
         let (index, key) = (assignment.index, record.key);
         let inputs: Vec<WorkspacePath> = tree_inputs(&record).cloned().collect();
         let inputs: Vec<FileId> = inputs.iter().map(|path| self.state.intern(path)).collect();
+        let mut outputs = outputs.to_vec();
+        for path in assignment.task.unmade(&record.outputs) {
+            let now = self.workspace.observe(path);
+            let id = self.state.intern(path);
+            self.mark_observed(id);
+            self.take(id, now);
+            outputs.push(id);
+        }
         let verified_at = self.state.now();
         let fingerprint = self.row_fingerprint(index);
-        self.state.put_record(&assignment.task.id, fingerprint, verified_at, &inputs, outputs, &record);
+        self.state.put_record(&assignment.task.id, fingerprint, verified_at, &inputs, &outputs, &record);
         let result = self.result_input(index);
         let outputs_changed = db::set_result(&mut self.db, result, Some(Arc::new(record)));
         self.tasks[index as usize] = None;

@@ -62,6 +62,8 @@ pub(super) struct Shape {
     pub(super) check_sources: Vec<(WorkspacePath, FileInput)>,
     /// Its recorded outputs as they are on disk.
     pub(super) outputs: Vec<(WorkspacePath, FileInput)>,
+    /// Optional outputs that its last run did not make: a result of a clean build does not have them either.
+    pub(super) unmade: Vec<(WorkspacePath, FileInput)>,
     pub(super) deps: Vec<Dep>,
     pub(super) result: ResultInput,
 }
@@ -216,6 +218,7 @@ fn validation_key(db: &dyn salsa::Database, shape: &Shape, action: &Components, 
 /// Is an output on disk not what was recorded?
 fn outputs_differ(db: &dyn salsa::Database, shape: &Shape, record: &Record) -> bool {
     shape.outputs.len() != record.outputs.len()
+        || shape.unmade.iter().any(|(_, file)| file.entry(db).exists())
         || shape
             .outputs
             .iter()

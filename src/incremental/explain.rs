@@ -4,7 +4,7 @@ use super::db::{self, Shape, State};
 use super::engine::Engine;
 use crate::graph::TaskIndex;
 use crate::model::{
-    Action, At, Diagnostic, EntryKind, Pattern, Place, Reason, ReasonKind, Record, Reference, Task,
+    Action, At, Diagnostic, Entry, EntryKind, Pattern, Place, Reason, ReasonKind, Record, Reference, Task,
     WorkspacePath,
 };
 
@@ -69,6 +69,13 @@ impl Engine {
             let gone = now.kind == EntryKind::Absent;
             let kind = if gone { ReasonKind::OutputMissing } else { ReasonKind::OutputModified };
             reasons.push(Reason::new(kind).path(path).old(output.entry.describe()).new_value(now.describe()));
+        }
+        for (path, file) in &shape.unmade {
+            let now = file.entry(&self.db);
+            if now.exists() {
+                let reason = Reason::new(ReasonKind::OutputModified).path(path);
+                reasons.push(reason.old(Entry::absent().describe()).new_value(now.describe()));
+            }
         }
         let validation = db::validation(&self.db, shape);
         let key = validation.key(&action.components(), &record.outputs);

@@ -201,6 +201,12 @@ impl Engine {
             (output.path.clone(), self.file_input(id))
         });
         let outputs = outputs.collect();
+        let unmade = record.iter().flat_map(|record| task.unmade(&record.outputs));
+        let unmade = unmade.map(|path| {
+            let id = self.look_at(path);
+            (path.clone(), self.file_input(id))
+        });
+        let unmade = unmade.collect();
         let recorded_tools = record.as_ref().map_or(&[][..], |record| record.action.tools.as_slice());
         Ok(Shape {
             definition: task.definition(),
@@ -214,6 +220,7 @@ impl Engine {
             checks,
             check_sources: check_ids.into_iter().map(|id| (self.path(id), self.file_input(id))).collect(),
             outputs,
+            unmade,
             deps: self.deps(index),
             result,
             task,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::result::millis;
-use super::{Action, ActionKey, Digest, Entry, Reason, RunId, Validation, WorkspacePath};
+use super::{Action, ActionKey, Digest, Entry, Reason, RunId, Task, Validation, WorkspacePath};
 
 /// One file, link or empty folder that a task made.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -67,6 +67,18 @@ pub struct Record {
     pub duration: Duration,
     /// The run that made it.
     pub run: RunId,
+}
+
+impl Task {
+    /// Optional output files that are not among `outputs` (sorted by path): an intruder there is noticed.
+    pub fn unmade(&self, outputs: &[OutputEntry]) -> impl Iterator<Item = &WorkspacePath> {
+        let optional = self.outputs.iter().filter(|output| output.optional && !output.folder);
+        optional.map(|output| &output.path).filter(|path| {
+            // What was declared as a file may have become a folder with something in it.
+            let at = outputs.partition_point(|output| output.path < **path);
+            outputs.get(at).is_none_or(|output| !output.path.is_within(path))
+        })
+    }
 }
 
 impl Record {

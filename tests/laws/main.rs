@@ -6,9 +6,12 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+mod dag;
 mod edits;
+mod failures;
 mod faults;
 mod ground;
+mod midrun;
 mod oracle;
 mod random_builds;
 mod recipe;
