@@ -29,6 +29,9 @@ use crate::worktree::Repository;
 /// Runs are kept for so long, or so many of them, whichever is more.
 const KEEP: (usize, Duration) = (100, Duration::from_secs(30 * 24 * 60 * 60));
 
+/// The tasks that were asked for, and all that they depend on, in dependency order.
+type Goal = (BTreeSet<TaskIndex>, Vec<TaskIndex>);
+
 /// Messages that may wait for the coordinator before a worker does.
 const BACKLOG: usize = 4096;
 
@@ -52,7 +55,7 @@ pub(super) fn run(global: &Global, args: &BuildArgs, caller: Caller, output: &Ou
             diagnostic.help("a task must not build the workspace that runs it"),
         ));
     }
-    locked(global, args, session, output)
+    locked(global, args, session, (roots, scope), output)
 }
 
 /// A task that builds its own workspace would wait for itself.
@@ -136,7 +139,13 @@ fn take(
     })
 }
 
-fn locked(global: &Global, args: &BuildArgs, session: Session, output: &Output) -> Result<Exit, Stop> {
+fn locked(
+    global: &Global,
+    args: &BuildArgs,
+    mut session: Session,
+    mut goal: Goal,
+    output: &Output,
+) -> Result<Exit, Stop> {
     store::prepare(&session.folder)?;
     let run = store::new_run_id();
     let interrupted = Arc::new(Interruption::default());
@@ -158,9 +167,12 @@ fn locked(global: &Global, args: &BuildArgs, session: Session, output: &Output) 
     }
     let lock = lock?;
     // What the build that we waited for was built from may be another manifest by now.
-    let mut session = if told { Session::open(global, session.caller)? } else { session };
+    if told {
+        session = Session::open(global, session.caller)?;
+        goal = session.scope(&args.targets)?;
+    }
     session.save_plan();
-    let exit = build(args, &session, &run, &interrupted, output);
+    let exit = build(args, &session, goal, &run, &interrupted, output);
     drop(lock);
     exit
 }
@@ -211,12 +223,12 @@ impl Interruption {
 fn build(
     args: &BuildArgs,
     session: &Session,
+    (roots, scope): Goal,
     run: &RunId,
     interrupted: &Interruption,
     output: &Output,
 ) -> Result<Exit, Stop> {
     let start = Instant::now();
-    let (roots, scope) = session.scope(&args.targets)?;
     let (journal, intents) = Journal::open(&session.folder, Access::Write);
     let (state, mut notices) = State::open(&session.folder, Access::Write);
     notices.extend(recover(&session.workspace, &session.folder, &state, &intents));

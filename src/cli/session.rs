@@ -1,7 +1,7 @@
 //! What most commands begin with: find the manifest, get its plan, open what is recorded.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::exit::Exit;
@@ -31,6 +31,12 @@ pub(super) struct Session {
 /// Where the manifest is, as `-C` and `-f` say. A manifest that is found with a `namespace:` is part of the
 /// one above that includes it, where there is such a one.
 pub(super) fn locate(global: &Global, caller: &Caller) -> Result<(Location, PathBuf), Stop> {
+    let (found, start) = nearest(global)?;
+    Ok((whole(found, global, caller), start))
+}
+
+/// The manifest that `-f` names, else the nearest one, and where the person stands.
+fn nearest(global: &Global) -> Result<(Location, PathBuf), Stop> {
     let start = match &global.directory {
         Some(directory) => std::path::absolute(directory)?,
         None => std::env::current_dir()?,
@@ -41,15 +47,25 @@ pub(super) fn locate(global: &Global, caller: &Caller) -> Result<(Location, Path
     }
     let found = match &global.file {
         Some(file) => manifest::locate(&start.join(file)),
-        None => manifest::discover(&start).map(|found| including(&found, caller).unwrap_or(found)),
+        None => manifest::discover(&start),
     };
     found.map(|location| (location, start)).map_err(|diagnostic| Stop::plain(Exit::Usage, diagnostic))
 }
 
+/// The manifest that the one found is part of, unless it was named or is whole by itself.
+fn whole(found: Location, global: &Global, caller: &Caller) -> Location {
+    let named = global.file.is_some();
+    if named { found } else { including(&found, caller).unwrap_or(found) }
+}
+
+/// May this be part of another manifest?
+fn is_part(text: &str) -> bool {
+    text.lines().any(|line| line.starts_with("namespace:"))
+}
+
 /// The manifest above that includes this one.
 fn including(found: &Location, caller: &Caller) -> Option<Location> {
-    let text = std::fs::read_to_string(&found.file).ok()?;
-    text.lines().find(|line| line.starts_with("namespace:"))?;
+    std::fs::read_to_string(&found.file).ok().filter(|text| is_part(text))?;
     let mut folder = found.root.parent()?.to_owned();
     loop {
         let above = manifest::discover(&folder).ok()?;
@@ -64,24 +80,32 @@ fn including(found: &Location, caller: &Caller) -> Option<Location> {
 impl Session {
     /// Finds the manifest and its plan: the one on disk where it is still current, else compiled anew.
     pub(super) fn open(global: &Global, caller: Caller) -> Result<Self, Stop> {
-        let (location, start) = locate(global, &caller)?;
+        let (found, start) = nearest(global)?;
+        // A plan that is current says all that this needs to know of the manifest's text.
+        let (location, kept) = if let Some(plan) = cached(&found, &caller, global.file.is_some()) {
+            (found, Some(plan))
+        } else {
+            let location = whole(found, global, &caller);
+            let kept = cached(&location, &caller, true);
+            (location, kept)
+        };
         let usage = |code: &str, text: String| Stop::plain(Exit::Usage, Diagnostic::error(code, text));
         let workspace =
             Workspace::open(&location.root).map_err(|error| usage("cli::workspace", error.to_string()))?;
-        let folder = location.root.join(".conductor");
         let here = start.strip_prefix(&location.root).ok().and_then(|path| {
             use std::os::unix::ffi::OsStrExt as _;
             WorkspacePath::new(path.as_os_str().as_bytes()).ok()
         });
-        let (plan, unsaved) = if let Some(plan) = cached(&folder, &location, &caller) {
+        let (plan, unsaved) = if let Some(plan) = kept {
             (plan, None)
         } else {
             let (plan, origin) = compile(&location, &caller)?;
-            (plan, header(&location, &origin))
+            let header = header(&location, &plan, &origin);
+            (plan, header)
         };
         Ok(Self {
             workspace: Arc::new(workspace),
-            folder,
+            folder: folder(&location),
             plan: Arc::new(plan),
             caller,
             here: here.unwrap_or_default(),
@@ -140,16 +164,24 @@ impl Session {
     }
 }
 
-fn header(location: &Location, origin: &Origin) -> Option<Vec<u8>> {
-    postcard::to_stdvec(&(&location.file, env!("CARGO_PKG_VERSION"), origin)).ok()
+fn folder(location: &Location) -> PathBuf {
+    location.root.join(".conductor")
 }
 
-fn cached(folder: &Path, location: &Location, caller: &Caller) -> Option<Plan> {
-    let bytes = store::load_plan(folder, |header| {
-        let read: Result<(PathBuf, String, Origin), _> = postcard::from_bytes(header);
-        read.is_ok_and(|(file, version, origin)| {
+fn header(location: &Location, plan: &Plan, origin: &Origin) -> Option<Vec<u8>> {
+    let part = plan.sources().files.first().is_some_and(|root| is_part(&root.text));
+    postcard::to_stdvec(&(&location.file, env!("CARGO_PKG_VERSION"), part, origin)).ok()
+}
+
+/// The plan on disk, where it is still that of `location`. One of a manifest that may be part of another
+/// counts only if `accept_part`.
+fn cached(location: &Location, caller: &Caller, accept_part: bool) -> Option<Plan> {
+    let bytes = store::load_plan(&folder(location), |header| {
+        let read: Result<(PathBuf, String, bool, Origin), _> = postcard::from_bytes(header);
+        read.is_ok_and(|(file, version, part, origin)| {
             file == location.file
                 && version == env!("CARGO_PKG_VERSION")
+                && (accept_part || !part)
                 && origin.is_current(location, &|name| caller.text(name))
         })
     })?;

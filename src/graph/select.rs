@@ -90,10 +90,13 @@ fn hint(plan: &Plan, target: &str) -> String {
 /// `roots` and everything that they depend on, in dependency order, hidden gates included.
 pub fn closure(plan: &Plan, roots: &BTreeSet<TaskIndex>) -> Vec<TaskIndex> {
     let mut within = vec![false; plan.len()];
-    let mut stack: Vec<TaskIndex> = roots.iter().copied().collect();
-    while let Some(index) = stack.pop() {
-        if !std::mem::replace(&mut within[index as usize], true) {
-            stack.extend(plan.deps(index).map(|(to, _)| to));
+    for root in roots {
+        within[*root as usize] = true;
+    }
+    // Dependents come before what they depend on, so one pass reaches everything.
+    for index in plan.order().rev() {
+        if within[index as usize] {
+            plan.deps(index).for_each(|(to, _)| within[to as usize] = true);
         }
     }
     plan.order().filter(|i| within[*i as usize]).collect()

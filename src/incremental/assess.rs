@@ -60,23 +60,20 @@ impl Standing {
 impl Engine {
     /// The standing of every visible task of a scope (closed, in dependency order, observed).
     pub fn assess(&mut self, scope: &[TaskIndex]) -> Result<BTreeMap<TaskIndex, Standing>, Diagnostic> {
-        let mut standings = BTreeMap::new();
+        let mut standings = Vec::with_capacity(scope.len());
+        let mut due = vec![false; self.plan.len()];
         let plan = Arc::clone(&self.plan);
         for index in scope.iter().copied().filter(|index| !plan.is_hidden(*index)) {
-            let standing = self.assess_one(index, &standings)?;
-            standings.insert(index, standing);
+            let standing = self.assess_one(index, &due)?;
+            due[index as usize] = standing.is_due();
+            standings.push((index, standing));
         }
-        Ok(standings)
+        Ok(standings.into_iter().collect())
     }
 
-    fn assess_one(
-        &mut self,
-        index: TaskIndex,
-        known: &BTreeMap<TaskIndex, Standing>,
-    ) -> Result<Standing, Diagnostic> {
-        let due = |dep: &TaskIndex| known.get(dep).is_some_and(Standing::is_due);
+    fn assess_one(&mut self, index: TaskIndex, due: &[bool]) -> Result<Standing, Diagnostic> {
         let carrying = self.plan.deps(index).filter(|(_, kinds)| kinds.carries_outputs()).map(|(dep, _)| dep);
-        let stands_on = carrying.into_iter().find(due);
+        let stands_on = carrying.into_iter().find(|dep| due[*dep as usize]);
         if self.plan.is_always(index) {
             return self.assess_always(index, stands_on);
         }
@@ -118,9 +115,12 @@ impl Engine {
     pub fn narrow(&mut self, scope: &[TaskIndex]) -> Result<(), Diagnostic> {
         let plan = Arc::clone(&self.plan);
         for index in scope.iter().copied() {
+            if !self.is_candidate(index) {
+                continue;
+            }
             let carrying = plan.deps(index).filter(|(_, kinds)| kinds.carries_outputs());
             let settled = carrying.into_iter().all(|(dep, _)| !self.is_candidate(dep));
-            if settled && self.is_candidate(index) && self.verdict(index)?.state == State::Fresh {
+            if settled && self.verdict(index)?.state == State::Fresh {
                 self.confirm(index);
                 self.candidate[index as usize] = false;
             }

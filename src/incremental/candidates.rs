@@ -41,8 +41,7 @@ impl Briefs {
         let mut joined = Self { owned: vec![false; state.file_count()], ..Self::default() };
         joined.by_task.resize_with(plan.len(), || None);
         let mut ids = plan.sorted().peekable();
-        for (id, row) in state.ids().zip(state.rows(state.ids())) {
-            let Some(row) = row else { continue };
+        for (id, row) in state.tasks() {
             while ids.next_if(|index| plan.id(*index) < id).is_some() {}
             let start = joined.files.len();
             joined.files.extend(row.inputs);
@@ -102,7 +101,7 @@ impl Engine {
             return true;
         }
         let younger = |tick: u64| tick > brief.verified_at;
-        briefs.files(brief).iter().any(|id| self.state.file(*id).is_none_or(|file| younger(file.changed_at)))
+        briefs.files(brief).iter().any(|id| self.state.changed_at(*id).is_none_or(younger))
             || self.plan.deps(index).filter(|(_, kinds)| kinds.carries_outputs()).any(|(dep, _)| {
                 briefs.get(dep).is_none_or(|dep| !dep.has_record || younger(dep.outputs_changed_at))
             })

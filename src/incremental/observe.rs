@@ -59,14 +59,7 @@ impl Engine {
     pub(super) fn look_at_all(&mut self, mut ids: Vec<FileId>) {
         self.observed.resize(self.state.file_count(), false);
         ids.retain(|id| !std::mem::replace(&mut self.observed[id.0 as usize], true));
-        let paths: Vec<&[u8]> = ids.iter().map(|id| self.state.path(*id)).collect();
-        let signatures = self.workspace.signatures(&paths);
-        let unsure: Vec<FileId> = ids
-            .iter()
-            .zip(&signatures)
-            .filter(|(id, now)| !self.vouches_for(**id, now))
-            .map(|(id, _)| *id)
-            .collect();
+        let unsure = self.unsure(&ids);
         let paths: Vec<WorkspacePath> = unsure.iter().map(|id| self.path(*id)).collect();
         let paths: Vec<&WorkspacePath> = paths.iter().collect();
         let observed = self.workspace.observe_all(&paths);
@@ -75,10 +68,16 @@ impl Engine {
         }
     }
 
-    /// Does the recorded signature say that the content is the recorded one?
-    fn vouches_for(&self, id: FileId, now: &Signature) -> bool {
-        let distrusted = self.distrustful && self.is_owned(id);
-        !distrusted && self.state.file(id).is_some_and(|row| !row.racy && row.signature == *now)
+    /// Those of `ids` whose recorded signature does not say that their content is the recorded one.
+    fn unsure(&self, ids: &[FileId]) -> Vec<FileId> {
+        let (state, owned) = (&self.state, &self.owned);
+        let distrustful = self.distrustful;
+        let distrusted = |id: &FileId| distrustful && owned.get(id.0 as usize).is_some_and(|owned| *owned);
+        let vouches_for = |id: &FileId, now: &Signature| {
+            !distrusted(id) && state.file(*id).is_some_and(|row| !row.racy && row.signature == *now)
+        };
+        let sure = self.workspace.compare(ids, |id| state.path(*id), vouches_for);
+        ids.iter().zip(sure).filter(|(_, sure)| !sure).map(|(id, _)| *id).collect()
     }
 
     /// Looks at one file unless this session has.

@@ -99,6 +99,7 @@ impl Reader<'_, '_> {
             Some(_) => diagnostic.label(at, "included here"),
             None => diagnostic,
         };
+        let signature = crate::workspace::settled_signature(path);
         let bytes = match origin::read(path, self.bytes_left) {
             Ok(Some(bytes)) => bytes,
             Ok(None) => {
@@ -125,7 +126,7 @@ impl Reader<'_, '_> {
         };
         self.bytes_left -= bytes.len() as u64;
         let digest = Digest::of(&bytes);
-        self.all.origin.files.push((path.to_owned(), digest));
+        self.all.origin.files.push(origin::Source { path: path.to_owned(), digest, signature });
         self.all.sources.push(SourceFile { name, path: path.to_owned(), digest, text: String::new() });
         let file = u32::try_from(number).unwrap_or(u32::MAX);
         let (text, bad) = decode(bytes);

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{Location, include};
-use crate::model::{Digest, WorkspacePath};
+use crate::model::{Digest, Signature, WorkspacePath};
+use crate::workspace;
 
 /// How many bytes all files of a manifest may have together.
 pub(super) const MAX_BYTES: u64 = 64 << 20;
@@ -15,23 +16,39 @@ pub(super) const MAX_BYTES: u64 = 64 << 20;
 /// The files, globs and variables that a manifest was made from.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Origin {
-    /// Absolute paths and digests of all files, the root manifest first.
-    pub(super) files: Vec<(PathBuf, Digest)>,
+    /// All files, the root manifest first.
+    pub(super) files: Vec<Source>,
     /// Each pattern under `include`, the folder of its file, and what it matched.
     pub(super) includes: Vec<(WorkspacePath, String, Vec<WorkspacePath>)>,
     /// Variables of the caller whose values became part of the manifest.
     pub(super) env: Vec<(String, Option<String>)>,
 }
 
+/// A manifest file as it was read.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) struct Source {
+    /// Absolute.
+    pub(super) path: PathBuf,
+    pub(super) digest: Digest,
+    /// Taken before it was read; none where it does not vouch for the content.
+    pub(super) signature: Option<Signature>,
+}
+
+impl Source {
+    fn is_current(&self) -> bool {
+        let vouched = self.signature.is_some() && workspace::settled_signature(&self.path) == self.signature;
+        vouched
+            || read(&self.path, MAX_BYTES)
+                .is_ok_and(|bytes| bytes.is_some_and(|bytes| Digest::of(&bytes) == self.digest))
+    }
+}
+
 impl Origin {
     /// Would loading `location` again yield the same manifest?
     pub fn is_current(&self, location: &Location, env: &dyn Fn(&str) -> Option<String>) -> bool {
-        self.files.first().is_some_and(|(path, _)| *path == location.file)
+        self.files.first().is_some_and(|root| root.path == location.file)
             && self.env.iter().all(|(name, value)| env(name) == *value)
-            && self.files.iter().all(|(path, digest)| {
-                read(path, MAX_BYTES)
-                    .is_ok_and(|bytes| bytes.is_some_and(|bytes| Digest::of(&bytes) == *digest))
-            })
+            && self.files.iter().all(Source::is_current)
             && self.includes.iter().all(|(folder, pattern, matched)| {
                 include::expand(&location.root, folder, pattern).is_ok_and(|found| found == *matched)
             })

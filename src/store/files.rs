@@ -129,6 +129,13 @@ impl Files {
         }
     }
 
+    pub(super) fn changed_at(&self, snapshot: &Snapshot, id: FileId) -> Option<u64> {
+        match self.slots.get(id.0 as usize)?.checked_sub(1) {
+            Some(index) => self.rows.get(index as usize).map(|row| row.changed_at),
+            None => snapshot.file(id.0).map(|cell| cell.changed_at.to_native()),
+        }
+    }
+
     pub(super) fn set(&mut self, id: FileId, row: FileRow) {
         let Some(slot) = self.slots.get_mut(id.0 as usize) else { return };
         if let Some(old) = slot.checked_sub(1).and_then(|index| self.rows.get_mut(index as usize)) {

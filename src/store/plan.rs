@@ -8,7 +8,7 @@ use rkyv::util::AlignedVec;
 use super::sealed::{Kind, Sealed};
 use super::{Error, durable};
 
-const KIND: Kind = Kind { magic: b"conductor pl", version: 1 };
+const KIND: Kind = Kind { magic: b"conductor pl", version: 2 };
 
 /// Keeps a plan in the folder `dir` (`.conductor`). The caller holds the [`Lock`](super::Lock).
 pub fn save_plan(dir: &Path, header: &[u8], plan: &[u8]) -> Result<(), Error> {

@@ -148,6 +148,11 @@ impl State {
         self.tables.files.row(&self.snapshot, id)
     }
 
+    /// The tick at which the content of a file last changed, as [`Self::file`] has it.
+    pub fn changed_at(&self, id: FileId) -> Option<u64> {
+        self.tables.files.changed_at(&self.snapshot, id)
+    }
+
     /// Remembers what a file looks like. Its `changed_at` becomes [`Self::now`] only if the entry differs;
     /// where nothing differs, nothing is written.
     pub fn set_file(&mut self, id: FileId, signature: Signature, entry: Entry, racy: bool) {
@@ -186,7 +191,12 @@ impl State {
 
     /// The ids of all tasks that have a row, sorted.
     pub fn ids(&self) -> impl Iterator<Item = &str> {
-        self.tables.tasks.ids(&self.snapshot)
+        self.tasks().map(|(id, _)| id)
+    }
+
+    /// All tasks that have a row, sorted by their ids' bytes.
+    pub fn tasks(&self) -> impl Iterator<Item = (&str, TaskRow<'_>)> {
+        self.tables.tasks.all(&self.snapshot)
     }
 
     /// A task's last accepted result. None also where the row says that there is one but it cannot be read.

@@ -173,23 +173,26 @@ impl Tasks {
         self.0.insert(id.into(), row);
     }
 
-    /// All ids that have a row, sorted.
-    pub(super) fn ids<'a>(&'a self, snapshot: &'a Snapshot) -> impl Iterator<Item = &'a str> {
-        let id = |row| std::str::from_utf8(snapshot.task_id(row)?).ok();
-        let mut beneath = (0..snapshot.task_count()).filter_map(id).peekable();
+    /// All tasks that have a row, sorted by their ids.
+    pub(super) fn all<'a>(
+        &'a self,
+        snapshot: &'a Snapshot,
+    ) -> impl Iterator<Item = (&'a str, TaskRow<'a>)> {
+        let task = |row| Some((std::str::from_utf8(snapshot.task_id(row)?).ok()?, snapshot.task(row)?.view()));
+        let mut beneath = (0..snapshot.task_count()).filter_map(task).peekable();
         let mut above = self.0.iter().peekable();
         std::iter::from_fn(move || {
             loop {
-                let Some((id, row)) = above.peek().map(|(id, row)| (&***id, row.is_some())) else {
+                let Some((id, row)) = above.peek().map(|(id, row)| (&***id, row.as_ref())) else {
                     return beneath.next();
                 };
-                if let Some(other) = beneath.next_if(|other| *other < id) {
+                if let Some(other) = beneath.next_if(|(other, _)| *other < id) {
                     return Some(other);
                 }
-                beneath.next_if(|other| *other == id);
+                beneath.next_if(|(other, _)| *other == id);
                 above.next();
-                if row {
-                    return Some(id);
+                if let Some(row) = row {
+                    return Some((id, row.view()));
                 }
             }
         })

@@ -37,8 +37,19 @@ impl Workspace {
         self.stat(path.as_bytes())
     }
 
-    /// The signatures of many paths, in their order, on all processors. This is the floor of a build that
-    /// has nothing to do, so it neither allocates nor copies a path (shorter than 256 bytes).
+    /// Asks of each item, in their order, on all processors, whether its path has the signature that `holds`
+    /// expects. This is the floor of a build that has nothing to do, so it neither allocates nor copies a
+    /// path (shorter than 256 bytes), and what is compared is compared here, by all processors.
+    pub fn compare<'p, T: Sync>(
+        &self,
+        items: &[T],
+        path: impl Fn(&T) -> &'p [u8] + Sync,
+        holds: impl Fn(&T, &Signature) -> bool + Sync,
+    ) -> Vec<bool> {
+        parallel::map(items, STAT_CHUNK, false, |item| holds(item, &self.stat(path(item))))
+    }
+
+    /// The signatures of many paths, in their order, on all processors.
     pub fn signatures<P: AsRef<[u8]> + Sync>(&self, paths: &[P]) -> Vec<Signature> {
         parallel::map(paths, STAT_CHUNK, Signature::ABSENT, |path| self.stat(path.as_ref()))
     }
@@ -127,6 +138,14 @@ fn digest_of(mut file: impl Read) -> io::Result<Digest> {
 /// The digest of a file anywhere on this machine (a tool), links followed.
 pub fn digest_file(path: &std::path::Path) -> io::Result<Digest> {
     digest_of(File::open(path)?)
+}
+
+/// The signature of a file anywhere on this machine, links followed; none where there is no such file, or
+/// where it is so young that it does not vouch for the content.
+pub fn settled_signature(path: &std::path::Path) -> Option<Signature> {
+    let now = now_ns();
+    let signature = signature_of(&rustix::fs::stat(path).ok()?);
+    Some(signature).filter(|signature| !signature.is_racy(now))
 }
 
 fn signature_of(stat: &Stat) -> Signature {

@@ -27,7 +27,7 @@ use crate::model::WorkspacePath;
 
 pub use files::{copy_file, make_folder, move_path, prune_empty_parents, remove_path, write_atomic};
 pub use glob::Globs;
-pub use look::{Observed, digest_file};
+pub use look::{Observed, digest_file, settled_signature};
 pub use walk::Listing;
 
 /// Why the tree could not be read or written.

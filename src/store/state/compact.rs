@@ -71,8 +71,7 @@ impl State {
     }
 
     fn task_rows(&self) -> Vec<(&str, Row)> {
-        let ids = self.tables.tasks.ids(&self.snapshot);
-        ids.filter_map(|id| Some((id, self.tables.tasks.owned(&self.snapshot, id)?))).collect()
+        self.ids().filter_map(|id| Some((id, self.tables.tasks.owned(&self.snapshot, id)?))).collect()
     }
 
     fn path_table(&self, order: &[FileId]) -> PathTable {
