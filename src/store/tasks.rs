@@ -174,11 +174,9 @@ impl Tasks {
     }
 
     /// All tasks that have a row, sorted by their ids.
-    pub(super) fn all<'a>(
-        &'a self,
-        snapshot: &'a Snapshot,
-    ) -> impl Iterator<Item = (&'a str, TaskRow<'a>)> {
-        let task = |row| Some((std::str::from_utf8(snapshot.task_id(row)?).ok()?, snapshot.task(row)?.view()));
+    pub(super) fn all<'a>(&'a self, snapshot: &'a Snapshot) -> impl Iterator<Item = (&'a str, TaskRow<'a>)> {
+        let task =
+            |row| Some((std::str::from_utf8(snapshot.task_id(row)?).ok()?, snapshot.task(row)?.view()));
         let mut beneath = (0..snapshot.task_count()).filter_map(task).peekable();
         let mut above = self.0.iter().peekable();
         std::iter::from_fn(move || {

@@ -41,7 +41,9 @@ fn cksum(bytes: &[u8]) -> String {
             crc = if crc & 0x8000_0000 == 0 { crc << 1 } else { (crc << 1) ^ 0x04c1_1db7 };
         }
     };
-    bytes.iter().for_each(|byte| take(*byte));
+    for byte in bytes {
+        take(*byte);
+    }
     let mut length = bytes.len();
     while length > 0 {
         take(u8::try_from(length & 0xff).unwrap());
@@ -58,13 +60,14 @@ impl Dag {
 
     /// Does a task read the shared files?
     pub(crate) fn reads_shared(i: usize) -> bool {
-        i % 3 == 0
+        i.is_multiple_of(3)
     }
 
     /// What a task reads, as words for `cat`.
     pub(crate) fn read(&self, i: usize) -> String {
         let shared = if Self::reads_shared(i) { " shared/*.txt" } else { "" };
-        let needs: String = self.needs[i].iter().map(|need| format!(" out/{need}.txt")).collect();
+        let needs =
+            self.needs[i].iter().fold(String::new(), |words, need| words + &format!(" out/{need}.txt"));
         format!("ctl/{i}.txt{shared}{needs}")
     }
 

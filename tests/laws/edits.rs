@@ -64,13 +64,12 @@ fn sources(recipe: &Recipe, index: usize, (kind, value): (u8, u8)) -> Vec<Source
     match kind % 9 {
         0 => text(format!("src/s{}.txt", n % 6)),
         1 => text(format!("lib/a/l{}.txt", n % 3)),
-        2 => glob(),
         3 => vec![Source::Text("src/*.txt".to_owned()), Source::Text(format!("!src/s{}.txt", n % 4))],
         4 if layers > 0 => {
             let tail = ["*.txt", "**", "**/*.txt", "*.{txt,sh}"][n / 8 % 4];
             text(format!("out/L{}/{tail}", n % layers))
         }
-        4 => glob(),
+        2 | 4 => glob(),
         5 => other(Part::Optional),
         6 => other(Part::Folder),
         7 => other(Part::Inside),
@@ -85,7 +84,7 @@ pub(crate) fn task(recipe: &Recipe, index: usize, seed: &TaskSeed) -> Task {
     needs.sort_unstable();
     needs.dedup();
     let extra = seed.extra;
-    let after = if extra % 7 == 0 { earlier(recipe, index, (extra / 7 % 250) as u8) } else { None };
+    let after = if extra.is_multiple_of(7) { earlier(recipe, index, (extra / 7 % 250) as u8) } else { None };
     let shape = shape(seed.shape);
     let check = match extra % 5 {
         0 => Some((0, None)),
@@ -101,7 +100,7 @@ pub(crate) fn task(recipe: &Recipe, index: usize, seed: &TaskSeed) -> Task {
         sources: seed.sources.iter().flat_map(|source| sources(recipe, index, *source)).collect(),
         after: after.into_iter().filter(|index| !needs.contains(index)).collect(),
         needs,
-        tag: (extra % 4 == 0).then_some((0, extra % 8 == 0)),
+        tag: extra.is_multiple_of(4).then_some((0, extra.is_multiple_of(8))),
         check,
         title: 0,
         always: extra % 31 == 3,
@@ -131,7 +130,7 @@ pub(crate) fn recipe(seeds: &[TaskSeed], groups: u16) -> Recipe {
 fn content(number: u16) -> Vec<u8> {
     let words = ["red", "sea", "fog", "elm", "oak"];
     let line = |i: u16| format!("{}\n", words[usize::from(number.wrapping_mul(7).wrapping_add(i * 3)) % 5]);
-    (0..1 + number % 4).map(line).collect::<String>().into_bytes()
+    (0..=number % 4).map(line).collect::<String>().into_bytes()
 }
 
 /// The files that a scenario begins with.
@@ -267,7 +266,7 @@ fn edit_manifest(scenario: &mut Scenario, kind: u8, edit: &EditSeed) -> Option<(
         },
         31 => remove_task(recipe, index),
         32 => {
-            let place = (0..).find(|place| !recipe.tasks.contains_key(place))?;
+            let place = (0..=usize::from(u16::MAX)).find(|place| !recipe.tasks.contains_key(place))?;
             let seed = TaskSeed {
                 shape: low,
                 filter: high,

@@ -50,7 +50,7 @@ fn law(dag: &Dag, broken: &[u8], changed: &[u8], keep_going: bool, repair: bool)
     let mut keys = Keys { dag, files: (0..n).map(|i| format!("good {i}\n")).collect() };
     let recorded = keys.now();
     let before: Vec<String> = (0..n).map(|i| ground.read(&format!("out/{i}.txt"))).collect();
-    let mut write = |keys: &mut Keys, i: usize, text: String| {
+    let write = |keys: &mut Keys, i: usize, text: String| {
         ground.write(&format!("ctl/{i}.txt"), &text);
         keys.files[i] = text;
     };

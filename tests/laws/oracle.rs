@@ -40,13 +40,6 @@ pub(crate) struct Due {
     pub(crate) gates: BTreeSet<String>,
 }
 
-impl Due {
-    /// Nothing at all?
-    pub(crate) fn is_empty(&self) -> bool {
-        self.ran.is_empty() && self.validated.is_empty() && self.gates.is_empty()
-    }
-}
-
 /// Patterns in order; the last one that matches decides.
 struct Patterns(Vec<(bool, GlobMatcher)>);
 

@@ -256,7 +256,7 @@ impl Task {
                 }
             }
         }
-        let n = body.iter().filter(|byte| **byte == b'\n').count();
+        let n = body.split(|byte| *byte == b'\n').count() - 1;
         let base = self.base();
         let mut made = Made { outputs: BTreeMap::new(), discovered: None };
         if self.shape == Shape::Depfile {

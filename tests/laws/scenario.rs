@@ -135,15 +135,15 @@ impl Scenario {
         }
         self.note(&format!("conductor build {}", args.join(" ")));
         let built = self.ground.build(&args);
-        self.hold(&built, &due)?;
+        Self::hold(&built, &due)?;
         self.compare_tree(&due)?;
         args.retain(|arg| *arg != "--force");
         let again = self.ground.build(&args);
-        self.hold(&again, &self.world.clone().build(targets, false))
+        Self::hold(&again, &self.world.clone().build(targets, false))
             .map_err(|error| format!("in a second build: {error}"))
     }
 
-    fn hold(&self, built: &Built, due: &Due) -> Lawful {
+    fn hold(built: &Built, due: &Due) -> Lawful {
         built.ran.assert_no_panic();
         let code = built.ran.code;
         ensure(code == Some(0), "a build whose tasks all succeed ends with 0", || built.ran.text())?;
