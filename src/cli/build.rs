@@ -270,7 +270,7 @@ fn build(
     for diagnostic in notices {
         sink(Event::Notice { diagnostic });
     }
-    let options = schedule::Options { jobs, keep_going: args.keep_going };
+    let options = schedule::Options { jobs, keep_going: args.keep_going, began: start };
     let build = Build::new(engine, Arc::clone(&site), scope.clone(), options, (outbox, inbox), &mut sink)?;
     let (result, engine) = build.run();
     readers.finish();

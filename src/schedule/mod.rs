@@ -25,6 +25,8 @@ pub struct Options {
     pub jobs: usize,
     /// Go on with everything that does not depend on a failure.
     pub keep_going: bool,
+    /// When the build began: before it looked at the tree.
+    pub began: Instant,
 }
 
 /// What reaches the coordinator.
@@ -169,7 +171,6 @@ impl<'a> Build<'a> {
 
     /// Runs to the end and gives the engine back, for whoever wants to know more of it.
     pub fn run(mut self) -> (RunResult, Engine) {
-        let start = Instant::now();
         self.announce();
         loop {
             self.judge_due();
@@ -183,7 +184,7 @@ impl<'a> Build<'a> {
         self.commit(true);
         self.look_back();
         let outcome = self.outcome();
-        let duration = start.elapsed();
+        let duration = self.options.began.elapsed();
         (self.sink)(Event::RunFinished {
             result: outcome,
             summary: self.summary,
