@@ -42,9 +42,11 @@ fn is_recorded(state: &State, intent: &Intent) -> bool {
 }
 
 /// Outputs that are still set aside though no intent speaks of them (the journal was lost): they are the
-/// last good ones and go back where nothing took their place.
+/// last good ones, or a person's, and go back where nothing took their place; else they are kept with the
+/// conflicts.
 fn orphans(workspace: &Workspace, aside: &Path, intents: &[Intent]) {
     let Ok(runs) = std::fs::read_dir(aside) else { return };
+    let conflicts = aside.with_file_name("conflicts");
     for run in runs.flatten() {
         let Ok(attempts) = std::fs::read_dir(run.path()) else { continue };
         for attempt in attempts.flatten() {
@@ -55,10 +57,10 @@ fn orphans(workspace: &Workspace, aside: &Path, intents: &[Intent]) {
                 continue;
             }
             for path in moved.list(&crate::model::WorkspacePath::root()).unwrap_or_default() {
-                let back = path.under(workspace.root());
-                if back.symlink_metadata().is_err() {
-                    let _ = crate::workspace::move_path(&path.under(moved.root()), &back);
-                }
+                let free = path.under(workspace.root());
+                let kept = path.under(&conflicts.join(run.file_name()));
+                let to = if free.symlink_metadata().is_err() { free } else { kept };
+                let _ = crate::workspace::move_path(&path.under(moved.root()), &to);
             }
         }
     }

@@ -11,6 +11,7 @@ mod edits;
 mod failures;
 mod faults;
 mod ground;
+mod keys;
 mod midrun;
 mod oracle;
 mod random_builds;

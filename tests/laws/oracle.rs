@@ -34,6 +34,8 @@ pub(crate) struct World {
 pub(crate) struct Due {
     /// Tasks whose command must run.
     pub(crate) ran: BTreeSet<String>,
+    /// Those of them that have no other cause than `always`.
+    pub(crate) restless: BTreeSet<String>,
     /// Tasks of which only the checks must run.
     pub(crate) validated: BTreeSet<String>,
     /// Gates that must be asked.
@@ -238,6 +240,9 @@ impl World {
             return false;
         }
         due.ran.insert(id.clone());
+        if stands && !forced {
+            due.restless.insert(id.clone());
+        }
         let made = task.make(&self.recipe, &inputs, &|path| self.disk.get(path).cloned());
         for (path, content) in old.iter().flat_map(|record| &record.outputs) {
             let others =
