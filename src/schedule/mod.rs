@@ -1,7 +1,7 @@
 //! The one loop: which task next, on which slot, and what its end means for the others.
 //!
 //! The coordinator is one thread; it owns the engine. Workers on a rayon pool perform assignments and
-//! answer over a channel. Every transition of a task goes through [`Build::settle`] or [`Build::start`].
+//! answer over a channel. Every transition of a task goes through `Build::settle` or `Build::start`.
 
 mod outcome;
 mod slots;
