@@ -115,8 +115,8 @@ impl Session {
 
     /// Keeps a plan that was compiled anew. That it could not be kept costs time, nothing else.
     pub(super) fn save_plan(&mut self) {
-        if let Some(header) = self.unsaved.take() {
-            let _ = store::save_plan(&self.folder, &header, self.plan.as_bytes());
+        if let (Some(header), Some((columns, bodies))) = (self.unsaved.take(), self.plan.parts()) {
+            let _ = store::save_plan(&self.folder, &header, columns, bodies);
         }
     }
 
@@ -176,7 +176,7 @@ fn header(location: &Location, plan: &Plan, origin: &Origin) -> Option<Vec<u8>> 
 /// The plan on disk, where it is still that of `location`. One of a manifest that may be part of another
 /// counts only if `accept_part`.
 fn cached(location: &Location, caller: &Caller, accept_part: bool) -> Option<Plan> {
-    let bytes = store::load_plan(&folder(location), |header| {
+    let (columns, bodies) = store::load_plan(&folder(location), |header| {
         let read: Result<(PathBuf, String, bool, Origin), _> = postcard::from_bytes(header);
         read.is_ok_and(|(file, version, part, origin)| {
             file == location.file
@@ -185,7 +185,9 @@ fn cached(location: &Location, caller: &Caller, accept_part: bool) -> Option<Pla
                 && origin.is_current(location, &|name| caller.text(name))
         })
     })?;
-    Plan::from_bytes(bytes).ok()
+    let (location, caller) = (location.clone(), caller.clone());
+    let recompile = move || compile(&location, &caller).ok().map(|(plan, _)| plan);
+    Plan::load(columns, bodies, Box::new(recompile)).ok()
 }
 
 /// Reads and compiles the manifest; all that is wrong with it at once.

@@ -2,6 +2,7 @@
 //!
 //! Knows neither the tree nor past runs: the plan of a manifest is the same on every machine.
 
+mod bodies;
 mod cycles;
 mod edges;
 pub mod export;
@@ -9,6 +10,7 @@ mod outputs;
 mod plan;
 mod select;
 
+pub use bodies::Recompile;
 pub use edges::EdgeKinds;
 pub use plan::{BadPlan, Plan, TaskIndex};
 pub use select::{closure, critical_path, select};

@@ -2,14 +2,16 @@
 //! just compiled or loaded from `.conductor/plan`.
 //!
 //! Columns that a no-op reads for every task are archived by rkyv and used in place; a task's whole
-//! definition is a postcard body that is decoded when somebody asks for it. A plan holds no facts about
+//! definition is a postcard body that is read and decoded when somebody asks for it (`bodies`). A plan holds no facts about
 //! the tree or about past runs.
 
 use rkyv::util::AlignedVec;
 use self_cell::self_cell;
 
+use super::bodies::{Bodies, Checksum, Recompile, checksum};
 use super::edges::{EdgeKinds, Edges};
 use crate::model::{Digest, Encoder, Group, Manifest, Settings, Sources, Task, TaskId, Work};
+use crate::store::PlanBodies;
 
 /// A task by its position in the plan.
 pub type TaskIndex = u32;
@@ -33,7 +35,7 @@ struct Columns {
     /// Milliseconds; 0 where the manifest says nothing.
     efforts: Vec<u64>,
     bodies_start: Vec<u64>,
-    bodies: Vec<u8>,
+    checksums: Vec<Checksum>,
     head: Vec<u8>,
 }
 
@@ -60,6 +62,7 @@ self_cell! {
 pub struct Plan {
     archive: Archive,
     head: Head,
+    bodies: Bodies,
 }
 
 const ALWAYS: u8 = 1;
@@ -76,33 +79,47 @@ pub struct BadPlan(String);
 impl Plan {
     /// Archives a manifest with its edges.
     pub(super) fn archive(manifest: Manifest, graph: &Edges, order: Vec<u32>) -> Result<Self, BadPlan> {
-        let columns = columns(manifest, graph, order)?;
+        let (columns, bodies) = columns(manifest, graph, order)?;
         let bytes =
             rkyv::to_bytes::<rkyv::rancor::Error>(&columns).map_err(|error| BadPlan(error.to_string()))?;
-        Self::from_bytes(bytes)
+        Self::from_parts(bytes, Bodies::Held(bodies))
     }
 
-    /// Takes up what [`Self::as_bytes`] gave. The caller has verified a checksum; this verifies the form.
-    pub fn from_bytes(bytes: AlignedVec) -> Result<Self, BadPlan> {
-        let archive = Archive::try_new(bytes, |bytes| {
+    /// Takes up what [`Self::parts`] gave. The caller has verified a checksum of the columns; this verifies
+    /// their form. `recompile` is asked when a body turns out to be damaged.
+    pub fn load(columns: AlignedVec, bodies: PlanBodies, recompile: Recompile) -> Result<Self, BadPlan> {
+        Self::from_parts(columns, Bodies::kept(bodies, recompile))
+    }
+
+    fn from_parts(columns: AlignedVec, bodies: Bodies) -> Result<Self, BadPlan> {
+        let archive = Archive::try_new(columns, |bytes| {
             rkyv::access::<ArchivedColumns, rkyv::rancor::Error>(bytes)
                 .map_err(|error| BadPlan(error.to_string()))
         })?;
         let columns = archive.borrow_dependent();
         let n = columns.ids.len();
-        let lengths =
-            [columns.sorted.len(), columns.fingerprints.len(), columns.flags.len(), columns.order.len()];
+        let lengths = [
+            columns.sorted.len(),
+            columns.fingerprints.len(),
+            columns.flags.len(),
+            columns.order.len(),
+            columns.checksums.len(),
+        ];
         let starts = [columns.deps_start.len(), columns.rdeps_start.len(), columns.bodies_start.len()];
         if lengths.iter().any(|len| *len != n) || starts.iter().any(|len| *len != n + 1) {
             return Err(BadPlan("columns of different lengths".to_owned()));
         }
         let head = postcard::from_bytes(&columns.head).map_err(|error| BadPlan(error.to_string()))?;
-        Ok(Self { archive, head })
+        Ok(Self { archive, head, bodies })
     }
 
-    /// For `.conductor/plan`.
-    pub fn as_bytes(&self) -> &[u8] {
-        self.archive.borrow_owner()
+    /// Columns and bodies, for `.conductor/plan`; none for a plan that came from there.
+    pub fn parts(&self) -> Option<(&[u8], &[u8])> {
+        Some((self.archive.borrow_owner(), self.bodies.held()?))
+    }
+
+    pub(super) fn bodies(&self) -> &Bodies {
+        &self.bodies
     }
 
     fn columns(&self) -> View<'_> {
@@ -206,15 +223,14 @@ impl Plan {
         Some(self.columns().efforts[index as usize].to_native()).filter(|effort| *effort > 0)
     }
 
-    /// The whole definition. Decoded on each call.
+    /// The whole definition. Read and decoded on each call.
     pub fn task(&self, index: TaskIndex) -> Result<Task, BadPlan> {
         let columns = self.columns();
         let start = &columns.bodies_start;
-        let bounds = start[index as usize].to_native()..start[index as usize + 1].to_native();
-        let bounds =
-            usize::try_from(bounds.start).unwrap_or(usize::MAX)..usize::try_from(bounds.end).unwrap_or(0);
-        let body = columns.bodies.get(bounds).ok_or_else(|| BadPlan("a body out of bounds".to_owned()))?;
-        postcard::from_bytes(body).map_err(|error| BadPlan(error.to_string()))
+        let range = start[index as usize].to_native()..start[index as usize + 1].to_native();
+        let body = self.bodies.get(range, columns.checksums[index as usize]);
+        let body = body.ok_or_else(|| BadPlan(format!("the definition of {}", self.id(index))))?;
+        postcard::from_bytes(&body).map_err(|error| BadPlan(error.to_string()))
     }
 
     /// What holds for the whole workspace.
@@ -248,7 +264,7 @@ fn range(start: &rkyv::Archived<Vec<u32>>, index: TaskIndex) -> std::ops::Range<
     start[index as usize].to_native() as usize..start[index as usize + 1].to_native() as usize
 }
 
-fn columns(manifest: Manifest, graph: &Edges, order: Vec<u32>) -> Result<Columns, BadPlan> {
+fn columns(manifest: Manifest, graph: &Edges, order: Vec<u32>) -> Result<(Columns, Vec<u8>), BadPlan> {
     let encode = |error: postcard::Error| BadPlan(error.to_string());
     let n = graph.tasks.len();
     let mut columns = Columns {
@@ -264,9 +280,10 @@ fn columns(manifest: Manifest, graph: &Edges, order: Vec<u32>) -> Result<Columns
         order,
         efforts: Vec::with_capacity(n),
         bodies_start: vec![0],
-        bodies: Vec::new(),
+        checksums: Vec::with_capacity(n),
         head: Vec::new(),
     };
+    let mut bodies = Vec::new();
     columns.sorted.sort_by(|a, b| columns.ids[*a as usize].cmp(&columns.ids[*b as usize]));
     for (i, task) in graph.tasks.iter().enumerate() {
         let deps = merged(graph, i);
@@ -278,13 +295,15 @@ fn columns(manifest: Manifest, graph: &Edges, order: Vec<u32>) -> Result<Columns
         columns
             .efforts
             .push(task.effort.map_or(0, |effort| u64::try_from(effort.as_millis()).unwrap_or(u64::MAX)));
-        columns.bodies = postcard::to_extend(task, std::mem::take(&mut columns.bodies)).map_err(encode)?;
-        columns.bodies_start.push(columns.bodies.len() as u64);
+        let start = bodies.len();
+        bodies = postcard::to_extend(task, bodies).map_err(encode)?;
+        columns.checksums.push(checksum(&bodies[start..]));
+        columns.bodies_start.push(bodies.len() as u64);
     }
     (columns.rdeps_start, columns.rdeps) = reversed(n, &columns.deps_start, &columns.deps);
     let Manifest { settings, groups, sources, warnings, .. } = manifest;
     columns.head = postcard::to_stdvec(&Head { settings, groups, sources, warnings }).map_err(encode)?;
-    Ok(columns)
+    Ok((columns, bodies))
 }
 
 /// Positions and edges are counted in 32 bits; the loader's limit on a manifest's size keeps below that.

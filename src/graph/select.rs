@@ -96,7 +96,9 @@ pub fn closure(plan: &Plan, roots: &BTreeSet<TaskIndex>) -> Vec<TaskIndex> {
     // Dependents come before what they depend on, so one pass reaches everything.
     for index in plan.order().rev() {
         if within[index as usize] {
-            plan.deps(index).for_each(|(to, _)| within[to as usize] = true);
+            for (to, _) in plan.deps(index) {
+                within[to as usize] = true;
+            }
         }
     }
     plan.order().filter(|i| within[*i as usize]).collect()

@@ -33,7 +33,7 @@ use std::path::{Path, PathBuf};
 pub use files::{FileId, FileRow};
 pub use journal::{Intent, Journal, Planned, Ticket};
 pub use lock::{Holder, Lock, LockError};
-pub use plan::{load_plan, save_plan};
+pub use plan::{PlanBodies, load_plan, save_plan};
 pub use runs::{CancelRequest, RunDir, list_runs, new_run_id, prune};
 pub use state::State;
 pub use tasks::{FileIds, TaskRow};

@@ -168,7 +168,7 @@ fn a_hundred_thousand_tasks() {
     no_op("no-op after them", dir, &paths, &tasks);
 
     let plan: Vec<u8> = (0..20_000_000_u32).map(|byte| byte.to_le_bytes()[0]).collect();
-    timed("save a plan of 20 MB", || save_plan(dir, b"header", &plan).unwrap());
+    timed("save a plan of 20 MB", || save_plan(dir, b"header", &plan, b"").unwrap());
     for _ in 0..3 {
         timed("load it", || load_plan(dir, |_| true).unwrap());
     }

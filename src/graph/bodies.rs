@@ -1,0 +1,118 @@
+//! The definitions of a plan's tasks, one after the other: in memory after compiling, else on disk, where
+//! each is read when somebody asks for it. A build with nothing to do asks for none.
+//!
+//! Invariant: what is handed out has the checksum that the plan's columns name. Where the disk holds
+//! something else the manifest is compiled again, so that damage costs time and nothing more.
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::OnceLock;
+
+use super::Plan;
+use crate::model::Digest;
+use crate::store::PlanBodies;
+
+/// The first 8 bytes of a body's BLAKE3.
+pub(super) type Checksum = [u8; 8];
+
+pub(super) fn checksum(body: &[u8]) -> Checksum {
+    Digest::of(body).0.first_chunk().copied().unwrap_or_default()
+}
+
+/// Compiles the manifest again that a kept plan was made from.
+pub type Recompile = Box<dyn Fn() -> Option<Plan> + Send + Sync>;
+
+/// See the module.
+pub(super) enum Bodies {
+    /// The plan was just compiled.
+    Held(Vec<u8>),
+    /// The plan was loaded.
+    Kept { file: PlanBodies, recompile: Recompile, recompiled: OnceLock<Option<Box<Plan>>> },
+}
+
+impl Bodies {
+    pub(super) fn kept(file: PlanBodies, recompile: Recompile) -> Self {
+        Self::Kept { file, recompile, recompiled: OnceLock::new() }
+    }
+
+    /// All of them, where they are in memory.
+    pub(super) fn held(&self) -> Option<&[u8]> {
+        match self {
+            Self::Held(bytes) => Some(bytes),
+            Self::Kept { .. } => None,
+        }
+    }
+
+    /// The body at `range`.
+    pub(super) fn get(&self, range: Range<u64>, expected: Checksum) -> Option<Cow<'_, [u8]>> {
+        match self {
+            Self::Held(bytes) => {
+                let range = usize::try_from(range.start).ok()?..usize::try_from(range.end).ok()?;
+                bytes.get(range).filter(|body| checksum(body) == expected).map(Cow::Borrowed)
+            }
+            Self::Kept { file, recompile, recompiled } => {
+                let body = file.read(range.clone()).filter(|body| checksum(body) == expected);
+                body.map(Cow::Owned).or_else(|| {
+                    let again = recompiled.get_or_init(|| recompile().map(Box::new)).as_ref()?;
+                    again.bodies().get(range, expected)
+                })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{GroupId, Manifest, Task, WorkspacePath};
+    use crate::store::{load_plan, save_plan};
+
+    fn compiled() -> Plan {
+        let group = |id: &str| crate::model::Group {
+            id: GroupId::new(id),
+            at: crate::model::At::default(),
+            title: Some(format!("the title of {id}")),
+            after: Vec::new(),
+            gate: Vec::new(),
+            dir: WorkspacePath::root(),
+            env: Vec::new(),
+            pass_env: Vec::new(),
+        };
+        let tasks = ["A", "B"].map(|id| Task::gate(&group(id)));
+        crate::graph::compile(Manifest { tasks: tasks.to_vec(), ..Manifest::default() }).unwrap()
+    }
+
+    fn check(damage: impl FnOnce(&mut [u8]), recompile: Recompile) -> Vec<Option<Task>> {
+        let dir = tempfile::tempdir().unwrap();
+        let plan = compiled();
+        let (columns, bodies) = plan.parts().unwrap();
+        save_plan(dir.path(), b"", columns, bodies).unwrap();
+        let path = dir.path().join("plan");
+        let mut bytes = std::fs::read(&path).unwrap();
+        let tail = bytes.len() - bodies.len();
+        damage(&mut bytes[tail..]);
+        std::fs::write(&path, bytes).unwrap();
+        let (columns, bodies) = load_plan(dir.path(), |_| true).unwrap();
+        let loaded = Plan::load(columns, bodies, recompile).unwrap();
+        loaded.indices().map(|index| loaded.task(index).ok()).collect()
+    }
+
+    #[test]
+    fn a_loaded_plan_has_the_same_definitions() {
+        let plan = compiled();
+        let tasks: Vec<_> = plan.indices().map(|index| plan.task(index).ok()).collect();
+        assert_eq!(check(|_| {}, Box::new(|| unreachable!())), tasks);
+    }
+
+    #[test]
+    fn a_damaged_definition_is_compiled_again() {
+        let plan = compiled();
+        let tasks: Vec<_> = plan.indices().map(|index| plan.task(index).ok()).collect();
+        assert_eq!(check(|bodies| bodies[3] ^= 1, Box::new(|| Some(compiled()))), tasks);
+    }
+
+    #[test]
+    fn a_damaged_definition_that_cannot_be_compiled_again_is_none() {
+        assert_eq!(check(|bodies| bodies[3] ^= 1, Box::new(|| None))[0], None);
+    }
+}
