@@ -72,9 +72,6 @@ impl Admin {
                 Err(error) if dir.symlink_metadata().is_ok() && error.kind() != io::ErrorKind::NotFound => {}
                 published => {
                     published.map_err(Error::io("make the worktree's entry", &dir))?;
-                    // It is not there any more under its first name.
-                    let _ = unfinished.keep();
-                    area.leave();
                     return Ok(Self { dir });
                 }
             }

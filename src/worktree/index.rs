@@ -7,12 +7,17 @@ use std::path::{Path, PathBuf};
 use std::process;
 
 use git2::{Index, IndexEntry, IndexTime, Oid};
-use tempfile::TempDir;
 
 use super::Error;
-use super::remove::Area;
+use super::remove::{Area, Unfinished};
 
-/// The mode of a submodule.
+/// git's mode of a file.
+pub(super) const FILE: u32 = 0o100_644;
+/// git's mode of an executable file.
+pub(super) const EXECUTABLE: u32 = 0o100_755;
+/// git's mode of a symbolic link.
+pub(super) const LINK: u32 = 0o120_000;
+/// git's mode of a submodule.
 pub(super) const SUBMODULE: u32 = 0o160_000;
 
 /// The bits of an entry's flags that tell the sides of a conflict apart.
@@ -67,7 +72,7 @@ pub(super) struct IndexLock {
     target: PathBuf,
     copy: PathBuf,
     index: Index,
-    _folder: TempDir,
+    _folder: Unfinished,
 }
 
 impl IndexLock {

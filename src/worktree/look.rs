@@ -9,10 +9,8 @@ use std::path::{Path, PathBuf};
 
 use git2::{DiffOptions, IndexEntry, IndexEntryExtendedFlag, IndexEntryFlag, ObjectType, Oid};
 
-use super::index::SUBMODULE;
+use super::index::{EXECUTABLE, LINK, SUBMODULE};
 use super::{Error, tree};
-
-const LINK: u32 = 0o120_000;
 
 /// A blob with git's mode.
 pub(super) type Blob = (Oid, u32);
@@ -168,7 +166,7 @@ fn is(path: &Path, found: &fs::Metadata, (id, mode): Blob) -> bool {
         let text = fs::read_link(path);
         return mode == LINK && text.is_ok_and(|text| hash(text.as_os_str().as_bytes()));
     }
-    if !found.is_file() || (found.mode() & 0o100 != 0) != (mode == 0o100_755) {
+    if !found.is_file() || (found.mode() & 0o100 != 0) != (mode == EXECUTABLE) {
         return false;
     }
     let Ok(bytes) = fs::read(path) else { return false };

@@ -49,6 +49,7 @@ fn open_up(folder: &Path) {
 
 /// Where one workspace keeps what it is making or removing: on the file system of the repository, outside of what
 /// git reads.
+#[derive(Clone, Debug)]
 pub(super) struct Area {
     /// `conductor/unfinished` in git's common folder.
     folder: PathBuf,
@@ -61,15 +62,16 @@ impl Area {
         Self { folder: common_dir.join("conductor/unfinished"), prefix: format!("{workspace}-") }
     }
 
-    /// A new, empty folder, which goes when it is dropped.
-    pub(super) fn make(&self) -> Result<TempDir, Error> {
+    /// A new, empty folder.
+    pub(super) fn make(&self) -> Result<Unfinished, Error> {
         let make = || -> io::Result<TempDir> {
             fs::create_dir_all(&self.folder)?;
             // As any folder of git's; the umask takes its part.
             let permissions = Permissions::from_mode(0o777);
             tempfile::Builder::new().prefix(&self.prefix).permissions(permissions).tempdir_in(&self.folder)
         };
-        retry(make).map_err(Error::io("make a folder in", &self.folder))
+        let folder = retry(make).map_err(Error::io("make a folder in", &self.folder))?;
+        Ok(Unfinished { folder, area: self.clone() })
     }
 
     /// Makes `path`, on the same file system, disappear in one step, then removes it.
@@ -79,10 +81,7 @@ impl Area {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             renamed => renamed.map_err(Error::io("remove", path))?,
         }
-        remove_tree(unfinished.path())?;
-        drop(unfinished);
-        self.leave();
-        Ok(())
+        remove_tree(unfinished.path())
     }
 
     /// Removes what crashes left here. Only while nothing else of this workspace is at work.
@@ -97,10 +96,31 @@ impl Area {
     }
 
     /// Removes the folders that lead here, if they are empty.
-    pub(super) fn leave(&self) {
+    fn leave(&self) {
         if fs::remove_dir(&self.folder).is_ok() {
             let _ = self.folder.parent().map(fs::remove_dir);
         }
+    }
+}
+
+/// A folder of the area. Dropped, it goes with all that is in it, and so does the area when it is empty.
+#[derive(Debug)]
+pub(super) struct Unfinished {
+    folder: TempDir,
+    area: Area,
+}
+
+impl Unfinished {
+    pub(super) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        // It may have been renamed to where it belongs. What cannot be removed is found by `clear`.
+        let _ = remove_tree(self.folder.path());
+        self.area.leave();
     }
 }
 

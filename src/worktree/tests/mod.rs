@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use super::*;
+use crate::model::Digest;
 
 /// A repository in a temporary folder, whose `git` knows no configuration but its own.
 struct Ground {
