@@ -90,11 +90,6 @@ impl Admin {
         (link.file_name() == Some(OsStr::new(".git"))).then(|| link.parent().map(real)).flatten()
     }
 
-    /// The branch that the worktree has checked out, as a whole reference name.
-    pub(super) fn head(&self) -> Option<String> {
-        head_in(&self.dir)
-    }
-
     /// Marks the worktree as one to be kept, and says why.
     pub(super) fn keep(&self, why: &str) -> Result<(), Error> {
         let path = self.dir.join(KEPT);

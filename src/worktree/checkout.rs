@@ -25,6 +25,8 @@ struct Step {
     new: Option<Blob>,
     /// The file on disk need not change.
     stays: bool,
+    /// What was there when it was looked at.
+    seen: Seen,
 }
 
 impl Step {
@@ -57,6 +59,7 @@ impl Update {
         let mut steps = BTreeMap::new();
         let mut in_the_way = BTreeSet::new();
         for (path, (_, new)) in &changes {
+            let seen = see(&top.join(to_path(path)));
             let entry = index.get_path(to_path(path), 0);
             let disk = look.at(path, entry.as_ref());
             match disk {
@@ -64,7 +67,7 @@ impl Update {
                 Disk::Taken => drop(in_the_way.insert(PathBuf::from(to_path(path)))),
                 Disk::Folder => in_the_way.extend(look.files_that_stay(path)),
             }
-            steps.insert(path.clone(), Step { new: *new, stays: matches!(disk, Disk::Stays) });
+            steps.insert(path.clone(), Step { new: *new, stays: matches!(disk, Disk::Stays), seen });
         }
         if in_the_way.is_empty() {
             Ok(Self { top, end, steps })
@@ -92,6 +95,7 @@ impl Update {
         let staged = self.stage(git, if rules.is_empty() { &others } else { &rules }, area)?;
         for (path, step) in &self.steps {
             if step.new.is_none() && !step.stays {
+                self.check_unchanged(path)?;
                 self.remove(path)?;
             }
         }
@@ -133,6 +137,18 @@ impl Update {
         Ok(folder)
     }
 
+    /// Is what is at `path` still what was looked at? The files that were written until then are what the merge makes of
+    /// them: they are in nobody's way the next time.
+    fn check_unchanged(&self, path: &[u8]) -> Result<(), Error> {
+        let seen = self.steps.get(path).and_then(|step| step.seen);
+        match see(&self.top.join(to_path(path))) {
+            // A file or a folder that went to make room.
+            None => Ok(()),
+            found if found == seen => Ok(()),
+            _ => Err(Error::InTheWay { paths: vec![to_path(path).to_owned()] }),
+        }
+    }
+
     fn remove(&self, path: &[u8]) -> Result<(), Error> {
         let path = self.top.join(to_path(path));
         match fs::remove_file(&path) {
@@ -154,6 +170,7 @@ impl Update {
     /// Renames staged files to where they belong.
     fn place(&self, paths: &[&[u8]], staged: &Path) -> Result<(), Error> {
         for path in paths {
+            self.check_unchanged(path)?;
             let (from, to) = (staged.join(to_path(path)), self.top.join(to_path(path)));
             let folder = to.parent().unwrap_or(&self.top);
             fs::create_dir_all(folder).map_err(Error::io("make", folder))?;
@@ -191,6 +208,18 @@ impl Update {
         }
         index.add(&entry).map_err(Error::git("add to the index", name.display()))
     }
+}
+
+/// What `lstat` says of a file or link, as far as it changes with its content; none where there is neither, for a
+/// folder too.
+type Seen = Option<[i128; 4]>;
+
+fn see(path: &Path) -> Seen {
+    let found = path.symlink_metadata().ok().filter(|found| !found.is_dir())?;
+    let nanoseconds = |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
+    let mtime = nanoseconds(found.mtime(), found.mtime_nsec());
+    let ctime = nanoseconds(found.ctime(), found.ctime_nsec());
+    Some([mtime, ctime, found.ino().into(), found.size().into()])
 }
 
 /// Writes a blob with its bytes as they are stored.

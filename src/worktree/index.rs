@@ -9,7 +9,7 @@ use std::process;
 use git2::{Index, IndexEntry, IndexTime, Oid};
 
 use super::Error;
-use super::remove::{Area, Unfinished};
+use super::remove::{Area, Unfinished, started};
 
 /// git's mode of a file.
 pub(super) const FILE: u32 = 0o100_644;
@@ -164,8 +164,7 @@ const HOLDER: &str = "held by conductor, process ";
 /// A name that no other process ever has on this machine since it was started: the id alone is given again. None where
 /// there is no such process.
 fn holder(id: u32) -> Option<String> {
-    let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-    let started = stat.rsplit(") ").next()?.split(' ').nth(19)?.to_owned();
+    let started = started(id)?;
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     let space = fs::read_link("/proc/self/ns/pid").ok()?;
     Some(format!("{HOLDER}{id} started {started} in {} {}", space.display(), boot.trim()))

@@ -6,6 +6,7 @@
 //! index, so files that were just written get a time two seconds back.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -117,7 +118,7 @@ impl Linked {
     pub fn exclude<'a>(
         &self,
         paths: impl IntoIterator<Item = &'a WorkspacePath>,
-    ) -> Result<Vec<(&'static str, PathBuf)>, Error> {
+    ) -> Result<Vec<(&'static str, OsString)>, Error> {
         let git = git2::Repository::open(&self.common_dir)
             .map_err(Error::git("open", self.common_dir.display()))?;
         let config = git
@@ -139,8 +140,11 @@ impl Linked {
                     .map_err(Error::git("set core.excludesFile in", file))?;
             }
         }
-        let name = PathBuf::from("core.excludesFile");
-        Ok(vec![("GIT_CONFIG_COUNT", "1".into()), ("GIT_CONFIG_KEY_0", name), ("GIT_CONFIG_VALUE_0", file)])
+        Ok(vec![
+            ("GIT_CONFIG_COUNT", "1".into()),
+            ("GIT_CONFIG_KEY_0", "core.excludesFile".into()),
+            ("GIT_CONFIG_VALUE_0", file.into()),
+        ])
     }
 }
 

@@ -1,5 +1,6 @@
 //! A task's worktree as git and its task see it.
 
+use std::ffi::OsString;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::thread;
 
@@ -267,7 +268,7 @@ fn exclusions_hold_for_this_worktree_alone() {
     fill(linked.place(), &[("a", "a"), (".env", "secret"), ("node_modules/x/y", "dep"), (strange, "")]);
     linked.snapshot(&paths(&["a"])).unwrap();
     let mut environment = linked.exclude(&paths(&[".env", "node_modules", strange])).unwrap();
-    let status = |environment: &[(&str, PathBuf)], dir: &Path| {
+    let status = |environment: &[(&str, OsString)], dir: &Path| {
         let mut command = command(dir, &["status", "--porcelain"]);
         command.envs(environment.iter().map(|(name, value)| (name, value)));
         String::from_utf8(command.output().unwrap().stdout).unwrap()

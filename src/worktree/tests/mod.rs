@@ -3,6 +3,7 @@
 mod basics;
 mod branches;
 mod commits;
+mod faults;
 mod leftovers;
 mod linked;
 mod merges;
