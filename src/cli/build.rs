@@ -36,11 +36,6 @@ type Goal = (BTreeSet<TaskIndex>, Vec<TaskIndex>);
 const BACKLOG: usize = 4096;
 
 pub(super) fn run(global: &Global, args: &BuildArgs, caller: Caller, output: &Output) -> Result<Exit, Stop> {
-    if let Some(mode @ (IsolationMode::Sandbox | IsolationMode::Worktree)) = args.isolation {
-        let message = format!("`--isolation {mode:?}` is not available yet in this version of conductor")
-            .to_lowercase();
-        return Err(Stop::plain(Exit::Usage, Diagnostic::error("build::not_available", message)));
-    }
     let session = Session::open(global, caller)?;
     warn(&session, output);
     let (roots, scope) = session.scope(&args.targets)?;
@@ -234,7 +229,13 @@ fn build(
     notices.extend(recover(&session.workspace, &session.folder, &state, &intents));
     journal.clear();
     let forced = if args.force { roots } else { BTreeSet::new() };
-    let options = Options { caller: session.caller.clone(), tools: Some(session.tool_runner()), forced };
+    let options = Options {
+        caller: session.caller.clone(),
+        tools: Some(session.tool_runner()),
+        forced,
+        isolation: args.isolation.map(IsolationMode::isolation),
+        folder: session.folder.clone(),
+    };
     let mut engine = Engine::new(Arc::clone(&session.plan), Arc::clone(&session.workspace), state, options);
     engine.observe(&scope);
     let errors = engine.preflight(&scope);
@@ -252,6 +253,7 @@ fn build(
         folder: session.folder.clone(),
         processes: Processes::new(),
         journal,
+        objects: store::Objects::of(&session.folder),
         run_dir,
         run: run.clone(),
         caller: session.caller.clone(),
@@ -357,6 +359,7 @@ fn tell_json(result: &RunResult, engine: &Engine, scope: &[TaskIndex]) -> Result
 fn exit(result: &RunResult) -> Exit {
     match result.outcome {
         RunOutcome::Success => Exit::Success,
+        RunOutcome::Failed if result.contested => Exit::Integrity,
         RunOutcome::Failed => Exit::Failed,
         RunOutcome::Paused => Exit::Paused,
         RunOutcome::Stale => Exit::Stale,

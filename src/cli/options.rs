@@ -164,6 +164,16 @@ pub(super) enum IsolationMode {
     Worktree,
 }
 
+impl IsolationMode {
+    pub(super) fn isolation(self) -> crate::model::Isolation {
+        match self {
+            Self::None => crate::model::Isolation::None,
+            Self::Sandbox => crate::model::Isolation::Sandbox,
+            Self::Worktree => crate::model::Isolation::Worktree,
+        }
+    }
+}
+
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Progress {
     /// Live on a terminal, else plain

@@ -148,7 +148,13 @@ impl Session {
     /// An engine that reads the recorded state and writes nothing.
     pub(super) fn reader(&self) -> Engine {
         let (state, _) = State::open(&self.folder, Access::ReadOnly);
-        let options = Options { caller: self.caller.clone(), tools: None, forced: BTreeSet::new() };
+        let options = Options {
+            caller: self.caller.clone(),
+            tools: None,
+            forced: BTreeSet::new(),
+            isolation: None,
+            folder: self.folder.clone(),
+        };
         Engine::new(Arc::clone(&self.plan), Arc::clone(&self.workspace), state, options)
     }
 

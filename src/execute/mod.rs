@@ -3,17 +3,26 @@
 //!
 //! It decides nothing about other tasks, and records nothing: the coordinator does both.
 
+mod apart;
 mod checks;
 mod collect;
 mod command;
 mod depfile;
 mod environment;
+mod hints;
+mod integrate;
+mod isolated;
+mod pending;
 mod perform;
+mod place;
+mod ran;
 mod recover;
 mod staging;
 
 pub use command::run_tool;
-pub use perform::{Done, Outcome, Refusal, perform};
+pub use integrate::{Landed, land};
+pub use pending::{Released, clear as clear_pending, folder as pending_folder, release};
+pub use perform::{Done, Outcome, Refusal, Waiting, perform};
 pub use recover::recover;
 pub use staging::Staged;
 
@@ -23,7 +32,7 @@ use std::sync::{Arc, Mutex};
 use crate::incremental::Caller;
 use crate::model::{Event, RunId, TaskId};
 use crate::process::Processes;
-use crate::store::{Journal, RunDir};
+use crate::store::{Journal, Objects, RunDir};
 use crate::workspace::Workspace;
 use crate::worktree::Repository;
 
@@ -37,6 +46,8 @@ pub struct Site {
     pub processes: Processes,
     /// What is about to be made.
     pub journal: Journal,
+    /// Bytes that the tree does not hold any more.
+    pub objects: Objects,
     /// Logs and events of this run.
     pub run_dir: RunDir,
     /// Which run.

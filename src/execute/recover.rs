@@ -34,6 +34,10 @@ pub fn recover(workspace: &Workspace, folder: &Path, state: &State, intents: &[I
 
 /// The crash came between the record and the end of the intent: what was made stands.
 fn is_recorded(state: &State, intent: &Intent) -> bool {
+    if intent.landing {
+        let record = state.record(&intent.task);
+        return record.is_some_and(|record| record.landed_by.as_ref() == Some(&intent.aside));
+    }
     let accepted = state.record(&intent.task).is_some_and(|record| record.run == intent.run);
     let left = state
         .failure(&intent.task)

@@ -8,8 +8,8 @@ use super::guard::Snapshot;
 use super::world::{Caller, ToolRunner, World};
 use crate::graph::{Plan, TaskIndex};
 use crate::model::{
-    Action, ActionKey, Components, Diagnostic, Failure, OutputEntry, Reason, Record, Signature, Task, TaskId,
-    Validation, WorkspacePath,
+    Action, ActionKey, Components, Diagnostic, Failure, Isolation, OutputEntry, Reason, Record, Signature,
+    Task, TaskId, Validation, WorkspacePath,
 };
 use crate::store;
 use crate::workspace::Workspace;
@@ -22,6 +22,10 @@ pub struct Options {
     pub tools: Option<ToolRunner>,
     /// Tasks to run whatever their state.
     pub forced: BTreeSet<TaskIndex>,
+    /// `--isolation`
+    pub isolation: Option<Isolation>,
+    /// `.conductor`
+    pub folder: std::path::PathBuf,
 }
 
 /// See the module.
@@ -51,6 +55,12 @@ pub struct Engine {
     pub(super) redefined: Vec<TaskIndex>,
     /// Recorded outputs that their makers no longer declare, once they were looked for.
     pub(super) estranged: Option<Vec<super::estranged::Estranged>>,
+    /// Bytes that the tree does not hold any more.
+    pub(super) objects: store::Objects,
+    /// The editors, once they were looked for.
+    pub(super) chains: Option<Arc<super::chain::Chains>>,
+    /// In which tasks run that none is set for by themselves.
+    isolation: Option<Isolation>,
 }
 
 /// Everything that a worker needs to bring one task up to date; holds no handle of the database.
@@ -79,6 +89,14 @@ pub struct Assignment {
     pub validation: Validation,
     /// Its last accepted result.
     pub record: Option<Arc<Record>>,
+    /// What became of its last attempt, if that was not accepted.
+    pub failure: Option<Arc<Failure>>,
+    /// Where it runs.
+    pub isolation: Isolation,
+    /// Where its inputs are declared, to say where one is missing.
+    pub inputs_at: Option<crate::model::Place>,
+    /// Every path that its `edits` match, sorted; some may not be there.
+    pub edits: Vec<WorkspacePath>,
 }
 
 impl Engine {
@@ -102,6 +120,9 @@ impl Engine {
             gone: Vec::new(),
             redefined: Vec::new(),
             estranged: None,
+            objects: store::Objects::of(&options.folder),
+            chains: None,
+            isolation: options.isolation,
             plan,
             state,
         }
@@ -172,9 +193,26 @@ impl Engine {
             previous: self.previous(&shape.task, record.as_deref(), failure.as_deref()),
             leftovers: self.leftovers(&shape.task, record.as_deref()),
             validation: db::validation(&self.db, &shape),
+            isolation: self.isolation_of(&shape.task),
+            inputs_at: self.place(shape.task.inputs.first().map_or(shape.task.at, |pattern| pattern.at)),
+            edits: shape.edits.iter().map(|edit| edit.path.clone()).collect(),
             record,
+            failure,
             action,
         })
+    }
+
+    /// Where a task runs: as it says, unless the build says otherwise. A task that edits files is never
+    /// run in the tree, and nothing runs on a branch that does not say so.
+    pub fn isolation_of(&self, task: &Task) -> Isolation {
+        let bound = !task.edits.is_empty() || task.integrate == crate::model::Integrate::Branch;
+        match self.isolation {
+            _ if task.is_gate() => Isolation::None,
+            Some(Isolation::None) if bound => task.isolation,
+            Some(Isolation::Sandbox) if task.integrate == crate::model::Integrate::Branch => task.isolation,
+            Some(isolation) => isolation,
+            None => task.isolation,
+        }
     }
 
     /// Recorded outputs, those that an unaccepted run left, and those that were another task's.

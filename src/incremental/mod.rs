@@ -12,6 +12,7 @@
 mod accept;
 mod assess;
 mod candidates;
+mod chain;
 mod db;
 mod engine;
 mod estranged;
@@ -21,8 +22,9 @@ mod observe;
 mod resolve;
 mod world;
 
-pub use accept::{Accepted, Produced};
+pub use accept::{Accepted, Change, Produced};
 pub use assess::Standing;
+pub use chain::Move;
 pub use db::{State as Verdict, Verdict as Judgement};
 pub use engine::{Assignment, Engine, Options};
 pub use guard::{Listing, Seen, Snapshot};

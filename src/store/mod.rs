@@ -20,6 +20,7 @@ mod frame;
 mod journal;
 mod lock;
 mod log;
+mod objects;
 mod plan;
 mod runs;
 mod sealed;
@@ -31,8 +32,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use files::{FileId, FileRow};
-pub use journal::{Intent, Journal, Planned, Ticket};
+pub use journal::{BranchMove, Intent, Journal, Planned, Ticket};
 pub use lock::{Holder, Lock, LockError};
+pub use objects::Objects;
 pub use plan::{PlanBodies, load_plan, save_plan};
 pub use runs::{CancelRequest, RunDir, list_runs, new_run_id, prune};
 pub use state::State;
@@ -65,7 +67,7 @@ fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error 
 }
 
 /// What conductor itself makes in `.conductor/`, for its `.gitignore`. Never `*`: a manifest may live there.
-const IGNORED: [&str; 12] = [
+const IGNORED: [&str; 14] = [
     "/.gitignore",
     "/.*.tmp-*",
     "/lock",
@@ -77,6 +79,8 @@ const IGNORED: [&str; 12] = [
     "/aside/",
     "/conflicts/",
     "/workspaces/",
+    "/objects/",
+    "/pending/",
     "/cache/",
 ];
 

@@ -7,10 +7,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use super::Error;
-
-/// The beginning of the names of files that are being written. A crash may leave one behind;
-/// no walk lists it.
-pub(super) const UNFINISHED: &str = ".conductor-tmp-";
+use crate::model::UNFINISHED;
 
 /// Replaces the file at `path` by one with `bytes` as its content. Durable: after this returns, a power
 /// cut leaves the new content (the file is synced before the renaming, its folder after it).
