@@ -137,6 +137,7 @@ impl Call<'_> {
             secrets: &secrets,
             owner: self.task.id.as_str(),
             progress: Some(&changes),
+            confinement: None,
             on_line: &mut on_line,
         })
     }
@@ -203,6 +204,7 @@ pub fn run_tool(root: &Path, caller: &Caller, task: &Task, command: &Command) ->
         secrets: &secrets,
         owner: task.id.as_str(),
         progress: None,
+        confinement: None,
         on_line: &mut on_line,
     });
     match ended.map_err(|error| error.to_string())?.end {
