@@ -146,7 +146,7 @@ fn locked(
     mut goal: Goal,
     output: &Output,
 ) -> Result<Exit, Stop> {
-    store::prepare(&session.folder)?;
+    let notices = store::prepare(&session.folder)?;
     let run = store::new_run_id();
     let interrupted = Arc::new(Interruption::default());
     let heard = Arc::clone(&interrupted);
@@ -172,7 +172,8 @@ fn locked(
         goal = session.scope(&args.targets)?;
     }
     session.save_plan();
-    let exit = build(args, &session, goal, &run, &interrupted, output);
+    let opening = Opening { run, interrupted, notices };
+    let exit = build(args, &session, goal, opening, output);
     drop(lock);
     exit
 }
@@ -220,17 +221,25 @@ impl Interruption {
     }
 }
 
+/// What a build begins with, once it holds the workspace.
+struct Opening {
+    run: RunId,
+    interrupted: Arc<Interruption>,
+    /// What the person should hear of first.
+    notices: Vec<Diagnostic>,
+}
+
 fn build(
     args: &BuildArgs,
     session: &Session,
     (roots, scope): Goal,
-    run: &RunId,
-    interrupted: &Interruption,
+    Opening { run, interrupted, mut notices }: Opening,
     output: &Output,
 ) -> Result<Exit, Stop> {
     let start = Instant::now();
     let (journal, intents) = Journal::open(&session.folder, Access::Write);
-    let (state, mut notices) = State::open(&session.folder, Access::Write);
+    let (state, found) = State::open(&session.folder, Access::Write);
+    notices.extend(found);
     notices.extend(recover(&session.workspace, &session.folder, &state, &intents));
     journal.clear();
     let forced = if args.force { roots } else { BTreeSet::new() };
@@ -243,7 +252,7 @@ fn build(
     }
     notices.extend(engine.doubts(&scope));
     engine.narrow(&scope)?;
-    let run_dir = RunDir::create(&session.folder, run)?;
+    let run_dir = RunDir::create(&session.folder, &run)?;
     let (outbox, inbox) = sync_channel(BACKLOG);
     interrupted.forward(&outbox);
     let events = outbox.clone();
@@ -266,7 +275,7 @@ fn build(
         let t = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
         readers.event(&Stamped { v: EVENTS_VERSION, t, event });
     };
-    sink(started(args, session, run, jobs, &scope));
+    sink(started(args, session, &run, jobs, &scope));
     for diagnostic in notices {
         sink(Event::Notice { diagnostic });
     }
