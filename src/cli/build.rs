@@ -23,7 +23,7 @@ use crate::process::{Processes, Signals};
 use crate::report::plain::{Plain, Verbosity};
 use crate::report::{Fanout, Reader as _, Titles, events, json, live, trace};
 use crate::schedule::{self, Build, Message};
-use crate::store::{self, Access, Holder, Journal, Lock, LockError, RunDir, State};
+use crate::store::{self, Access, Attempts, Holder, Journal, Lock, LockError, RunDir, State};
 use crate::worktree::Repository;
 
 /// Runs are kept for so long, or so many of them, whichever is more.
@@ -261,6 +261,7 @@ fn build(
         folder: session.folder.clone(),
         processes: Processes::new(),
         journal,
+        attempts: Attempts::of(&run_dir),
         run_dir,
         run: run.clone(),
         caller: session.caller.clone(),

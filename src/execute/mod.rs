@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex};
 use crate::incremental::Caller;
 use crate::model::{Event, RunId, TaskId};
 use crate::process::Processes;
-use crate::store::{Journal, RunDir};
+use crate::store::{Attempts, Journal, RunDir};
 use crate::workspace::Workspace;
 use crate::worktree::Repository;
 
@@ -39,6 +39,8 @@ pub struct Site {
     pub journal: Journal,
     /// Logs and events of this run.
     pub run_dir: RunDir,
+    /// What was run in it, to be compared with later runs.
+    pub attempts: Attempts,
     /// Which run.
     pub run: RunId,
     /// conductor's environment.

@@ -122,6 +122,11 @@ impl Engine {
         &self.state
     }
 
+    /// What is recorded of a task, as the database has it.
+    pub fn recorded(&self, index: TaskIndex) -> Option<Arc<Record>> {
+        self.results.get(index as usize).copied().flatten()?.record(&self.db)
+    }
+
     /// The recorded state, to be committed.
     pub fn state_mut(&mut self) -> &mut store::State {
         &mut self.state

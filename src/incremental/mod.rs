@@ -19,6 +19,7 @@ mod explain;
 mod guard;
 mod observe;
 mod resolve;
+mod versus;
 mod world;
 
 pub use accept::{Accepted, Produced};
@@ -26,4 +27,5 @@ pub use assess::Standing;
 pub use db::{State as Verdict, Verdict as Judgement};
 pub use engine::{Assignment, Engine, Options};
 pub use guard::{Listing, Seen, Snapshot};
+pub use versus::Compared;
 pub use world::{Caller, ToolRunner};

@@ -28,7 +28,7 @@ pub use id::{GATE_SUFFIX, GroupId, TaskId};
 pub use manifest::{Budget, Group, Manifest, Reference, Settings};
 pub use path::{PathError, WorkspacePath};
 pub use reason::{Place, Reason, ReasonKind};
-pub use record::{CheckEvidence, Failure, OutputEntry, Record};
+pub use record::{Attempt, CheckEvidence, Failure, OutputEntry, Record};
 pub use result::{RunId, RunOutcome, RunResult, Status, Summary, TaskResult};
 pub use task::{
     AgentWork, CacheMode, Check, CheckKind, EnvValue, EnvVar, Instructions, Integrate, Isolation, Output,

@@ -11,9 +11,10 @@
 //! | `state`, `state.log` | recorded results, file signatures | [`State`] |
 //! | `journal` | what is about to be made | [`Journal`] |
 //! | `lock` | who is building | [`Lock`] |
-//! | `runs/<id>/` | events, logs and requests to cancel | [`RunDir`] |
+//! | `runs/<id>/` | events, logs and requests to cancel; what ran | [`RunDir`], [`Attempts`] |
 //! | `plan` | the compiled plan | [`save_plan`], [`load_plan`] |
 
+mod attempts;
 mod durable;
 mod entries;
 mod files;
@@ -31,6 +32,7 @@ mod tasks;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use attempts::{Attempts, last_attempt};
 pub use entries::prepare;
 pub use files::{FileId, FileRow};
 pub use journal::{Intent, Journal, Planned, Ticket};
