@@ -23,7 +23,7 @@ use crate::process::{Processes, Signals};
 use crate::report::plain::{Plain, Verbosity};
 use crate::report::{Fanout, Reader as _, Titles, events, json, live, trace};
 use crate::schedule::{self, Build, Message};
-use crate::store::{self, Access, Attempts, Holder, Journal, Lock, LockError, RunDir, State};
+use crate::store::{self, Access, Attempts, Holder, Journal, Lock, LockError, Programs, RunDir, State};
 use crate::worktree::Repository;
 
 /// Runs are kept for so long, or so many of them, whichever is more.
@@ -243,7 +243,12 @@ fn build(
     notices.extend(recover(&session.workspace, &session.folder, &state, &intents));
     journal.clear();
     let forced = if args.force { roots } else { BTreeSet::new() };
-    let options = Options { caller: session.caller.clone(), tools: Some(session.tool_runner()), forced };
+    let options = Options {
+        caller: session.caller.clone(),
+        tools: Some(session.tool_runner()),
+        programs: Programs::load(&session.folder),
+        forced,
+    };
     let mut engine = Engine::new(Arc::clone(&session.plan), Arc::clone(&session.workspace), state, options);
     engine.observe(&scope);
     let errors = engine.preflight(&scope);
@@ -282,7 +287,9 @@ fn build(
     }
     let options = schedule::Options { jobs, keep_going: args.keep_going, began: start };
     let build = Build::new(engine, Arc::clone(&site), scope.clone(), options, (outbox, inbox), &mut sink)?;
-    let (result, engine) = build.run();
+    let (result, mut engine) = build.run();
+    // What could not be kept is read again the next time.
+    let _ = engine.programs_mut().save(&session.folder);
     readers.finish();
     if output.json {
         tell_json(&result, &engine, &scope)?;

@@ -12,7 +12,7 @@ use crate::graph::{self, Plan, TaskIndex};
 use crate::incremental::{Caller, Engine, Options, ToolRunner};
 use crate::manifest::{self, Location, Origin};
 use crate::model::{Diagnostic, Sources, WorkspacePath};
-use crate::store::{self, Access, State};
+use crate::store::{self, Access, Programs, State};
 use crate::workspace::Workspace;
 
 /// A workspace with its plan.
@@ -148,7 +148,12 @@ impl Session {
     /// An engine that reads the recorded state and writes nothing.
     pub(super) fn reader(&self) -> Engine {
         let (state, _) = State::open(&self.folder, Access::ReadOnly);
-        let options = Options { caller: self.caller.clone(), tools: None, forced: BTreeSet::new() };
+        let options = Options {
+            caller: self.caller.clone(),
+            tools: None,
+            programs: Programs::load(&self.folder),
+            forced: BTreeSet::new(),
+        };
         Engine::new(Arc::clone(&self.plan), Arc::clone(&self.workspace), state, options)
     }
 

@@ -20,13 +20,14 @@ enum Kind {
 }
 
 /// What conductor makes in `.conductor/`.
-const ENTRIES: [(&str, Kind); 11] = [
+const ENTRIES: [(&str, Kind); 12] = [
     (".gitignore", Kind::File),
     ("lock", Kind::File),
     ("state", Kind::File),
     ("state.log", Kind::File),
     ("journal", Kind::File),
     ("plan", Kind::File),
+    ("programs", Kind::File),
     ("runs", Kind::Folder),
     ("aside", Kind::Folder),
     ("conflicts", Kind::Folder),
@@ -35,7 +36,7 @@ const ENTRIES: [(&str, Kind); 11] = [
 ];
 
 /// The same for its `.gitignore`. Never `*`: a manifest may live there.
-const IGNORED: [&str; 13] = [
+const IGNORED: [&str; 14] = [
     "/.gitignore",
     "/.*.tmp-*",
     "/lock",
@@ -43,6 +44,7 @@ const IGNORED: [&str; 13] = [
     "/state.*",
     "/journal",
     "/plan",
+    "/programs",
     "/runs/",
     "/aside/",
     "/conflicts/",

@@ -13,6 +13,7 @@
 //! | `lock` | who is building | [`Lock`] |
 //! | `runs/<id>/` | events, logs and requests to cancel; what ran | [`RunDir`], [`Attempts`] |
 //! | `plan` | the compiled plan | [`save_plan`], [`load_plan`] |
+//! | `programs` | digests of `tools` programs | [`Programs`] |
 
 mod attempts;
 mod durable;
@@ -23,6 +24,7 @@ mod journal;
 mod lock;
 mod log;
 mod plan;
+mod programs;
 mod runs;
 mod sealed;
 mod snapshot;
@@ -38,6 +40,7 @@ pub use files::{FileId, FileRow};
 pub use journal::{Intent, Journal, Planned, Ticket};
 pub use lock::{Holder, Lock, LockError};
 pub use plan::{PlanBodies, load_plan, save_plan};
+pub use programs::Programs;
 pub use runs::{CancelRequest, RunDir, list_runs, new_run_id, prune};
 pub use state::State;
 pub use tasks::{FileIds, TaskRow};

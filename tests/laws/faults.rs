@@ -29,6 +29,7 @@ tasks:
     run: for n in 1 2 3; do cat single.txt made/two.txt > made/three/$n; sleep 0.01; done
   beside:
     inputs: [src/a.txt]
+    tools: [sh]
     outputs: [beside.txt]
     run: sleep 0.05; tr a-z A-Z < src/a.txt > beside.txt
   last:
@@ -238,7 +239,7 @@ fn it_heals_itself_after_damage_to_any_file_of_its_own() {
 fn it_heals_itself_where_something_else_stands_in_the_place_of_an_entry_of_its_own() {
     let ground = chain();
     ground.heals("at first");
-    let files = [".gitignore", "lock", "state", "state.log", "journal", "plan"];
+    let files = [".gitignore", "lock", "state", "state.log", "journal", "plan", "programs"];
     let folders = ["runs", "aside", "conflicts", "workspaces", "cache"];
     let kept: Vec<String> = fs::read_dir(ground.path(".conductor"))
         .unwrap()
