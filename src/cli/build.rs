@@ -23,7 +23,7 @@ use crate::process::{Processes, Signals};
 use crate::report::plain::{Plain, Verbosity};
 use crate::report::{Fanout, Reader as _, Titles, events, json, live, trace};
 use crate::schedule::{self, Build, Message};
-use crate::store::{self, Access, Holder, Journal, Lock, LockError, RunDir, State};
+use crate::store::{self, Access, Attempts, Holder, Journal, Lock, LockError, Programs, RunDir, State};
 use crate::worktree::Repository;
 
 /// Runs are kept for so long, or so many of them, whichever is more.
@@ -141,7 +141,7 @@ fn locked(
     mut goal: Goal,
     output: &Output,
 ) -> Result<Exit, Stop> {
-    store::prepare(&session.folder)?;
+    let notices = store::prepare(&session.folder)?;
     let run = store::new_run_id();
     let interrupted = Arc::new(Interruption::default());
     let heard = Arc::clone(&interrupted);
@@ -167,7 +167,8 @@ fn locked(
         goal = session.scope(&args.targets)?;
     }
     session.save_plan();
-    let exit = build(args, &session, goal, &run, &interrupted, output);
+    let opening = Opening { run, interrupted, notices };
+    let exit = build(args, &session, goal, opening, output);
     drop(lock);
     exit
 }
@@ -215,23 +216,32 @@ impl Interruption {
     }
 }
 
+/// What a build begins with, once it holds the workspace.
+struct Opening {
+    run: RunId,
+    interrupted: Arc<Interruption>,
+    /// What the person should hear of first.
+    notices: Vec<Diagnostic>,
+}
+
 fn build(
     args: &BuildArgs,
     session: &Session,
     (roots, scope): Goal,
-    run: &RunId,
-    interrupted: &Interruption,
+    Opening { run, interrupted, mut notices }: Opening,
     output: &Output,
 ) -> Result<Exit, Stop> {
     let start = Instant::now();
     let (journal, intents) = Journal::open(&session.folder, Access::Write);
-    let (state, mut notices) = State::open(&session.folder, Access::Write);
+    let (state, found) = State::open(&session.folder, Access::Write);
+    notices.extend(found);
     notices.extend(recover(&session.workspace, &session.folder, &state, &intents));
     journal.clear();
     let forced = if args.force { roots } else { BTreeSet::new() };
     let options = Options {
         caller: session.caller.clone(),
         tools: Some(session.tool_runner()),
+        programs: Programs::load(&session.folder),
         forced,
         isolation: args.isolation.map(IsolationMode::isolation),
         folder: session.folder.clone(),
@@ -244,7 +254,7 @@ fn build(
     }
     notices.extend(engine.doubts(&scope));
     engine.narrow(&scope)?;
-    let run_dir = RunDir::create(&session.folder, run)?;
+    let run_dir = RunDir::create(&session.folder, &run)?;
     let (outbox, inbox) = sync_channel(BACKLOG);
     interrupted.forward(&outbox);
     let events = outbox.clone();
@@ -253,6 +263,7 @@ fn build(
         folder: session.folder.clone(),
         processes: Processes::new(),
         journal,
+        attempts: Attempts::of(&run_dir),
         objects: store::Objects::of(&session.folder),
         run_dir,
         run: run.clone(),
@@ -268,13 +279,15 @@ fn build(
         let t = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
         readers.event(&Stamped { v: EVENTS_VERSION, t, event });
     };
-    sink(started(args, session, run, jobs, &scope));
+    sink(started(args, session, &run, jobs, &scope));
     for diagnostic in notices {
         sink(Event::Notice { diagnostic });
     }
     let options = schedule::Options { jobs, keep_going: args.keep_going, began: start };
     let build = Build::new(engine, Arc::clone(&site), scope.clone(), options, (outbox, inbox), &mut sink)?;
-    let (result, engine) = build.run();
+    let (result, mut engine) = build.run();
+    // What could not be kept is read again the next time.
+    let _ = engine.programs_mut().save(&session.folder);
     readers.finish();
     if output.json {
         tell_json(&result, &engine, &scope)?;

@@ -18,13 +18,16 @@ use crate::workspace::{prune_empty_parents, remove_path};
 pub(super) fn run(global: &Global, args: &CleanArgs, caller: Caller, output: &Output) -> Result<Exit, Stop> {
     let session = Session::open(global, caller)?;
     let access = if args.dry_run { Access::ReadOnly } else { Access::Write };
+    let mut notices = Vec::new();
     let _lock = if args.dry_run {
         None
     } else {
-        crate::store::prepare(&session.folder)?;
+        notices = crate::store::prepare(&session.folder)?;
         Some(hold(&session, "clean", &mut |_| ControlFlow::Break(()))?)
     };
-    let (mut state, _) = State::open(&session.folder, access);
+    let (mut state, found) = State::open(&session.folder, access);
+    notices.extend(found);
+    output.warn(&notices, session.sources());
     let tasks: Vec<TaskId> = if args.targets.is_empty() {
         state.ids().map(TaskId::new).collect()
     } else {

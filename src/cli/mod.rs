@@ -19,6 +19,7 @@ mod runs;
 mod schema;
 mod session;
 mod validate;
+mod versus;
 mod why;
 
 use std::collections::BTreeMap;

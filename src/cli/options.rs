@@ -202,6 +202,9 @@ pub(super) struct WhyArgs {
     /// A task id, or anything that names one task
     #[arg(value_name = "TARGET")]
     pub(super) target: String,
+    /// Say also what differs from what the task was in this run (`conductor runs` lists them)
+    #[arg(long, value_name = "RUN")]
+    pub(super) vs: Option<String>,
     /// Output format
     #[arg(long, value_enum, default_value_t)]
     pub(super) format: Format,

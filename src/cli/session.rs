@@ -12,7 +12,7 @@ use crate::graph::{self, Plan, TaskIndex};
 use crate::incremental::{Caller, Engine, Options, ToolRunner};
 use crate::manifest::{self, Location, Origin};
 use crate::model::{Diagnostic, Sources, WorkspacePath};
-use crate::store::{self, Access, State};
+use crate::store::{self, Access, Programs, State};
 use crate::workspace::Workspace;
 
 /// A workspace with its plan.
@@ -151,6 +151,7 @@ impl Session {
         let options = Options {
             caller: self.caller.clone(),
             tools: None,
+            programs: Programs::load(&self.folder),
             forced: BTreeSet::new(),
             isolation: None,
             folder: self.folder.clone(),

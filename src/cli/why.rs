@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::check::state_json;
 use super::options::{Global, WhyArgs};
 use super::session::Session;
+use super::versus::versus;
 use super::{Exit, Output, Stop};
 use crate::graph::TaskIndex;
 use crate::incremental::{Caller, Standing};
@@ -23,6 +24,7 @@ pub(super) fn run(global: &Global, args: &WhyArgs, caller: Caller, output: &Outp
     engine.observe(&scope);
     let standings = engine.assess(&scope)?;
     let key = engine.key_now(index)?;
+    let versus = args.vs.as_ref().map(|run| versus(&session, &mut engine, index, run)).transpose()?;
     let record = engine.state().record(&session.plan.task_id(index));
     let chain = chain(&standings, index);
     let Some(standing) = standings.get(&index) else { return Ok(Exit::Success) };
@@ -38,9 +40,15 @@ pub(super) fn run(global: &Global, args: &WhyArgs, caller: Caller, output: &Outp
         document["recorded"] = record.as_ref().map_or(Value::Null, |record| {
             json!({"key": record.key, "run": record.run, "duration_ms": record.duration.as_millis(), "checks": record.evidence})
         });
+        if let Some(versus) = &versus {
+            document["vs"] = versus.json();
+        }
         output.say_json(&document);
     } else {
         output.say(&render(&session, index, &standings, &chain, record.as_ref(), output.style()));
+        if let Some(versus) = &versus {
+            output.say(&versus.text(output.style()));
+        }
     }
     Ok(Exit::Success)
 }

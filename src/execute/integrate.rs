@@ -138,6 +138,24 @@ impl Landed {
 /// # Errors
 /// They could not be written, or their bytes are gone; the tree is as it was.
 pub fn land(site: &Site, task: &TaskId, number: usize, moves: Vec<Move>) -> Result<Landed, String> {
+    bring_to(site, task, &format!("landing-{number}"), true, moves)
+}
+
+/// Puts back what a result replaced, all of it or nothing.
+///
+/// # Errors
+/// As for [`land`].
+pub fn put_back(site: &Site, task: &TaskId, moves: Vec<Move>) -> Result<Landed, String> {
+    bring_to(site, task, "rollback", false, moves)
+}
+
+fn bring_to(
+    site: &Site,
+    task: &TaskId,
+    name: &str,
+    landing: bool,
+    moves: Vec<Move>,
+) -> Result<Landed, String> {
     let holds = |step: &Move| site.workspace.observe(&step.path).entry == step.from;
     let (moves, contested): (Vec<Move>, Vec<Move>) = moves.into_iter().partition(holds);
     let contested: Vec<WorkspacePath> = contested.into_iter().map(|step| step.path).collect();
@@ -152,9 +170,9 @@ pub fn land(site: &Site, task: &TaskId, number: usize, moves: Vec<Move>) -> Resu
             outputs: planned.collect(),
             moved_aside: there.map(|step| step.path.clone()).collect(),
             foreign: Vec::new(),
-            aside: format!("{}/{}.landing-{number}", site.run, task.file_name()),
+            aside: format!("{}/{}.{name}", site.run, task.file_name()),
             branch: None,
-            landing: true,
+            landing,
         };
         let staged = Staged::open(site, intent, Vec::new(), Vec::new()).map_err(|error| error.to_string())?;
         match write_states(site, &staged, &written) {

@@ -8,6 +8,7 @@ mod checks;
 mod collect;
 mod command;
 mod depfile;
+mod byhand;
 mod environment;
 mod hints;
 mod integrate;
@@ -19,12 +20,13 @@ mod ran;
 mod recover;
 mod staging;
 
+pub use byhand::{check_result, copy_version, keep_version, run_by_hand, show_version};
 pub use command::run_tool;
-pub use integrate::{Landed, land};
+pub use integrate::{Landed, land, put_back};
 pub use pending::{Released, clear as clear_pending, folder as pending_folder, release};
 pub use perform::{Done, Outcome, Refusal, Waiting, perform};
 pub use recover::recover;
-pub use staging::Staged;
+pub use staging::{Staged, StagingError};
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -32,7 +34,7 @@ use std::sync::{Arc, Mutex};
 use crate::incremental::Caller;
 use crate::model::{Event, RunId, TaskId};
 use crate::process::Processes;
-use crate::store::{Journal, Objects, RunDir};
+use crate::store::{Attempts, Journal, Objects, RunDir};
 use crate::workspace::Workspace;
 use crate::worktree::Repository;
 
@@ -50,6 +52,8 @@ pub struct Site {
     pub objects: Objects,
     /// Logs and events of this run.
     pub run_dir: RunDir,
+    /// What was run in it, to be compared with later runs.
+    pub attempts: Attempts,
     /// Which run.
     pub run: RunId,
     /// conductor's environment.

@@ -1,20 +1,29 @@
 //! After a crash: undoes what was begun and never ended, and stops what is still running.
 
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{BufReader, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 
 use super::staging::restore;
-use crate::model::Diagnostic;
-use crate::store::{Intent, State};
+use crate::model::{Diagnostic, Event, RunId};
+use crate::report::events;
+use crate::store::{Intent, RunDir, State, list_runs};
 use crate::workspace::Workspace;
+
+/// How many runs that never came to their end are looked at.
+const UNFINISHED: usize = 8;
+/// The last event of a run fits into so many bytes.
+const LAST_EVENT: i64 = 4096;
 
 /// Brings the tree back to the last good outputs. Called with the lock held, before anything is looked at.
 /// Returns what a person should know.
 pub fn recover(workspace: &Workspace, folder: &Path, state: &State, intents: &[Intent]) -> Vec<Diagnostic> {
-    let mut runs: Vec<&str> = intents.iter().map(|intent| intent.run.0.as_str()).collect();
-    runs.sort_unstable();
-    runs.dedup();
+    // A check or a gate may have run that has no intent, so the journal does not name all runs.
+    let mut runs: BTreeSet<RunId> = unfinished(folder).collect();
+    runs.extend(intents.iter().map(|intent| intent.run.clone()));
     for run in runs {
-        crate::process::reap_strays(run);
+        crate::process::reap_strays(&run.0);
     }
     let mut notices = Vec::new();
     for intent in intents.iter().filter(|intent| !is_recorded(state, intent)) {
@@ -32,6 +41,28 @@ pub fn recover(workspace: &Workspace, folder: &Path, state: &State, intents: &[I
     notices
 }
 
+/// The last runs, as far as they were killed: what they left was not looked for yet, as a build does so before
+/// its own run begins.
+fn unfinished(folder: &Path) -> impl Iterator<Item = RunId> {
+    let runs = list_runs(folder).into_iter().take(UNFINISHED);
+    runs.take_while(|run| !has_finished(&RunDir::of(folder, run).events()))
+}
+
+/// Does the file of a run's events end in the last one? What cannot be read does not.
+fn has_finished(events: &Path) -> bool {
+    let end = File::open(events).and_then(|mut file| {
+        let length = file.metadata()?.len();
+        let start = i64::try_from(length).unwrap_or(i64::MAX).min(LAST_EVENT);
+        file.seek(SeekFrom::End(-start))?;
+        Ok(BufReader::new(file.take(length)))
+    });
+    end.is_ok_and(|end| events::read(end).last().is_some_and(|last| is_end(&last.event)))
+}
+
+fn is_end(event: &Event) -> bool {
+    matches!(event, Event::RunFinished { .. })
+}
+
 /// The crash came between the record and the end of the intent: what was made stands.
 fn is_recorded(state: &State, intent: &Intent) -> bool {
     if intent.landing {
@@ -41,7 +72,10 @@ fn is_recorded(state: &State, intent: &Intent) -> bool {
     let accepted = state.record(&intent.task).is_some_and(|record| record.run == intent.run);
     let left = state
         .failure(&intent.task)
-        .is_some_and(|failure| failure.run == intent.run && !failure.outputs.is_empty());
+        .is_some_and(|failure| {
+            let rolled_back = failure.reason.kind == crate::model::ReasonKind::RolledBack;
+            failure.run == intent.run && (rolled_back || !failure.outputs.is_empty())
+        });
     accepted || left
 }
 

@@ -29,7 +29,7 @@ pub struct Staged {
 /// Why a task's outputs could not be set aside or put back.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct StagingError(pub(super) String);
+pub struct StagingError(pub(super) String);
 
 impl<E: Into<workspace::Error>> From<E> for StagingError {
     fn from(error: E) -> Self {
@@ -214,7 +214,7 @@ impl Staged {
 
     /// The task failed: what it made goes to `failed`, for a person to look at, and everything that was set
     /// aside comes back.
-    pub(super) fn restore(self, site: &Site, failed: Option<&Path>) -> Result<(), StagingError> {
+    pub fn restore(self, site: &Site, failed: Option<&Path>) -> Result<(), StagingError> {
         restore(&site.workspace, &site.folder, &self.intent, failed)?;
         site.journal.end(self.ticket);
         Ok(())

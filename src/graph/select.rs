@@ -56,8 +56,7 @@ fn find(plan: &Plan, target: &str, from: &WorkspacePath) -> Vec<TaskIndex> {
     }
     let makers = makers_of(plan, target, from);
     if makers.is_empty() && target.contains(['*', '?', '[', '{']) {
-        return globset::Glob::new(target)
-            .map(|glob| glob.compile_matcher())
+        return crate::workspace::compile_name_glob(target)
             .map(|glob| matching(&|i| glob.is_match(plan.id(i))))
             .unwrap_or_default();
     }

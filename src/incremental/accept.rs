@@ -170,6 +170,26 @@ impl Engine {
         self.record(assignment, record, &output_ids);
     }
 
+    /// Records a result that a person changed and the checks accepted. Its key is that of things as they are now.
+    pub fn adopt_result(&mut self, assignment: &Assignment, mut record: Record) {
+        record.action = assignment.action.clone();
+        record.key = assignment.key;
+        let components = record.action.components();
+        record.validation_key = assignment.validation.key(&components, &record.outputs);
+        record.validation = assignment.validation.clone();
+        self.state.tick();
+        let paths: Vec<WorkspacePath> = record.outputs.iter().map(|output| output.path.clone()).collect();
+        let edited: Vec<WorkspacePath> = record.edited.iter().map(|edited| edited.path.clone()).collect();
+        for path in paths.iter().chain(&edited) {
+            let seen = self.workspace.observe(path);
+            let id = self.state.intern(path);
+            self.mark_observed(id);
+            self.take(id, seen);
+        }
+        let ids: Vec<FileId> = paths.iter().map(|path| self.state.intern(path)).collect();
+        self.record(assignment, record, &ids);
+    }
+
     /// Notes that a candidate turned out to be fresh, so that the next session need not ask.
     pub fn confirm(&mut self, index: TaskIndex) {
         // One that asks the world is asked each time, whatever was noted.

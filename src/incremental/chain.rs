@@ -147,10 +147,19 @@ impl Engine {
         let mut edited = Vec::with_capacity(editors.len());
         for at in &editors {
             let result = self.result_input(chains.editors[*at].index);
-            let record = result.record(&self.db);
-            edited.push(record.and_then(|record| record.edited(path).cloned()));
+            edited.push(match result.record(&self.db) {
+                Some(record) => record.edited(path).cloned(),
+                None => self.rolled_back(&chains.editors[*at].task.id, path),
+            });
         }
         Chain { editors, edited }
+    }
+
+    /// What a rollback put at a path, as if the task had left it as it found it.
+    fn rolled_back(&self, id: &TaskId, path: &WorkspacePath) -> Option<Edited> {
+        let failure = self.state.failure(id)?;
+        let put = failure.outputs.iter().find(|output| output.path == *path)?;
+        Some(Edited { path: path.clone(), before: put.entry, after: put.entry, landed: true })
     }
 
     /// Every path that an editor's globs match today, or matched when it or another editor ran.
@@ -210,6 +219,57 @@ impl Engine {
         paths
     }
 
+    /// The editors whose results hold as things are now.
+    pub fn standing_editors(&mut self) -> BTreeSet<TaskIndex> {
+        let chains = self.chains();
+        let editors = chains.editors.iter().map(|editor| editor.index);
+        editors.filter(|index| {
+            let state = self.verdict(*index).map(|verdict| verdict.state);
+            let held = matches!(state, Ok(db::State::Fresh | db::State::Unvalidated));
+            held && self.state.record(&self.plan.task_id(*index)).is_some()
+        }).collect()
+    }
+
+    /// Is `now`, at a path that tasks edit, a person's doing?
+    pub fn is_persons(&mut self, path: &WorkspacePath, now: Entry) -> bool {
+        let chains = self.chains();
+        let chain = self.chain(&chains, path);
+        let gone = chains.gone.get(path).map_or(&[][..], Vec::as_slice);
+        chain.stand(now, gone).1 == Stand::Edited
+    }
+
+    /// The last editor of a path that has a result.
+    pub fn last_editor(&mut self, path: &WorkspacePath) -> Option<TaskIndex> {
+        let chains = self.chains();
+        let chain = self.chain(&chains, path);
+        let last = chain.editors.iter().zip(&chain.edited).rev().find(|(_, edited)| edited.is_some());
+        last.map(|(at, _)| chains.editors[*at].index)
+    }
+
+    /// The last state of a path that an editor left.
+    pub fn last_state(&mut self, path: &WorkspacePath) -> Option<Entry> {
+        let chains = self.chains();
+        self.chain(&chains, path).edited.iter().rev().flatten().next().map(|edited| edited.after)
+    }
+
+    /// What lies at `path` is what its first editor starts from, from now on.
+    pub fn rebase(&mut self, path: &WorkspacePath) {
+        let chains = self.chains();
+        let id = self.look_at(path);
+        let now = self.state.file(id).map_or_else(Entry::absent, |row| row.entry);
+        let chain = self.chain(&chains, path);
+        let first = chain.editors.iter().zip(&chain.edited).find(|(_, edited)| edited.is_some());
+        let Some(editor) = first.map(|(at, _)| &chains.editors[*at]) else { return };
+        let Some(mut record) = self.state.record(&editor.task.id) else { return };
+        for edited in record.edited.iter_mut().filter(|edited| edited.path == *path) {
+            edited.before = now;
+        }
+        self.state.amend_record(&editor.task.id, &record);
+        let result = self.result_input(editor.index);
+        db::set_result(&mut self.db, result, Some(Arc::new(record)));
+        self.forget_editors();
+    }
+
     /// The shapes of all editors hold what one of them recorded.
     pub(super) fn forget_editors(&mut self) {
         if let Some(chains) = self.chains.clone() {
@@ -234,7 +294,11 @@ impl Engine {
             let chain = self.chain(&chains, path);
             let accepted = chain.editors.iter().zip(&chain.edited);
             let accepted =
-                accepted.take_while(|(at, edited)| edited.is_some() && stands(chains.editors[**at].index));
+                accepted.take_while(|(at, edited)| {
+                let index = chains.editors[**at].index;
+                let row = self.state.row(&self.plan.task_id(index));
+                edited.is_some() && stands(index) && row.is_some_and(|row| row.has_record)
+            });
             let accepted: Vec<(TaskIndex, &Edited, bool)> = accepted
                 .filter_map(|(at, edited)| {
                     let editor = &chains.editors[*at];

@@ -20,6 +20,8 @@ pub struct Options {
     pub caller: Caller,
     /// Runs `tools` commands; none where commands may not run (`check`, `why`, `list`).
     pub tools: Option<ToolRunner>,
+    /// What is known of the programs among the tools.
+    pub programs: store::Programs,
     /// Tasks to run whatever their state.
     pub forced: BTreeSet<TaskIndex>,
     /// `--isolation`
@@ -107,7 +109,7 @@ impl Engine {
         Self {
             db: Database::default(),
             workspace,
-            world: World::new(options.caller, options.tools),
+            world: World::new(options.caller, options.tools, options.programs),
             forced: options.forced,
             files: vec![None; files],
             results: vec![None; n],
@@ -141,6 +143,16 @@ impl Engine {
     /// The recorded state, to be read.
     pub fn state(&self) -> &store::State {
         &self.state
+    }
+
+    /// What is recorded of a task, as the database has it.
+    pub fn recorded(&self, index: TaskIndex) -> Option<Arc<Record>> {
+        self.results.get(index as usize).copied().flatten()?.record(&self.db)
+    }
+
+    /// What is known of the programs among the tools, to be kept.
+    pub fn programs_mut(&mut self) -> &mut store::Programs {
+        &mut self.world.kept
     }
 
     /// The recorded state, to be committed.

@@ -115,7 +115,7 @@ impl Engine {
 }
 
 /// The line that brings a cause in: the pattern that names the file, the variable, the edge; else the task.
-fn place_of(reason: &Reason, task: &Task) -> At {
+pub(super) fn place_of(reason: &Reason, task: &Task) -> At {
     let named = |pattern: &&Pattern, path: &WorkspacePath| {
         !pattern.negated
             && pattern

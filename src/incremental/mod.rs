@@ -20,6 +20,7 @@ mod explain;
 mod guard;
 mod observe;
 mod resolve;
+mod versus;
 mod world;
 
 pub use accept::{Accepted, Change, Produced};
@@ -28,4 +29,5 @@ pub use chain::Move;
 pub use db::{State as Verdict, Verdict as Judgement};
 pub use engine::{Assignment, Engine, Options};
 pub use guard::{Listing, Seen, Snapshot};
+pub use versus::Compared;
 pub use world::{Caller, ToolRunner};

@@ -28,7 +28,9 @@ pub use id::{GATE_SUFFIX, GroupId, TaskId};
 pub use manifest::{Budget, Group, Manifest, Reference, Settings};
 pub use path::{PathError, UNFINISHED, WorkspacePath};
 pub use reason::{Place, Reason, ReasonKind};
-pub use record::{Approval, CheckEvidence, Edited, Failure, OutputEntry, Pending, Record, Undo, Wait};
+pub use record::{
+    Approval, Attempt, CheckEvidence, Edited, Failure, OutputEntry, Pending, Record, Undo, Wait,
+};
 pub use result::{RunId, RunOutcome, RunResult, Status, Summary, TaskResult};
 pub use task::{
     AgentWork, CacheMode, Check, CheckKind, EnvValue, EnvVar, Instructions, Integrate, Isolation, Output,

@@ -5,7 +5,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::result::millis;
-use super::{Action, ActionKey, Digest, Entry, Reason, RunId, Task, Validation, WorkspacePath};
+use super::{
+    Action, ActionKey, Digest, Entry, Reason, RunId, Status, Task, TaskId, Validation, WorkspacePath,
+};
 
 /// One file, link or empty folder that a task made.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -114,6 +116,21 @@ pub struct Undo {
     pub commit: Option<String>,
     /// The replaced bytes were kept; those of an `incremental` task are not.
     pub kept: bool,
+}
+
+/// What a run keeps of a task that it ran, or of which it ran the checks.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Attempt {
+    /// Which task. The first field: readers look at it alone.
+    pub task: TaskId,
+    /// How it ended; `fresh` where its checks alone ran, and accepted.
+    pub status: Status,
+    /// What its key was made of.
+    pub action: Action,
+    /// What accepted it.
+    pub validation: Option<Validation>,
+    /// What it made, sorted by path.
+    pub outputs: Vec<OutputEntry>,
 }
 
 /// The last accepted result of a task.

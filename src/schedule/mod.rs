@@ -3,8 +3,11 @@
 //! The coordinator is one thread; it owns the engine. Workers on a rayon pool perform assignments and
 //! answer over a channel. Every transition of a task goes through `Build::settle` or `Build::start`.
 
+mod desk;
 mod landing;
 mod outcome;
+mod resolve;
+mod rollback;
 mod slots;
 mod waiting;
 
@@ -18,7 +21,10 @@ use crate::graph::{TaskIndex, critical_path};
 use crate::incremental::{Assignment, Engine, Verdict};
 use crate::model::{Diagnostic, Event, RunOutcome, RunResult, Status, Summary, TaskId, TaskResult};
 use crate::store::{CancelRequest, RunDir};
+pub use desk::{Desk, Refused, Settled};
 pub use outcome::plain;
+pub use resolve::Side;
+pub use rollback::Step;
 use slots::Slots;
 
 /// How to build.

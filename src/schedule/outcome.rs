@@ -8,7 +8,8 @@ use crate::execute::{Done, Outcome, Refusal};
 use crate::graph::TaskIndex;
 use crate::incremental::{Accepted, Assignment};
 use crate::model::{
-    Diagnostic, Event, Failure, Isolation, OutputEntry, Reason, ReasonKind, Status, TaskResult, WorkspacePath,
+    Attempt, Diagnostic, Event, Failure, Isolation, OutputEntry, Reason, ReasonKind, Status, TaskResult,
+    WorkspacePath,
 };
 
 /// A result with nothing to tell but how it ended.
@@ -50,6 +51,7 @@ impl Build<'_> {
                 let outputs =
                     assignment.record.as_ref().map(|record| record.outputs.clone()).unwrap_or_default();
                 self.engine.accept_validation(assignment, validation, evidence);
+                self.keep_accepted(assignment, Status::Fresh);
                 let reasons = assignment.reasons.clone();
                 let key = Some(assignment.key);
                 let result = TaskResult { key, reasons, outputs, validated: true, ..plain(Status::Fresh) };
@@ -114,6 +116,7 @@ impl Build<'_> {
             match self.engine.accept(assignment, &self.site.run, done.produced) {
                 Accepted::Recorded { outputs_changed, key } => {
                     result.key = Some(key);
+                    self.keep_accepted(assignment, Status::Ran);
                     if outputs_changed {
                         self.wake_dependents(index);
                     }
@@ -153,6 +156,22 @@ impl Build<'_> {
         result.reasons.splice(0..0, reasons);
         let message = format!("{} changed while it ran, so its result is not recorded", changed[0]);
         self.settle_with_log(index, result, Some(message), done.log);
+    }
+
+    /// Keeps what was just recorded, so that later runs can be compared with this one.
+    fn keep_accepted(&self, assignment: &Assignment, status: Status) {
+        if self.engine.plan().is_gate(assignment.index) && self.engine.plan().is_hidden(assignment.index) {
+            return;
+        }
+        if let Some(record) = self.engine.recorded(assignment.index) {
+            self.site.attempts.keep(&Attempt {
+                task: assignment.task.id.clone(),
+                status,
+                action: record.action.clone(),
+                validation: Some(record.validation.clone()),
+                outputs: record.outputs.clone(),
+            });
+        }
     }
 
     /// The outputs stand in the tree, but no record vouches for them.
@@ -219,6 +238,15 @@ impl Build<'_> {
     ) {
         if !self.options.keep_going {
             self.halted = true;
+        }
+        if let Some(assignment) = assignment {
+            self.site.attempts.keep(&Attempt {
+                task: assignment.task.id.clone(),
+                status: Status::Failed,
+                action: assignment.action.clone(),
+                validation: None,
+                outputs: Vec::new(),
+            });
         }
         let result = TaskResult {
             key: assignment.map(|assignment| assignment.key),

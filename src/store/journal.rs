@@ -179,21 +179,7 @@ impl Inner {
 
 /// All lines that can be read.
 fn lines(bytes: &[u8]) -> impl Iterator<Item = Line<'static>> {
-    let mut rest = bytes;
-    std::iter::from_fn(move || {
-        loop {
-            match frame::read(rest) {
-                frame::Read::Frame(payload) => {
-                    rest = &rest[frame::HEAD + payload.len()..];
-                    if let Ok(line) = postcard::from_bytes(payload) {
-                        return Some(line);
-                    }
-                }
-                frame::Read::Damaged(Some(at)) => rest = &rest[at..],
-                frame::Read::Damaged(None) | frame::Read::Torn | frame::Read::End => return None,
-            }
-        }
-    })
+    frame::payloads(bytes).filter_map(|payload| postcard::from_bytes(payload).ok())
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 use crate::model::WorkspacePath;
 
 pub use files::{copy_file, make_folder, move_path, prune_empty_parents, remove_path, write_atomic};
-pub use glob::Globs;
+pub use glob::{BadGlob, Globs, compile_name_glob, parse_glob};
 pub use look::{Observed, digest_file, settled_signature};
 pub use walk::Listing;
 
@@ -49,7 +49,7 @@ pub enum Error {
         /// As it was given.
         glob: String,
         /// What is wrong with it.
-        source: globset::Error,
+        source: BadGlob,
     },
 }
 

@@ -19,4 +19,5 @@ mod readonly;
 mod reasons;
 mod staleness;
 mod strange;
+mod versus;
 mod workspace;

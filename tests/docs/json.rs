@@ -66,6 +66,9 @@ fn every_document_fits_its_schema() {
     document(&place, "check", 0, "check --format json");
     document(&place, "list", 0, "list --format json");
     document(&place, "why", 0, "why T21 --format json");
+    let run = built["run"].as_str().unwrap();
+    let compared = document(&place, "why", 0, &format!("why T21 --vs {run} --format json"));
+    assert_eq!(compared["vs"]["status"], "ran");
     document(&place, "graph", 0, "graph --format json");
     document(&place, "runs", 0, "runs --format json");
     document(&place, "logs", 0, "log --format json");
@@ -76,7 +79,7 @@ fn every_document_fits_its_schema() {
 #[test]
 fn documents_about_what_is_stale_or_failed_fit_their_schemas() {
     let place = workspace();
-    document(&place, "build", 0, "build --format json");
+    let built = document(&place, "build", 0, "build --format json");
     edit(&place.work(), "docs/breaker.txt", "threshold 4\n");
     std::fs::remove_file(place.work().join("build/ui/theme.css")).unwrap();
     let checked = document(&place, "check", 3, "check --format json");
@@ -84,6 +87,9 @@ fn documents_about_what_is_stale_or_failed_fit_their_schemas() {
     document(&place, "dry_run", 0, "build --dry-run --format json");
     document(&place, "dry_run", 3, "build --frozen --format json");
     document(&place, "why", 0, "why T5 --format json");
+    let compared =
+        document(&place, "why", 0, &format!("why T5 --vs {} --format json", built["run"].as_str().unwrap()));
+    assert_ne!(compared["vs"]["differences"], serde_json::json!([]));
     document(&place, "why", 0, "why T21 --format json");
     document(&place, "list", 0, "list --format json");
     let failed = document(&place, "build", 1, "build --keep-going --format json --events events.jsonl");
