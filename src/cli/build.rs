@@ -17,7 +17,7 @@ use crate::execute::{Site, recover};
 use crate::graph::TaskIndex;
 use crate::incremental::{Caller, Engine, Options, Standing};
 use crate::model::{
-    Diagnostic, EVENTS_VERSION, Event, RunId, RunOutcome, RunResult, Stamped, Status, TaskResult,
+    Diagnostic, EVENTS_VERSION, Event, Isolation, RunId, RunOutcome, RunResult, Stamped, Status, TaskResult,
 };
 use crate::process::{Processes, Signals};
 use crate::report::plain::{Plain, Verbosity};
@@ -110,7 +110,7 @@ fn holder(run: &RunId, command: &str) -> Holder {
 }
 
 /// Wall-clock time, RFC 3339.
-fn now() -> String {
+pub(super) fn now() -> String {
     jiff::Zoned::now().strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
 }
 
@@ -254,6 +254,7 @@ fn build(
     }
     notices.extend(engine.doubts(&scope));
     engine.narrow(&scope)?;
+    notices.extend(unenforced(&engine, &scope));
     let run_dir = RunDir::create(&session.folder, &run)?;
     let (outbox, inbox) = sync_channel(BACKLOG);
     interrupted.forward(&outbox);
@@ -295,6 +296,22 @@ fn build(
     site.journal.clear();
     let _ = store::prune(&session.folder, KEEP.0, KEEP.1);
     Ok(exit(&result))
+}
+
+/// What this machine cannot enforce of the isolation that tasks ask for, where one of them may run.
+fn unenforced(engine: &Engine, scope: &[TaskIndex]) -> Option<Diagnostic> {
+    let due = scope.iter().filter(|index| engine.is_candidate(**index));
+    let tasks = due.filter_map(|index| engine.plan().task(*index).ok());
+    let apart: Vec<_> = tasks.filter(|task| engine.isolation_of(task) != Isolation::None).collect();
+    let said = if apart.is_empty() {
+        Vec::new()
+    } else {
+        crate::execute::unenforced(apart.iter().any(|task| !task.network))
+    };
+    (!said.is_empty()).then(|| {
+        let message = format!("isolation is not fully enforced here: {}", said.join("; "));
+        Diagnostic::warning("build::not_enforced", message)
+    })
 }
 
 fn default_jobs() -> usize {

@@ -10,6 +10,7 @@ use super::place::{Place, Private};
 use super::staging::{StagingError, make_folders};
 use crate::incremental::{Assignment, Change};
 use crate::model::{Entry, EntryKind, Isolation, Pattern, Sees, Signature, Task, Via, WorkspacePath, Writes};
+use crate::process::confine::{Confinement, Support};
 use crate::workspace::{self, Globs, Observed, Workspace};
 
 /// The private folder of one task.
@@ -59,7 +60,8 @@ impl Apart {
             workspace::make_folder(made)?;
         }
         let workspace = Arc::new(Workspace::open(&folder)?);
-        let place = Place { workspace, private: Some(Private { home, tmp }) };
+        let confinement = confinement(site, assignment, vec![folder.clone(), home.clone(), tmp.clone()]);
+        let place = Place { workspace, private: Some(Private { home, tmp, confinement }) };
         let mut apart = Self { place, folder, private, before: BTreeMap::new(), copied: BTreeSet::new() };
         match apart.fill(site, assignment) {
             Ok(()) => Ok(apart),
@@ -288,6 +290,26 @@ impl Apart {
         let _ = remove_all(&self.private);
         self.folder
     }
+}
+
+/// It writes its own folders and nothing else, and the rest of the real tree is not there for it.
+fn confinement(site: &Site, assignment: &Assignment, write: Vec<PathBuf>) -> Confinement {
+    Confinement {
+        write,
+        read: Vec::new(),
+        hide: vec![site.workspace.root().to_owned()],
+        network: assignment.task.network,
+        support: Support::detect(),
+    }
+}
+
+/// What this machine cannot enforce for tasks that run apart, a sentence each; `network` where one of them is to
+/// have none.
+pub fn unenforced(network: bool) -> Vec<String> {
+    let none = Vec::new;
+    let network = !network;
+    Confinement { write: none(), read: none(), hide: none(), network, support: Support::detect() }
+        .unenforced()
 }
 
 /// How undeclared writes are taken.

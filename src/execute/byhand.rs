@@ -10,9 +10,7 @@ use super::place::Place;
 use super::ran::complaint;
 use super::{Site, checks, pending};
 use crate::incremental::Assignment;
-use crate::model::{
-    Action, CheckEvidence, Command, Entry, Isolation, Record, Task, TaskId, WorkspacePath,
-};
+use crate::model::{Action, CheckEvidence, Command, Entry, Isolation, Record, Task, TaskId, WorkspacePath};
 use crate::workspace;
 
 /// Runs a command of a task in the tree, for its effect. Its output is kept as `TASK.PART.log` of the run.

@@ -137,7 +137,7 @@ impl Call<'_> {
             secrets: &secrets,
             owner: self.task.id.as_str(),
             progress: Some(&changes),
-            confinement: None,
+            confinement: self.place.confinement(),
             on_line: &mut on_line,
         })
     }

@@ -134,7 +134,6 @@ fn unavailable(task: &Task, isolation: Isolation) -> Option<String> {
     let what = match () {
         () if matches!(task.work, Work::Agent(_)) => "`agent` tasks",
         () if isolation == Isolation::Worktree => "`isolation: worktree`",
-        () if !task.network => "`network: off`",
         () => return None,
     };
     Some(format!("{what} are not available yet in this version of conductor; the task was not started"))

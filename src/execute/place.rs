@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Site;
+use crate::process::Confinement;
 use crate::workspace::Workspace;
 
 /// See the module.
@@ -22,6 +23,8 @@ pub(super) struct Private {
     pub(super) home: PathBuf,
     /// TMPDIR
     pub(super) tmp: PathBuf,
+    /// What keeps its commands there, as far as this machine can.
+    pub(super) confinement: Confinement,
 }
 
 impl Place {
@@ -43,5 +46,10 @@ impl Place {
                 env.insert(name.into(), folder.clone().into());
             }
         }
+    }
+
+    /// What keeps a command of this place in it.
+    pub(super) fn confinement(&self) -> Option<&Confinement> {
+        self.private.as_ref().map(|private| &private.confinement)
     }
 }

@@ -70,12 +70,10 @@ fn is_recorded(state: &State, intent: &Intent) -> bool {
         return record.is_some_and(|record| record.landed_by.as_ref() == Some(&intent.aside));
     }
     let accepted = state.record(&intent.task).is_some_and(|record| record.run == intent.run);
-    let left = state
-        .failure(&intent.task)
-        .is_some_and(|failure| {
-            let rolled_back = failure.reason.kind == crate::model::ReasonKind::RolledBack;
-            failure.run == intent.run && (rolled_back || !failure.outputs.is_empty())
-        });
+    let left = state.failure(&intent.task).is_some_and(|failure| {
+        let rolled_back = failure.reason.kind == crate::model::ReasonKind::RolledBack;
+        failure.run == intent.run && (rolled_back || !failure.outputs.is_empty())
+    });
     accepted || left
 }
 

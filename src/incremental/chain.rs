@@ -223,11 +223,13 @@ impl Engine {
     pub fn standing_editors(&mut self) -> BTreeSet<TaskIndex> {
         let chains = self.chains();
         let editors = chains.editors.iter().map(|editor| editor.index);
-        editors.filter(|index| {
-            let state = self.verdict(*index).map(|verdict| verdict.state);
-            let held = matches!(state, Ok(db::State::Fresh | db::State::Unvalidated));
-            held && self.state.record(&self.plan.task_id(*index)).is_some()
-        }).collect()
+        editors
+            .filter(|index| {
+                let state = self.verdict(*index).map(|verdict| verdict.state);
+                let held = matches!(state, Ok(db::State::Fresh | db::State::Unvalidated));
+                held && self.state.record(&self.plan.task_id(*index)).is_some()
+            })
+            .collect()
     }
 
     /// Is `now`, at a path that tasks edit, a person's doing?
@@ -293,8 +295,7 @@ impl Engine {
         for path in record.edited.iter().map(|edited| &edited.path) {
             let chain = self.chain(&chains, path);
             let accepted = chain.editors.iter().zip(&chain.edited);
-            let accepted =
-                accepted.take_while(|(at, edited)| {
+            let accepted = accepted.take_while(|(at, edited)| {
                 let index = chains.editors[**at].index;
                 let row = self.state.row(&self.plan.task_id(index));
                 edited.is_some() && stands(index) && row.is_some_and(|row| row.has_record)

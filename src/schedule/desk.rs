@@ -62,7 +62,11 @@ impl Desk {
 
     /// The result of a task that waits for a person.
     pub(super) fn pending(&self, index: TaskIndex) -> Option<Pending> {
-        self.engine.state().failure(&self.id(index)).and_then(|failure| failure.pending).map(|pending| *pending)
+        self.engine
+            .state()
+            .failure(&self.id(index))
+            .and_then(|failure| failure.pending)
+            .map(|pending| *pending)
     }
 
     /// Accepts exactly the result that was shown, and brings it into the tree.
@@ -96,7 +100,9 @@ impl Desk {
     fn awaiting_approval(&self, index: TaskIndex) -> Result<Pending, Refused> {
         self.pending(index).filter(|pending| pending.wait == Wait::Approval).ok_or_else(|| {
             let message = format!("{} does not wait for approval", self.id(index));
-            Refused::Usage(Diagnostic::error("approve::nothing", message).help("`conductor list` shows what does"))
+            Refused::Usage(
+                Diagnostic::error("approve::nothing", message).help("`conductor list` shows what does"),
+            )
         })
     }
 
@@ -105,7 +111,8 @@ impl Desk {
         let verdict = self.engine.verdict(index).map_err(Refused::Failed)?;
         if verdict.state != Verdict::Waiting {
             let message = format!("what {} reads has changed since its result was made", self.id(index));
-            let help = format!("`conductor why {}` says what; `conductor build` makes it anew", self.id(index));
+            let help =
+                format!("`conductor why {}` says what; `conductor build` makes it anew", self.id(index));
             return Err(Refused::Stale(Diagnostic::error("approve::stale", message).help(help)));
         }
         self.engine.assignment(index).map_err(Refused::Failed)
@@ -119,9 +126,8 @@ impl Desk {
         pending: &Pending,
         approval: Option<Approval>,
     ) -> Result<Settled, Refused> {
-        let released = execute::release(&self.site, assignment, pending, 0).map_err(|message| {
-            Refused::Integrity(Diagnostic::error("approve::other_files", message))
-        })?;
+        let released = execute::release(&self.site, assignment, pending, 0)
+            .map_err(|message| Refused::Integrity(Diagnostic::error("approve::other_files", message)))?;
         let released = released.map_err(|paths| in_the_way(&paths))?;
         self.staged.extend(released.staged);
         let produced = Produced { approval, ..released.produced };

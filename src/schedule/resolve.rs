@@ -152,7 +152,8 @@ impl Desk {
     fn put_theirs(&mut self, index: TaskIndex, path: &WorkspacePath, to: Entry) -> Result<Settled, Refused> {
         if to.exists() && !self.site.objects.has(&to) {
             let message = format!("what conductor made at {path} was not kept");
-            let help = format!("`conductor build {}` makes it anew and keeps your version aside", self.id(index));
+            let help =
+                format!("`conductor build {}` makes it anew and keeps your version aside", self.id(index));
             return Err(Refused::Failed(Diagnostic::error("resolve::not_kept", message).help(help)));
         }
         let kept = execute::copy_version(&self.site, path).map_err(failed)?;
@@ -191,14 +192,20 @@ impl Desk {
             edited.after = entry;
             edited.landed = true;
         }
-        self.site.objects.put(&path.under(self.site.workspace.root()), &entry).map_err(|error| {
-            Refused::Failed(Diagnostic::error("resolve::keep", error.to_string()))
-        })?;
+        self.site
+            .objects
+            .put(&path.under(self.site.workspace.root()), &entry)
+            .map_err(|error| Refused::Failed(Diagnostic::error("resolve::keep", error.to_string())))?;
         self.adopt(index, path, record)
     }
 
     /// Records a result with a person's version in it, if the checks accept that.
-    fn adopt(&mut self, index: TaskIndex, path: &WorkspacePath, mut record: Record) -> Result<Settled, Refused> {
+    fn adopt(
+        &mut self,
+        index: TaskIndex,
+        path: &WorkspacePath,
+        mut record: Record,
+    ) -> Result<Settled, Refused> {
         let assignment = self.engine.assignment(index).map_err(Refused::Failed)?;
         let evidence = execute::check_result(&self.site, &assignment, &record, Some(path))
             .map_err(|message| refused_by_checks(path, &message))?;
@@ -219,5 +226,6 @@ fn refused_by_checks(path: &WorkspacePath, message: &str) -> Refused {
 }
 
 fn yours_is_in(path: &WorkspacePath, kept: &str) -> Diagnostic {
-    Diagnostic::warning("build::conflict", format!("{path} is conductor's now")).help(format!("your version is kept in {kept}"))
+    Diagnostic::warning("build::conflict", format!("{path} is conductor's now"))
+        .help(format!("your version is kept in {kept}"))
 }

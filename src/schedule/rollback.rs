@@ -71,9 +71,10 @@ impl Desk {
             let message = format!("{id} has no result that could be rolled back");
             return Err(vec![Refused::Usage(Diagnostic::error("rollback::nothing", message))]);
         };
-        let task = self.engine.plan().task(index).map_err(|error| {
-            vec![Refused::Failed(Diagnostic::error("state::plan", error.to_string()))]
-        })?;
+        let task =
+            self.engine.plan().task(index).map_err(|error| {
+                vec![Refused::Failed(Diagnostic::error("state::plan", error.to_string()))]
+            })?;
         let Some(undo) = record.undo.last().cloned() else {
             let message = format!("what the result of {id} replaced was not kept any more");
             return Err(vec![Refused::Failed(Diagnostic::error("rollback::not_kept", message))]);
@@ -129,12 +130,17 @@ impl Desk {
     pub fn roll_back(&mut self, step: &Step) -> Result<Settled, Refused> {
         let mut settled = Settled::default();
         let task = self.engine.plan().task(step.index);
-        let task = task.map_err(|error| Refused::Failed(Diagnostic::error("state::plan", error.to_string())))?;
+        let task =
+            task.map_err(|error| Refused::Failed(Diagnostic::error("state::plan", error.to_string())))?;
         if let Some(command) = &task.rollback {
-            execute::run_by_hand(&self.site, &task, &step.record.action, command, "rollback").map_err(|said| {
-                let message = format!("the rollback `{}` of {}: {said}", command.display(), step.task);
-                Refused::Failed(Diagnostic::error("rollback::command", message).help("its files are as they were"))
-            })?;
+            execute::run_by_hand(&self.site, &task, &step.record.action, command, "rollback").map_err(
+                |said| {
+                    let message = format!("the rollback `{}` of {}: {said}", command.display(), step.task);
+                    Refused::Failed(
+                        Diagnostic::error("rollback::command", message).help("its files are as they were"),
+                    )
+                },
+            )?;
         }
         let moves = step.paths.iter().map(|(path, from, to)| Move {
             path: path.clone(),
