@@ -50,6 +50,26 @@ pub(crate) fn is_landlock(support: &Support) -> bool {
     matches!(support.files, Files::Landlock { .. })
 }
 
+/// Is the program there? Where it is not, that is told.
+pub(crate) fn has(program: &str) -> bool {
+    let found = conductor::process::find_program(program.as_ref(), None, Path::new("/")).is_some();
+    if !found {
+        eprintln!("SKIPPED: there is no `{program}`");
+    }
+    found
+}
+
+/// Is the kernel this one or a later one?
+pub(crate) fn kernel_is_at_least(major: u32, minor: u32) -> bool {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release.split(['.', '-']).map_while(|number| number.parse::<u32>().ok());
+    let is = (numbers.next(), numbers.next()) >= (Some(major), Some(minor));
+    if !is {
+        eprintln!("SKIPPED: this kernel is older than {major}.{minor}");
+    }
+    is
+}
+
 pub(crate) struct World {
     folder: tempfile::TempDir,
     pub(crate) confinement: Confinement,
@@ -151,6 +171,7 @@ impl World {
             "No such file or directory",
             "Device or resource busy",
             "Directory nonexistent",
+            "can't cd",
             "Network is unreachable",
             "Connection refused",
         ];

@@ -1,8 +1,8 @@
 //! `bwrap`, where the kernel has no Landlock or gives this user no namespace: the same paths as mounts.
 //!
 //! What differs from Landlock: hidden folders are empty and their parents can be listed, no device but those
-//! of `/dev` that every program needs is there at all, `/dev/shm` is private, root has no capabilities, and a
-//! program that a signal ended counts as one that exited with 128 and the signal's number.
+//! of `/dev` that every program needs is there at all, `/dev/shm` is private, and a program that
+//! a signal ended counts as one that exited with 128 and the signal's number.
 
 use std::fs;
 use std::io;
@@ -36,10 +36,6 @@ pub(super) fn command(confinement: &Confinement, dir: &Path) -> Result<Option<Co
     }
     if network {
         command.arg("--unshare-net");
-    }
-    if rustix::process::geteuid().is_root() {
-        // With capabilities it could make everything writable again.
-        command.args(["--cap-drop", "ALL"]);
     }
     command.arg("--chdir").arg(dir).arg("--").arg(if files { Path::new(HELPER) } else { &helper });
     Ok(Some(command))
@@ -84,11 +80,17 @@ fn mounts(command: &mut Command, confinement: &Confinement) -> Result<(), Proble
     }
     // Outer ones first: an inner one is mounted on top of them.
     mounts.sort();
+    let is_within_write = |path: &Path| {
+        let around =
+            mounts.iter().filter(|(_, mount, other)| *mount != Mount::Read && path.starts_with(other));
+        around.last().is_some_and(|(_, mount, _)| *mount == Mount::Write)
+    };
     for (_, mount, path) in &mounts {
         match mount {
             // A device, on a mount where devices cannot be opened.
             Mount::Hide if !path.is_dir() => command.args(["--ro-bind", "/dev/null"]).arg(path),
             Mount::Hide => command.arg("--tmpfs").arg(path),
+            Mount::Read if is_within_write(path) => continue,
             Mount::Read => command.arg("--ro-bind").args([path, path]),
             Mount::Write => command.arg("--bind").args([path, path]),
         };

@@ -4,14 +4,16 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read as _, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
+use rustix::io::Errno;
+
 use super::command::word;
-use super::{files, network, report};
+use super::{files, network, privileges, report};
 
 /// The argument, right after the program's name, by which a second start is known. No command is called so.
 pub const ENTRY: &str = "__confine";
@@ -99,8 +101,7 @@ impl Order {
         if self.without_network {
             network::leave()?;
         }
-        // Landlock needs it of an ordinary user; everybody gets it, so that nothing depends on who runs it.
-        rustix::thread::set_no_new_privs(true).map_err(Problem::system("give up new privileges"))?;
+        privileges::give_up().map_err(Problem::system("give up privileges"))?;
         if self.landlock {
             files::restrict(&self.view, !self.without_network)?;
         }
@@ -113,9 +114,18 @@ impl Order {
         let Some((program, arguments)) = self.argv.split_first() else { return Ok(0) };
         let mut command = Command::new(program);
         command.args(arguments).envs(self.env.iter().map(|(name, value)| (name, value)));
-        let error = command.exec();
+        let error = if is_text_without_interpreter(program) { Errno::NOEXEC.into() } else { command.exec() };
         report::failed(report, &error).map(|()| NOT_RUN)
     }
+}
+
+/// The C library's `execvp`, which the standard library calls here, hands a file of a format that the kernel
+/// does not know to `/bin/sh`. An unconfined start fails instead, and so must this one. (A program for
+/// another kind of machine is not told apart from one that the kernel has an emulator for: `sh` complains of it.)
+fn is_text_without_interpreter(program: &OsStr) -> bool {
+    let mut start = Vec::new();
+    let read = File::open(program).and_then(|file| file.take(256).read_to_end(&mut start));
+    read.is_ok() && !start.starts_with(b"#!") && !start.contains(&0)
 }
 
 /// `NAME=VALUE`.

@@ -17,6 +17,7 @@
 //! | `inside` | what the second start does |
 //! | `files` | Landlock: who may write and read where |
 //! | `network` | a network of its own, with nothing in it but a loopback |
+//! | `privileges` | what root gives up |
 //! | `bubblewrap` | the same by `bwrap`, where the kernel has no Landlock |
 //! | `report` | how the second start tells that it is done, or why it is not |
 //!
@@ -38,6 +39,7 @@ mod command;
 mod files;
 mod inside;
 mod network;
+mod privileges;
 mod report;
 mod support;
 
@@ -51,8 +53,9 @@ pub(super) use report::{Outcome, Report};
 
 /// What a process may do. Everything that it starts is bound by the same, for good.
 ///
-/// Of several paths that contain one another the innermost decides; at the very same path `write` counts more
-/// than `read`, and `read` more than `hide`. Links are resolved first.
+/// Of several paths that contain one another the innermost decides, but `read` takes nothing away from
+/// `write`; at the very same path `write` counts more than `read`, and `read` more than `hide`. Links are
+/// resolved first. In a folder on the way to a hidden one nothing can be made, whoever may write it.
 ///
 /// Beside `write`, it may write what every program needs: `/dev/null`, `zero`, `full`, `random`, `urandom` and
 /// `tty`, pseudo-terminals, and `/dev/shm`, where semaphores and shared memory live (Python's
@@ -60,7 +63,9 @@ pub(super) use report::{Outcome, Report};
 /// kernel lets them change nothing but processes of their own. `/tmp` is not
 /// among them: give it a private folder and name that in TMPDIR.
 ///
-/// No device can be made, not even below `write`, and no set-user-id program gains anything.
+/// No device can be made, not even below `write`, and no set-user-id program gains anything. Root keeps of its
+/// powers what containers usually leave to root (`privileges`). Other processes can be neither inspected nor
+/// (from Linux 6.12 on) signalled.
 #[derive(Clone, Debug)]
 pub struct Confinement {
     /// Folders (all below them) and files that it may write, and read. They must be there.
@@ -81,7 +86,7 @@ pub struct Confinement {
 impl Confinement {
     /// Are there any means to enforce a part of it?
     pub fn is_enforceable(&self) -> bool {
-        self.files() != Files::Nothing || self.network_by() != Some(Network::Nothing)
+        self.files() != Files::Nothing || self.network_by().is_some_and(|by| by != Network::Nothing)
     }
 
     /// A sentence for each part of it that this machine cannot enforce, for a warning.
