@@ -251,12 +251,13 @@ fn build(
     };
     let mut engine = Engine::new(Arc::clone(&session.plan), Arc::clone(&session.workspace), state, options);
     engine.observe(&scope);
+    engine.narrow(&scope)?;
+    // Only what may really have to run needs its secrets and tools, and only its inputs are doubted.
     let errors = engine.preflight(&scope);
     if !errors.is_empty() {
         return Err(session.stop(Exit::Usage, errors));
     }
     notices.extend(engine.doubts(&scope));
-    engine.narrow(&scope)?;
     let run_dir = RunDir::create(&session.folder, &run)?;
     let (outbox, inbox) = sync_channel(BACKLOG);
     interrupted.forward(&outbox);

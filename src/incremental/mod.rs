@@ -13,6 +13,7 @@ mod accept;
 mod assess;
 mod candidates;
 mod db;
+mod doubts;
 mod engine;
 mod estranged;
 mod explain;
@@ -23,7 +24,7 @@ mod versus;
 mod world;
 
 pub use accept::{Accepted, Produced};
-pub use assess::Standing;
+pub use assess::{Standing, Told};
 pub use db::{State as Verdict, Verdict as Judgement};
 pub use engine::{Assignment, Engine, Options};
 pub use guard::{Listing, Seen, Snapshot};
