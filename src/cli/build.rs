@@ -126,10 +126,7 @@ fn take(
 ) -> Result<Lock, Stop> {
     Lock::acquire(&session.folder, holder, wait).map_err(|error| match error {
         LockError::Held(other) => {
-            let message = format!(
-                "run {} (process {}) holds this workspace since {}",
-                other.run, other.pid, other.since
-            );
+            let message = format!("{} holds this workspace{}", who(&other), since(&other));
             Stop::plain(
                 Exit::Failed,
                 Diagnostic::error("build::held", message).help("wait for it, or `conductor cancel`"),
@@ -137,6 +134,18 @@ fn take(
         }
         LockError::Io(error) => Stop::from(error),
     })
+}
+
+/// A holder that took the lock this very moment has not said who it is.
+fn who(holder: &Holder) -> String {
+    match holder.pid {
+        0 => "another conductor".to_owned(),
+        pid => format!("run {} (process {pid})", holder.run),
+    }
+}
+
+fn since(holder: &Holder) -> String {
+    if holder.since.is_empty() { String::new() } else { format!(" since {}", holder.since) }
 }
 
 fn locked(
@@ -157,8 +166,7 @@ fn locked(
             return ControlFlow::Break(());
         }
         if !std::mem::replace(&mut told, true) {
-            output
-                .hint(&format!("run {} (process {}) holds this workspace; waiting\n", other.run, other.pid));
+            output.hint(&format!("{} holds this workspace; waiting\n", who(other)));
         }
         ControlFlow::Continue(())
     });
