@@ -121,10 +121,7 @@ fn take(
 ) -> Result<Lock, Stop> {
     Lock::acquire(&session.folder, holder, wait).map_err(|error| match error {
         LockError::Held(other) => {
-            let message = format!(
-                "run {} (process {}) holds this workspace since {}",
-                other.run, other.pid, other.since
-            );
+            let message = format!("{} holds this workspace{}", who(&other), since(&other));
             Stop::plain(
                 Exit::Failed,
                 Diagnostic::error("build::held", message).help("wait for it, or `conductor cancel`"),
@@ -132,6 +129,18 @@ fn take(
         }
         LockError::Io(error) => Stop::from(error),
     })
+}
+
+/// A holder that took the lock this very moment has not said who it is.
+fn who(holder: &Holder) -> String {
+    match holder.pid {
+        0 => "another conductor".to_owned(),
+        pid => format!("run {} (process {pid})", holder.run),
+    }
+}
+
+fn since(holder: &Holder) -> String {
+    if holder.since.is_empty() { String::new() } else { format!(" since {}", holder.since) }
 }
 
 fn locked(
@@ -152,8 +161,7 @@ fn locked(
             return ControlFlow::Break(());
         }
         if !std::mem::replace(&mut told, true) {
-            output
-                .hint(&format!("run {} (process {}) holds this workspace; waiting\n", other.run, other.pid));
+            output.hint(&format!("{} holds this workspace; waiting\n", who(other)));
         }
         ControlFlow::Continue(())
     });
@@ -248,12 +256,13 @@ fn build(
     };
     let mut engine = Engine::new(Arc::clone(&session.plan), Arc::clone(&session.workspace), state, options);
     engine.observe(&scope);
+    engine.narrow(&scope)?;
+    // Only what may really have to run needs its secrets and tools, and only its inputs are doubted.
     let errors = engine.preflight(&scope);
     if !errors.is_empty() {
         return Err(session.stop(Exit::Usage, errors));
     }
     notices.extend(engine.doubts(&scope));
-    engine.narrow(&scope)?;
     notices.extend(unenforced(&engine, &scope));
     let run_dir = RunDir::create(&session.folder, &run)?;
     let (outbox, inbox) = sync_channel(BACKLOG);

@@ -14,6 +14,7 @@ mod assess;
 mod candidates;
 mod chain;
 mod db;
+mod doubts;
 mod engine;
 mod estranged;
 mod explain;
@@ -24,7 +25,7 @@ mod versus;
 mod world;
 
 pub use accept::{Accepted, Change, Produced};
-pub use assess::Standing;
+pub use assess::{Standing, Told};
 pub use chain::Move;
 pub use db::{State as Verdict, Verdict as Judgement};
 pub use engine::{Assignment, Engine, Options};

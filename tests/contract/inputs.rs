@@ -381,6 +381,35 @@ fn an_input_glob_that_matches_nothing_is_a_warning() {
 }
 
 #[test]
+fn what_looks_wrong_is_told_once_for_all_instances_and_only_when_the_task_is_about_to_run() {
+    let w = World::new(
+        "tasks:
+  T1: { matrix: { v: [a, b, c] }, inputs: [\"s/${matrix.v}/*.c\", \"t/*\"], tools: [sh], outputs: ['${matrix.v}'], run: 'touch ${matrix.v}' }
+  T2: { inputs: [x, link], outputs: [o], run: cat x > o }
+",
+    );
+    w.file("t/1", "").file("x", "1").link("link", "/nowhere/at/all");
+    let run = w.run(&["build"]);
+    run.success().says("matches nothing; 2 more of the instances of T1 likewise").says("leads nowhere");
+    assert_eq!(run.to_string().matches("matches nothing").count(), 1, "{run}");
+    w.run(&["build"]).success().never_says("matches nothing").never_says("leads nowhere");
+    // Another task is due.
+    w.file("x", "2").run(&["build"]).success().never_says("matches nothing").says("leads nowhere");
+    w.file("t/2", "").run(&["build"]).success().says("matches nothing").never_says("leads nowhere");
+    let validated = w.run(&["validate"]);
+    validated.success().says("2 more of the instances of T1");
+    assert_eq!(validated.to_string().matches("build::no_input").count(), 1, "{validated}");
+}
+
+#[test]
+fn a_flood_of_inputs_that_are_not_there_is_cut_short() {
+    let task = |number: usize| format!("  T{number}: {{ inputs: [gone/{number}], run: 'true' }}\n");
+    let w = World::new(&format!("tasks:\n{}", (0..300).map(task).collect::<String>()));
+    let run = w.run(&["validate"]);
+    run.success().says("200 more inputs look wrong in this way").says("101 warnings");
+}
+
+#[test]
 fn a_folder_in_place_of_a_file_and_back_is_seen() {
     let w = World::new("tasks: { T1: { inputs: [x], outputs: [o], run: ls -d x/* > o || echo file > o } }");
     w.file("x", "1").build(&[]).success();
