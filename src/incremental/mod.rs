@@ -17,6 +17,7 @@ mod doubts;
 mod engine;
 mod estranged;
 mod explain;
+mod folders;
 mod guard;
 mod observe;
 mod resolve;

@@ -57,6 +57,16 @@ fn tasks_of_no_group_are_not_listed_under_the_group_before_them() {
 }
 
 #[test]
+fn a_run_that_there_is_not_is_a_usage_error_in_every_format() {
+    let w = one();
+    w.build(&[]).success();
+    for format in ["human", "json", "markdown"] {
+        let run = w.run(&["runs", "20200101-000000-1", "--format", format]);
+        run.fails_with(2).says("there is no run `20200101-000000-1`");
+    }
+}
+
+#[test]
 fn a_manifest_is_named_with_f() {
     let w = World::empty();
     w.file("ws/other.yaml", format!("conductor: 1\n{ONE}")).file("ws/a", "1");
