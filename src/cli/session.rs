@@ -22,7 +22,9 @@ pub(super) struct Session {
     pub(super) folder: PathBuf,
     pub(super) plan: Arc<Plan>,
     pub(super) caller: Caller,
-    /// The folder in which the person stands, from the workspace's root.
+    /// The folder in which the person stands, or which `-C` names.
+    pub(super) start: PathBuf,
+    /// The same from the workspace's root.
     pub(super) here: WorkspacePath,
     /// The compiled plan is not on disk yet: its header.
     unsaved: Option<Vec<u8>>,
@@ -109,6 +111,7 @@ impl Session {
             plan: Arc::new(plan),
             caller,
             here: here.unwrap_or_default(),
+            start,
             unsaved,
         })
     }

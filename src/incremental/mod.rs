@@ -18,6 +18,7 @@ mod doubts;
 mod engine;
 mod estranged;
 mod explain;
+mod folders;
 mod guard;
 mod observe;
 mod resolve;

@@ -96,7 +96,11 @@ impl Build<'_> {
                 .iter()
                 .map(|(path, seen)| OutputEntry { path: path.clone(), entry: seen.entry }),
         );
-        if let Some(message) = self.engine.undeclared_dependency(index, &done.produced.discovered) {
+        let refused = self
+            .engine
+            .undeclared_dependency(index, &done.produced.discovered)
+            .or_else(|| self.engine.unexpected_folder(index, &done.produced.outputs));
+        if let Some(message) = refused {
             // Its outputs stand in the way of nothing: the next attempt sets them aside as conductor's own.
             self.keep_unrecorded(index, assignment, outputs, Reason::new(ReasonKind::PreviousFailed));
             self.unsettled.extend(done.staged);
