@@ -258,7 +258,8 @@ fn build(
     engine.observe(&scope);
     engine.narrow(&scope)?;
     // Only what may really have to run needs its secrets and tools, and only its inputs are doubted.
-    let errors = engine.preflight(&scope);
+    let mut errors = engine.preflight(&scope);
+    errors.extend(session.needs_repository(&engine, &scope));
     if !errors.is_empty() {
         return Err(session.stop(Exit::Usage, errors));
     }
@@ -279,7 +280,7 @@ fn build(
         run_dir,
         run: run.clone(),
         caller: session.caller.clone(),
-        repository: Mutex::new(Repository::discover(session.workspace.root())),
+        repository: Repository::discover(session.workspace.root()),
         events: Box::new(move |event| {
             let _ = events.send(Message::Event(event));
         }),

@@ -162,6 +162,16 @@ impl Session {
         Engine::new(Arc::clone(&self.plan), Arc::clone(&self.workspace), state, options)
     }
 
+    /// What keeps tasks that may run in git worktrees from doing so.
+    pub(super) fn needs_repository(&self, engine: &Engine, scope: &[TaskIndex]) -> Vec<Diagnostic> {
+        let due = scope.iter().filter(|index| engine.is_candidate(**index) && !self.plan.is_hidden(**index));
+        let tasks = due.filter_map(|index| self.plan.task(*index).ok()).map(|task| {
+            let isolation = engine.isolation_of(&task);
+            (Arc::new(task), isolation)
+        });
+        execute::needs_repository(self.workspace.root(), tasks)
+    }
+
     /// Runs `tools` commands.
     pub(super) fn tool_runner(&self) -> ToolRunner {
         let (root, caller) = (self.workspace.root().to_owned(), self.caller.clone());

@@ -492,7 +492,7 @@ fn unordered(first: &Editor, second: &Editor, path: &WorkspacePath) -> Diagnosti
 }
 
 /// All that a task depends on along edges that carry outputs.
-fn carried(plan: &graph::Plan, index: TaskIndex) -> BTreeSet<TaskIndex> {
+pub(super) fn carried(plan: &graph::Plan, index: TaskIndex) -> BTreeSet<TaskIndex> {
     let mut found = BTreeSet::new();
     let mut pending = vec![index];
     while let Some(at) = pending.pop() {

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Build, PATIENCE, Phase};
-use crate::execute::{Done, Outcome, Refusal};
+use crate::execute::{self, Done, Outcome, Refusal};
 use crate::graph::TaskIndex;
 use crate::incremental::{Accepted, Assignment};
+use crate::store::BranchMove;
 use crate::model::{
     Attempt, Diagnostic, Event, Failure, Isolation, OutputEntry, Reason, ReasonKind, Status, TaskResult,
     WorkspacePath,
@@ -119,6 +120,7 @@ impl Build<'_> {
         let mut changed = if done.changed.is_empty() || apart {
             match self.engine.accept(assignment, &self.site.run, done.produced) {
                 Accepted::Recorded { outputs_changed, key } => {
+                    self.move_branch(done.branch.as_ref());
                     result.key = Some(key);
                     self.keep_accepted(assignment, Status::Ran);
                     if outputs_changed {
@@ -175,6 +177,13 @@ impl Build<'_> {
                 validation: Some(record.validation.clone()),
                 outputs: record.outputs.clone(),
             });
+        }
+    }
+
+    /// The branch of an accepted result goes where the result is.
+    pub(super) fn move_branch(&mut self, branch: Option<&BranchMove>) {
+        if let Some(diagnostic) = branch.and_then(|branch| execute::move_branch(&self.site, branch)) {
+            (self.sink)(Event::Notice { diagnostic });
         }
     }
 
