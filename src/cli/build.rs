@@ -259,7 +259,7 @@ fn build(
     engine.narrow(&scope)?;
     // Only what may really have to run needs its secrets and tools, and only its inputs are doubted.
     let mut errors = engine.preflight(&scope);
-    errors.extend(session.needs_repository(&engine, &scope));
+    errors.extend(session.misplaced(&engine, &scope));
     if !errors.is_empty() {
         return Err(session.stop(Exit::Usage, errors));
     }

@@ -162,14 +162,16 @@ impl Session {
         Engine::new(Arc::clone(&self.plan), Arc::clone(&self.workspace), state, options)
     }
 
-    /// What keeps tasks that may run in git worktrees from doing so.
-    pub(super) fn needs_repository(&self, engine: &Engine, scope: &[TaskIndex]) -> Vec<Diagnostic> {
+    /// What keeps tasks from running where they are to run: no repository for worktrees, results that are elsewhere.
+    pub(super) fn misplaced(&self, engine: &Engine, scope: &[TaskIndex]) -> Vec<Diagnostic> {
         let due = scope.iter().filter(|index| engine.is_candidate(**index) && !self.plan.is_hidden(**index));
         let tasks = due.filter_map(|index| self.plan.task(*index).ok()).map(|task| {
             let isolation = engine.isolation_of(&task);
             (Arc::new(task), isolation)
         });
-        execute::needs_repository(self.workspace.root(), tasks)
+        let mut errors = execute::needs_repository(self.workspace.root(), tasks);
+        errors.extend(engine.misplaced_readers(scope));
+        errors
     }
 
     /// Runs `tools` commands.

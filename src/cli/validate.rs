@@ -21,7 +21,7 @@ pub(super) fn run(global: &Global, caller: Caller, output: &Output) -> Result<Ex
     for index in &scope {
         engine.make_candidate(*index);
     }
-    let errors = session.needs_repository(&engine, &scope);
+    let errors = session.misplaced(&engine, &scope);
     if !errors.is_empty() {
         return Err(session.stop(Exit::Usage, errors));
     }

@@ -32,7 +32,8 @@ pub(super) fn commit(
         entries.extend(content_at(at, path, &seen.entry).map(|content| (path.clone(), content)));
     }
     for change in edited.iter().filter(|change| change.before != change.after) {
-        entries.extend(content(site, &change.path, &change.after).map(|content| (change.path.clone(), content)));
+        entries
+            .extend(content(site, &change.path, &change.after).map(|content| (change.path.clone(), content)));
     }
     let trailers = Trailers {
         task: task.id.as_str().to_owned(),
@@ -146,9 +147,7 @@ pub fn needs_repository(
     tasks: impl Iterator<Item = (std::sync::Arc<Task>, Isolation)>,
 ) -> Vec<Diagnostic> {
     let wanting: Vec<_> = tasks
-        .filter(|(task, isolation)| {
-            *isolation == Isolation::Worktree || task.integrate == Integrate::Branch
-        })
+        .filter(|(task, isolation)| *isolation == Isolation::Worktree || task.integrate == Integrate::Branch)
         .collect();
     if wanting.is_empty() {
         return Vec::new();
@@ -164,9 +163,12 @@ pub fn needs_repository(
     wanting
         .iter()
         .map(|(task, _)| {
-            Diagnostic::error("build::no_repository", format!("{} runs in a git worktree, and {problem}", task.id))
-                .label(task.at, "`isolation: worktree`")
-                .help("run `git init`, or write `isolation: sandbox`")
+            Diagnostic::error(
+                "build::no_repository",
+                format!("{} runs in a git worktree, and {problem}", task.id),
+            )
+            .label(task.at, "`isolation: worktree`")
+            .help("run `git init`, or write `isolation: sandbox`")
         })
         .collect()
 }

@@ -3,10 +3,10 @@
 
 use std::path::PathBuf;
 
-use super::{Site, git};
 use super::integrate::{Obstacle, integrate};
 use super::perform::{Outcome, Refusal, Waiting};
 use super::staging::{Staged, StagingError};
+use super::{Site, git};
 use crate::incremental::{Assignment, Change, Produced};
 use crate::model::{Diagnostic, EntryKind, Isolation, Pending, TaskId, Wait, WorkspacePath};
 use crate::store::BranchMove;

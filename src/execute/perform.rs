@@ -135,7 +135,8 @@ pub fn perform(site: &Site, assignment: &Assignment, attempt: u32) -> Outcome {
 /// What this version cannot do yet and must not leave out in silence.
 fn unavailable(task: &Task) -> Option<String> {
     matches!(task.work, Work::Agent(_)).then(|| {
-        "`agent` tasks are not available yet in this version of conductor; the task was not started".to_owned()
+        "`agent` tasks are not available yet in this version of conductor; the task was not started"
+            .to_owned()
     })
 }
 
@@ -220,7 +221,15 @@ fn gate(site: &Site, assignment: &Assignment) -> Result<Outcome, Box<Refusal>> {
         approval: None,
     };
     let changed = assignment.snapshot.changes(&site.workspace);
-    let done = Done { produced, staged: None, branch: None, changed, unchecked: None, warnings: Vec::new(), log: None };
+    let done = Done {
+        produced,
+        staged: None,
+        branch: None,
+        changed,
+        unchecked: None,
+        warnings: Vec::new(),
+        log: None,
+    };
     Ok(Outcome::Done(Box::new(done)))
 }
 

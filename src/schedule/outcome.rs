@@ -7,11 +7,11 @@ use super::{Build, PATIENCE, Phase};
 use crate::execute::{self, Done, Outcome, Refusal};
 use crate::graph::TaskIndex;
 use crate::incremental::{Accepted, Assignment};
-use crate::store::BranchMove;
 use crate::model::{
     Attempt, Diagnostic, Event, Failure, Isolation, OutputEntry, Reason, ReasonKind, Status, TaskResult,
     WorkspacePath,
 };
+use crate::store::BranchMove;
 
 /// A result with nothing to tell but how it ended.
 pub fn plain(status: Status) -> TaskResult {

@@ -168,7 +168,8 @@ impl Desk {
         settled.changed = landed.moves.iter().map(|(step, _)| step.path.clone()).collect();
         self.staged.extend(landed.staged);
         let mut outputs: Vec<OutputEntry> = step.undo.outputs.clone();
-        let edited = step.record.edited.iter().filter(|edited| edited.landed && edited.before != edited.after);
+        let edited =
+            step.record.edited.iter().filter(|edited| edited.landed && edited.before != edited.after);
         outputs.extend(edited.map(|edited| OutputEntry { path: edited.path.clone(), entry: edited.before }));
         outputs.sort_by(|a, b| a.path.cmp(&b.path));
         let undo = step.record.undo[..step.record.undo.len() - 1].to_vec();
