@@ -17,7 +17,7 @@ use crate::execute::{Site, recover};
 use crate::graph::TaskIndex;
 use crate::incremental::{Caller, Engine, Options, Standing};
 use crate::model::{
-    Diagnostic, EVENTS_VERSION, Event, RunId, RunOutcome, RunResult, Stamped, Status, TaskResult,
+    Diagnostic, EVENTS_VERSION, Event, Isolation, RunId, RunOutcome, RunResult, Stamped, Status, TaskResult,
 };
 use crate::process::{Processes, Signals};
 use crate::report::plain::{Plain, Verbosity};
@@ -36,11 +36,6 @@ type Goal = (BTreeSet<TaskIndex>, Vec<TaskIndex>);
 const BACKLOG: usize = 4096;
 
 pub(super) fn run(global: &Global, args: &BuildArgs, caller: Caller, output: &Output) -> Result<Exit, Stop> {
-    if let Some(mode @ (IsolationMode::Sandbox | IsolationMode::Worktree)) = args.isolation {
-        let message = format!("`--isolation {mode:?}` is not available yet in this version of conductor")
-            .to_lowercase();
-        return Err(Stop::plain(Exit::Usage, Diagnostic::error("build::not_available", message)));
-    }
     let session = Session::open(global, caller)?;
     warn(&session, output);
     let (roots, scope) = session.scope(&args.targets)?;
@@ -115,7 +110,7 @@ fn holder(run: &RunId, command: &str) -> Holder {
 }
 
 /// Wall-clock time, RFC 3339.
-fn now() -> String {
+pub(super) fn now() -> String {
     jiff::Zoned::now().strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
 }
 
@@ -256,16 +251,20 @@ fn build(
         tools: Some(session.tool_runner()),
         programs: Programs::load(&session.folder),
         forced,
+        isolation: args.isolation.map(IsolationMode::isolation),
+        folder: session.folder.clone(),
     };
     let mut engine = Engine::new(Arc::clone(&session.plan), Arc::clone(&session.workspace), state, options);
     engine.observe(&scope);
     engine.narrow(&scope)?;
     // Only what may really have to run needs its secrets and tools, and only its inputs are doubted.
-    let errors = engine.preflight(&scope);
+    let mut errors = engine.preflight(&scope);
+    errors.extend(session.misplaced(&engine, &scope));
     if !errors.is_empty() {
         return Err(session.stop(Exit::Usage, errors));
     }
     notices.extend(engine.doubts(&scope));
+    notices.extend(unenforced(&engine, &scope));
     let asked = asked_for(args, session)?;
     let run_dir = RunDir::create(&session.folder, &run)?;
     let (outbox, inbox) = sync_channel(BACKLOG);
@@ -277,10 +276,11 @@ fn build(
         processes: Processes::new(),
         journal,
         attempts: Attempts::of(&run_dir),
+        objects: store::Objects::of(&session.folder),
         run_dir,
         run: run.clone(),
         caller: session.caller.clone(),
-        repository: Mutex::new(Repository::discover(session.workspace.root())),
+        repository: Repository::discover(session.workspace.root()),
         events: Box::new(move |event| {
             let _ = events.send(Message::Event(event));
         }),
@@ -307,6 +307,22 @@ fn build(
     site.journal.clear();
     let _ = store::prune(&session.folder, KEEP.0, KEEP.1);
     Ok(exit(&result))
+}
+
+/// What this machine cannot enforce of the isolation that tasks ask for, where one of them may run.
+fn unenforced(engine: &Engine, scope: &[TaskIndex]) -> Option<Diagnostic> {
+    let due = scope.iter().filter(|index| engine.is_candidate(**index));
+    let tasks = due.filter_map(|index| engine.plan().task(*index).ok());
+    let apart: Vec<_> = tasks.filter(|task| engine.isolation_of(task) != Isolation::None).collect();
+    let said = if apart.is_empty() {
+        Vec::new()
+    } else {
+        crate::execute::unenforced(apart.iter().any(|task| !task.network))
+    };
+    (!said.is_empty()).then(|| {
+        let message = format!("isolation is not fully enforced here: {}", said.join("; "));
+        Diagnostic::warning("build::not_enforced", message)
+    })
 }
 
 fn default_jobs() -> usize {
@@ -398,6 +414,7 @@ fn tell_json(result: &RunResult, engine: &Engine, scope: &[TaskIndex]) -> Result
 fn exit(result: &RunResult) -> Exit {
     match result.outcome {
         RunOutcome::Success => Exit::Success,
+        RunOutcome::Failed if result.contested => Exit::Integrity,
         RunOutcome::Failed => Exit::Failed,
         RunOutcome::Paused => Exit::Paused,
         RunOutcome::Stale => Exit::Stale,

@@ -8,6 +8,7 @@ mod cancel;
 mod check;
 mod clean;
 mod completions;
+mod desk;
 mod exit;
 mod graph;
 mod init;
@@ -105,6 +106,10 @@ fn dispatch(options: Options, caller: Caller, output: &Output) -> Result<Exit, S
         Command::Runs(args) => runs::run(&global, &args, caller, output),
         Command::Cancel(args) => cancel::run(&global, &args, caller, output),
         Command::Clean(args) => clean::run(&global, &args, caller, output),
+        Command::Approve(args) => desk::approve(&global, &args, caller, output),
+        Command::Reject(args) => desk::reject(&global, &args, caller, output),
+        Command::Resolve(args) => desk::resolve(&global, &args, caller, output),
+        Command::Rollback(args) => desk::rollback(&global, &args, caller, output),
         Command::Init(args) => init::run(&global, &args, output),
         Command::Schema(_) => Ok(schema::run(output)),
         Command::Completions(args) => Ok(completions::run(args.shell, output)),

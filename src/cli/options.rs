@@ -28,6 +28,10 @@ impl Options {
             Command::Runs(args) => args.format == RunsFormat::Json,
             Command::Cancel(args) => args.format.is_json(),
             Command::Clean(args) => args.format.is_json(),
+            Command::Approve(args) => args.format.is_json(),
+            Command::Reject(args) => args.format.is_json(),
+            Command::Resolve(args) => args.format.is_json(),
+            Command::Rollback(args) => args.format.is_json(),
             Command::Init(args) => args.format.is_json(),
             Command::Completions(args) => args.format.is_json(),
         }
@@ -91,6 +95,14 @@ pub(super) enum Command {
     Cancel(CancelArgs),
     /// Remove recorded outputs that nobody has modified
     Clean(CleanArgs),
+    /// Accept a result that waits for approval, exactly as it was shown
+    Approve(ApproveArgs),
+    /// Throw a result away that waits for approval; its task is due again
+    Reject(RejectArgs),
+    /// Say whose version of a file holds, yours or conductor's
+    Resolve(ResolveArgs),
+    /// Take results back: what they replaced returns, and their tasks are due again
+    Rollback(RollbackArgs),
     /// Write a first conductor.yaml
     Init(InitArgs),
     /// Print the JSON Schema of the manifest
@@ -162,6 +174,16 @@ pub(super) enum IsolationMode {
     None,
     Sandbox,
     Worktree,
+}
+
+impl IsolationMode {
+    pub(super) fn isolation(self) -> crate::model::Isolation {
+        match self {
+            Self::None => crate::model::Isolation::None,
+            Self::Sandbox => crate::model::Isolation::Sandbox,
+            Self::Worktree => crate::model::Isolation::Worktree,
+        }
+    }
 }
 
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
@@ -277,6 +299,68 @@ pub(super) struct CleanArgs {
     #[arg(value_name = "TARGET")]
     pub(super) targets: Vec<String>,
     /// Say what would be removed, and remove nothing
+    #[arg(short = 'n', long)]
+    pub(super) dry_run: bool,
+    /// Output format
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: Format,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ApproveArgs {
+    /// A task id
+    #[arg(value_name = "TASK")]
+    pub(super) task: String,
+    /// To be kept with the result
+    #[arg(long, value_name = "TEXT")]
+    pub(super) note: Option<String>,
+    /// Output format
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: Format,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct RejectArgs {
+    /// A task id
+    #[arg(value_name = "TASK")]
+    pub(super) task: String,
+    /// Why; `conductor why` shows it
+    #[arg(long, value_name = "TEXT")]
+    pub(super) note: Option<String>,
+    /// Output format
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: Format,
+}
+
+#[derive(Args, Debug)]
+#[command(group(clap::ArgGroup::new("side").required(true)))]
+pub(super) struct ResolveArgs {
+    /// The file
+    #[arg(value_name = "PATH")]
+    pub(super) path: String,
+    /// Yours becomes the result, if the checks accept it
+    #[arg(long, group = "side")]
+    pub(super) mine: bool,
+    /// conductor's is put there; yours is kept under .conductor/conflicts
+    #[arg(long, group = "side")]
+    pub(super) theirs: bool,
+    /// Yours is what the tasks that edit the file start from anew
+    #[arg(long, group = "side")]
+    pub(super) replay: bool,
+    /// Output format
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: Format,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct RollbackArgs {
+    /// The tasks: an id, a group, an output's path, tag:NAME, or a glob over ids
+    #[arg(value_name = "TARGET", required_unless_present = "run", conflicts_with = "run")]
+    pub(super) target: Option<String>,
+    /// Every task whose standing result this run made
+    #[arg(long, value_name = "RUN")]
+    pub(super) run: Option<String>,
+    /// Say what would happen, and change nothing
     #[arg(short = 'n', long)]
     pub(super) dry_run: bool,
     /// Output format

@@ -156,8 +156,22 @@ impl Session {
             tools: None,
             programs: Programs::load(&self.folder),
             forced: BTreeSet::new(),
+            isolation: None,
+            folder: self.folder.clone(),
         };
         Engine::new(Arc::clone(&self.plan), Arc::clone(&self.workspace), state, options)
+    }
+
+    /// What keeps tasks from running where they are to run: no repository for worktrees, results that are elsewhere.
+    pub(super) fn misplaced(&self, engine: &Engine, scope: &[TaskIndex]) -> Vec<Diagnostic> {
+        let due = scope.iter().filter(|index| engine.is_candidate(**index) && !self.plan.is_hidden(**index));
+        let tasks = due.filter_map(|index| self.plan.task(*index).ok()).map(|task| {
+            let isolation = engine.isolation_of(&task);
+            (Arc::new(task), isolation)
+        });
+        let mut errors = execute::needs_repository(self.workspace.root(), tasks);
+        errors.extend(engine.misplaced_readers(scope));
+        errors
     }
 
     /// Runs `tools` commands.

@@ -21,6 +21,10 @@ pub(super) fn run(global: &Global, caller: Caller, output: &Output) -> Result<Ex
     for index in &scope {
         engine.make_candidate(*index);
     }
+    let errors = session.misplaced(&engine, &scope);
+    if !errors.is_empty() {
+        return Err(session.stop(Exit::Usage, errors));
+    }
     warnings.extend(engine.doubts(&scope));
     let mut told = Told::default();
     for task in scope.iter().filter_map(|index| session.plan.task(*index).ok()) {

@@ -8,8 +8,8 @@ use super::guard::Snapshot;
 use super::world::{Caller, ToolRunner, World};
 use crate::graph::{Plan, TaskIndex};
 use crate::model::{
-    Action, ActionKey, Components, Diagnostic, Failure, OutputEntry, Reason, Record, Signature, Task, TaskId,
-    Validation, WorkspacePath,
+    Action, ActionKey, Components, Diagnostic, Failure, Isolation, OutputEntry, Reason, Record, Signature,
+    Task, TaskId, Validation, WorkspacePath,
 };
 use crate::store;
 use crate::workspace::Workspace;
@@ -24,6 +24,10 @@ pub struct Options {
     pub programs: store::Programs,
     /// Tasks to run whatever their state.
     pub forced: BTreeSet<TaskIndex>,
+    /// `--isolation`
+    pub isolation: Option<Isolation>,
+    /// `.conductor`
+    pub folder: std::path::PathBuf,
 }
 
 /// See the module.
@@ -53,6 +57,12 @@ pub struct Engine {
     pub(super) redefined: Vec<TaskIndex>,
     /// Recorded outputs that their makers no longer declare, once they were looked for.
     pub(super) estranged: Option<Vec<super::estranged::Estranged>>,
+    /// Bytes that the tree does not hold any more.
+    pub(super) objects: store::Objects,
+    /// The editors, once they were looked for.
+    pub(super) chains: Option<Arc<super::chain::Chains>>,
+    /// In which tasks run that none is set for by themselves.
+    isolation: Option<Isolation>,
 }
 
 /// Everything that a worker needs to bring one task up to date; holds no handle of the database.
@@ -81,6 +91,18 @@ pub struct Assignment {
     pub validation: Validation,
     /// Its last accepted result.
     pub record: Option<Arc<Record>>,
+    /// What became of its last attempt, if that was not accepted.
+    pub failure: Option<Arc<Failure>>,
+    /// Where it runs.
+    pub isolation: Isolation,
+    /// What everything that it needs made, directly or not, sorted by path: for a worktree's commit.
+    pub inherited: Vec<OutputEntry>,
+    /// The commits of the results that it needs, hexadecimal.
+    pub commits: Vec<String>,
+    /// Where its inputs are declared, to say where one is missing.
+    pub inputs_at: Option<crate::model::Place>,
+    /// Every path that its `edits` match, sorted; some may not be there.
+    pub edits: Vec<WorkspacePath>,
 }
 
 impl Engine {
@@ -104,6 +126,9 @@ impl Engine {
             gone: Vec::new(),
             redefined: Vec::new(),
             estranged: None,
+            objects: store::Objects::of(&options.folder),
+            chains: None,
+            isolation: options.isolation,
             plan,
             state,
         }
@@ -174,7 +199,14 @@ impl Engine {
         let record = shape.result.record(&self.db);
         let failure = input.failure(&self.db);
         self.find_estranged();
+        let isolation = self.isolation_of(&shape.task);
+        let (inherited, commits) = match isolation {
+            Isolation::Worktree => self.inherited_results(index),
+            _ => (Vec::new(), Vec::new()),
+        };
         Ok(Assignment {
+            inherited,
+            commits,
             index,
             task: Arc::clone(&shape.task),
             validation_only: verdict.state == db::State::Unvalidated && !shape.task.is_gate(),
@@ -184,9 +216,43 @@ impl Engine {
             previous: self.previous(&shape.task, record.as_deref(), failure.as_deref()),
             leftovers: self.leftovers(&shape.task, record.as_deref()),
             validation: db::validation(&self.db, &shape),
+            isolation,
+            inputs_at: self.place(shape.task.inputs.first().map_or(shape.task.at, |pattern| pattern.at)),
+            edits: shape.edits.iter().map(|edit| edit.path.clone()).collect(),
             record,
+            failure,
             action,
         })
+    }
+
+    /// What everything made that a task needs, with the last state of each path, and the commits that hold it.
+    fn inherited_results(&mut self, index: TaskIndex) -> (Vec<OutputEntry>, Vec<String>) {
+        let needed = super::chain::carried(&self.plan, index);
+        let plan = Arc::clone(&self.plan);
+        let (mut made, mut commits) = (std::collections::BTreeMap::new(), Vec::new());
+        // Dependencies first, so that a later editor's state of a path is the one that stays.
+        for other in plan.order().filter(|other| needed.contains(other)) {
+            let result = self.result_input(other);
+            let Some(record) = result.record(&self.db) else { continue };
+            made.extend(record.outputs.iter().map(|output| (output.path.clone(), output.entry)));
+            let edited = record.edited.iter().filter(|edited| edited.before != edited.after);
+            made.extend(edited.map(|edited| (edited.path.clone(), edited.after)));
+            commits.extend(record.commit.clone());
+        }
+        (made.into_iter().map(|(path, entry)| OutputEntry { path, entry }).collect(), commits)
+    }
+
+    /// Where a task runs: as it says, unless the build says otherwise. A task that edits files is never
+    /// run in the tree, and nothing runs on a branch that does not say so.
+    pub fn isolation_of(&self, task: &Task) -> Isolation {
+        let bound = !task.edits.is_empty() || task.integrate == crate::model::Integrate::Branch;
+        match self.isolation {
+            _ if task.is_gate() => Isolation::None,
+            Some(Isolation::None) if bound => task.isolation,
+            Some(Isolation::Sandbox) if task.integrate == crate::model::Integrate::Branch => task.isolation,
+            Some(isolation) => isolation,
+            None => task.isolation,
+        }
     }
 
     /// Recorded outputs, those that an unaccepted run left, and those that were another task's.

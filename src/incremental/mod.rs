@@ -12,6 +12,7 @@
 mod accept;
 mod assess;
 mod candidates;
+mod chain;
 mod db;
 mod doubts;
 mod engine;
@@ -24,8 +25,9 @@ mod resolve;
 mod versus;
 mod world;
 
-pub use accept::{Accepted, Produced};
+pub use accept::{Accepted, Change, Produced};
 pub use assess::{Standing, Told};
+pub use chain::Move;
 pub use db::{State as Verdict, Verdict as Judgement};
 pub use engine::{Assignment, Engine, Options};
 pub use guard::{Listing, Seen, Snapshot};

@@ -7,6 +7,10 @@ use std::path::Path;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+/// The beginning of the names of files that are being written in the tree. A crash may leave one behind; no
+/// walk lists it.
+pub const UNFINISHED: &str = ".conductor-tmp-";
+
 /// A path relative to the workspace root. Invariants: no leading or trailing `/`, no empty, `.` or `..`
 /// component. The root itself is the empty path.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

@@ -165,6 +165,8 @@ pub struct RunResult {
     pub tasks: Vec<(TaskId, TaskResult)>,
     /// How long the whole run took.
     pub duration: Duration,
+    /// It failed because a person's version stands in the way of a result, at least among other causes.
+    pub contested: bool,
 }
 
 /// Durations as a number of milliseconds in JSON, and as they are in binary encodings.

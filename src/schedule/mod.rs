@@ -3,8 +3,13 @@
 //! The coordinator is one thread; it owns the engine. Workers on a rayon pool perform assignments and
 //! answer over a channel. Every transition of a task goes through `Build::settle` or `Build::start`.
 
+mod desk;
+mod landing;
 mod outcome;
+mod resolve;
+mod rollback;
 mod slots;
+mod waiting;
 
 use std::collections::{BinaryHeap, HashSet};
 use std::sync::Arc;
@@ -16,7 +21,10 @@ use crate::graph::{TaskIndex, critical_path};
 use crate::incremental::{Assignment, Engine, Verdict};
 use crate::model::{Diagnostic, Event, RunOutcome, RunResult, Status, Summary, TaskId, TaskResult};
 use crate::store::{CancelRequest, RunDir};
+pub use desk::{Desk, Refused, Settled};
 pub use outcome::plain;
+pub use resolve::Side;
+pub use rollback::Step;
 use slots::Slots;
 
 /// How to build.
@@ -63,6 +71,7 @@ const PATIENCE: u32 = 5;
 const TICK: Duration = Duration::from_millis(100);
 
 /// One build.
+#[expect(clippy::struct_excessive_bools, reason = "each is a thing that has happened, or has not")]
 pub struct Build<'a> {
     engine: Engine,
     site: Arc<Site>,
@@ -95,6 +104,10 @@ pub struct Build<'a> {
     halted: bool,
     stale: bool,
     broken: bool,
+    /// A person's version stands in the way of a result.
+    contested: bool,
+    /// How often edited paths were brought into the tree.
+    landings: usize,
     summary: Summary,
     results: Vec<(TaskId, TaskResult)>,
 }
@@ -154,6 +167,8 @@ impl<'a> Build<'a> {
             halted: false,
             stale: false,
             broken: false,
+            contested: false,
+            landings: 0,
             summary: Summary::default(),
             results: Vec::new(),
             outbox: channel.0,
@@ -181,6 +196,7 @@ impl<'a> Build<'a> {
             self.wait();
         }
         self.settle_the_rest();
+        self.land_what_stands();
         self.commit(true);
         self.look_back();
         let outcome = self.outcome();
@@ -198,6 +214,7 @@ impl<'a> Build<'a> {
             summary: self.summary,
             tasks: self.results,
             duration,
+            contested: self.contested,
         };
         (result, self.engine)
     }
@@ -222,16 +239,18 @@ impl<'a> Build<'a> {
                 self.settle(index, Status::Fresh, None);
                 continue;
             }
+            if let Some(path) = self.engine.contested(index) {
+                self.contest(index, &path);
+                continue;
+            }
             match self.engine.verdict(index) {
                 Ok(judgement) if judgement.state == Verdict::Fresh => {
                     self.engine.confirm(index);
                     let key = judgement.key;
-                    self.settle(
-                        index,
-                        Status::Fresh,
-                        Some(TaskResult { key, ..outcome::plain(Status::Fresh) }),
-                    );
+                    let result = TaskResult { key, ..outcome::plain(Status::Fresh) };
+                    self.land_then_settle(index, result, None);
                 }
+                Ok(judgement) if judgement.state == Verdict::Waiting => self.still_waiting(index),
                 Ok(_) => self.enqueue(index),
                 Err(diagnostic) => self.fail_unstarted(index, &diagnostic),
             }
@@ -349,11 +368,12 @@ impl<'a> Build<'a> {
             return;
         }
         self.committed = Instant::now();
+        let kept = self.site.objects.sync();
         let state = self.engine.state_mut();
-        match if last { state.finish() } else { state.commit() } {
+        match kept.and_then(|()| if last { state.finish() } else { state.commit() }) {
             Ok(()) => {
                 for staged in self.unsettled.drain(..) {
-                    staged.finish(&self.site.journal, &self.site.folder);
+                    staged.finish(&self.site);
                 }
             }
             Err(error) if last || !self.broken => {
@@ -386,6 +406,7 @@ impl<'a> Build<'a> {
     fn outcome(&self) -> RunOutcome {
         match () {
             () if self.signal.is_some() => RunOutcome::Cancelled,
+            () if self.contested => RunOutcome::Failed,
             () if self.summary.failed > 0 || self.summary.cancelled > 0 || self.broken => RunOutcome::Failed,
             () if self.summary.paused > 0 => RunOutcome::Paused,
             () if self.stale => RunOutcome::Stale,

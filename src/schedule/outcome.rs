@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Build, PATIENCE, Phase};
-use crate::execute::{Done, Outcome, Refusal};
+use crate::execute::{self, Done, Outcome, Refusal};
 use crate::graph::TaskIndex;
 use crate::incremental::{Accepted, Assignment};
 use crate::model::{
-    Attempt, Diagnostic, Event, Failure, OutputEntry, Reason, ReasonKind, Status, TaskResult, WorkspacePath,
+    Attempt, Diagnostic, Event, Failure, Isolation, OutputEntry, Reason, ReasonKind, Status, TaskResult,
+    WorkspacePath,
 };
+use crate::store::BranchMove;
 
 /// A result with nothing to tell but how it ended.
 pub fn plain(status: Status) -> TaskResult {
@@ -54,11 +56,11 @@ impl Build<'_> {
                 let reasons = assignment.reasons.clone();
                 let key = Some(assignment.key);
                 let result = TaskResult { key, reasons, outputs, validated: true, ..plain(Status::Fresh) };
-                self.settle(index, Status::Fresh, Some(result));
+                self.land_then_settle(index, result, None);
             }
+            Outcome::Waiting(waiting) => self.waiting(index, assignment, *waiting),
             Outcome::Invalid(reason) => {
-                let failure =
-                    Failure { key: assignment.key, reason, run: self.site.run.clone(), outputs: Vec::new() };
+                let failure = Failure::new(assignment.key, reason, self.site.run.clone());
                 self.engine.refuse(index, &failure);
                 self.attempts[index as usize] = 0;
                 self.enqueue(index);
@@ -84,7 +86,7 @@ impl Build<'_> {
         }
     }
 
-    fn done(&mut self, index: TaskIndex, assignment: &Assignment, done: Done) {
+    fn done(&mut self, index: TaskIndex, assignment: &Assignment, mut done: Done) {
         for diagnostic in done.warnings {
             (self.sink)(Event::Notice { diagnostic });
         }
@@ -114,9 +116,11 @@ impl Build<'_> {
             outputs: outputs.clone(),
             ..plain(Status::Ran)
         };
-        let changed = if done.changed.is_empty() {
+        let apart = assignment.isolation != Isolation::None;
+        let mut changed = if done.changed.is_empty() || apart {
             match self.engine.accept(assignment, &self.site.run, done.produced) {
                 Accepted::Recorded { outputs_changed, key } => {
+                    self.move_branch(done.branch.as_ref());
                     result.key = Some(key);
                     self.keep_accepted(assignment, Status::Ran);
                     if outputs_changed {
@@ -127,12 +131,19 @@ impl Build<'_> {
                 Accepted::Overtaken(paths) => paths,
             }
         } else {
-            done.changed
+            std::mem::take(&mut done.changed)
         };
         self.unsettled.extend(done.staged);
         if changed.is_empty() {
+            // What ran apart saw a snapshot, for which its result stands, whatever has changed since.
+            if apart {
+                changed.extend(done.changed);
+            }
+            self.stale |= !changed.is_empty();
+            let reasons = changed.iter().map(|path| Reason::new(ReasonKind::ChangedDuringRun).path(path));
+            result.reasons.splice(0..0, reasons);
             match done.unchecked {
-                None => self.settle_with_log(index, result, None, done.log),
+                None => self.land_then_settle(index, result, done.log),
                 Some(refusal) => self.fail(index, Some(assignment), refusal.message, done.log, duration),
             }
             return;
@@ -169,6 +180,13 @@ impl Build<'_> {
         }
     }
 
+    /// The branch of an accepted result goes where the result is.
+    pub(super) fn move_branch(&mut self, branch: Option<&BranchMove>) {
+        if let Some(diagnostic) = branch.and_then(|branch| execute::move_branch(&self.site, branch)) {
+            (self.sink)(Event::Notice { diagnostic });
+        }
+    }
+
     /// The outputs stand in the tree, but no record vouches for them.
     fn keep_unrecorded(
         &mut self,
@@ -177,12 +195,12 @@ impl Build<'_> {
         outputs: Vec<OutputEntry>,
         reason: Reason,
     ) {
-        let failure = Failure { key: assignment.key, reason, run: self.site.run.clone(), outputs };
+        let failure = Failure { outputs, ..Failure::new(assignment.key, reason, self.site.run.clone()) };
         self.engine.refuse(index, &failure);
         self.unrecorded.insert(index);
     }
 
-    fn wake_dependents(&mut self, index: TaskIndex) {
+    pub(super) fn wake_dependents(&mut self, index: TaskIndex) {
         let plan = Arc::clone(self.engine.plan());
         for dependent in plan.dependents(index) {
             if plan.deps(dependent).any(|(dep, kinds)| dep == index && kinds.carries_outputs()) {
@@ -212,8 +230,7 @@ impl Build<'_> {
         }
         // A check that could not run says nothing of the outputs: they stand, and it is tried again.
         if !assignment.validation_only {
-            let run = self.site.run.clone();
-            let failure = Failure { key: assignment.key, reason: refusal.reason, run, outputs: Vec::new() };
+            let failure = Failure::new(assignment.key, refusal.reason, self.site.run.clone());
             self.engine.refuse(index, &failure);
         }
         self.fail(index, Some(assignment), refusal.message, refusal.log, refusal.duration);
@@ -224,7 +241,7 @@ impl Build<'_> {
         self.fail(index, None, format!("{}{help}", diagnostic.message), None, Duration::ZERO);
     }
 
-    fn fail(
+    pub(super) fn fail(
         &mut self,
         index: TaskIndex,
         assignment: Option<&Assignment>,
@@ -254,7 +271,7 @@ impl Build<'_> {
     }
 
     /// A task ended with something to tell.
-    fn settle_with_log(
+    pub(super) fn settle_with_log(
         &mut self,
         index: TaskIndex,
         result: TaskResult,

@@ -20,7 +20,7 @@ enum Kind {
 }
 
 /// What conductor makes in `.conductor/`.
-const ENTRIES: [(&str, Kind); 12] = [
+const ENTRIES: [(&str, Kind); 14] = [
     (".gitignore", Kind::File),
     ("lock", Kind::File),
     ("state", Kind::File),
@@ -32,11 +32,13 @@ const ENTRIES: [(&str, Kind); 12] = [
     ("aside", Kind::Folder),
     ("conflicts", Kind::Folder),
     ("workspaces", Kind::Folder),
+    ("objects", Kind::Folder),
+    ("pending", Kind::Folder),
     ("cache", Kind::Folder),
 ];
 
 /// The same for its `.gitignore`. Never `*`: a manifest may live there.
-const IGNORED: [&str; 14] = [
+const IGNORED: [&str; 16] = [
     "/.gitignore",
     "/.*.tmp-*",
     "/lock",
@@ -49,6 +51,8 @@ const IGNORED: [&str; 14] = [
     "/aside/",
     "/conflicts/",
     "/workspaces/",
+    "/objects/",
+    "/pending/",
     "/cache/",
     "/*.set-aside-*",
 ];

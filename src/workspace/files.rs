@@ -7,10 +7,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use super::Error;
-
-/// The beginning of the names of files that are being written. A crash may leave one behind;
-/// no walk lists it.
-pub(super) const UNFINISHED: &str = ".conductor-tmp-";
+use crate::model::UNFINISHED;
 
 /// Replaces the file at `path` by one with `bytes` as its content. Durable: after this returns, a power
 /// cut leaves the new content (the file is synced before the renaming, its folder after it).
@@ -134,7 +131,7 @@ fn is_absent(error: &io::Error) -> bool {
 }
 
 /// The folder that a file is in.
-fn folder_of(path: &Path) -> &Path {
+pub(super) fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 

@@ -1,0 +1,411 @@
+//! An attempt that runs apart, in a sandbox or a worktree: a private folder that holds what the task sees and
+//! nothing else, so that the result is true of a snapshot, and the tree is touched by accepted results alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::Site;
+use super::place::{Place, Private};
+use super::staging::{StagingError, make_folders};
+use crate::incremental::{Assignment, Change};
+use crate::model::{Entry, EntryKind, Isolation, Pattern, Sees, Signature, Task, Via, WorkspacePath, Writes};
+use crate::process::confine::{Confinement, Support};
+use crate::workspace::{self, Globs, Observed, Workspace};
+use crate::worktree::Linked;
+
+/// The private folder of one task.
+pub(super) struct Apart {
+    pub(super) place: Place,
+    /// `.conductor/workspaces/TASK`
+    folder: PathBuf,
+    /// HOME, TMPDIR, and results on their way.
+    private: PathBuf,
+    /// What lay in it when the command started.
+    before: BTreeMap<WorkspacePath, Signature>,
+    /// Brought in by `copy`: no part of the result, whatever happens to it.
+    copied: BTreeSet<WorkspacePath>,
+    /// What git knows of it, where it is a worktree.
+    linked: Option<Linked>,
+}
+
+/// Why it could not be prepared.
+pub(super) enum NotReady {
+    /// These inputs are no longer as they were when the key was made.
+    Moved(Vec<WorkspacePath>),
+    /// Something failed.
+    Failed(StagingError),
+}
+
+impl<E: Into<StagingError>> From<E> for NotReady {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// Where the private folders are, below `.conductor`.
+const WORKSPACES: &str = "workspaces";
+
+/// Not a task's name.
+pub(super) const PRIVATE: &str = ".private";
+
+impl Apart {
+    /// Makes the folder and fills it with what the task sees.
+    pub(super) fn prepare(site: &Site, assignment: &Assignment) -> Result<Self, NotReady> {
+        let name = assignment.task.id.file_name();
+        let folder = site.folder.join(WORKSPACES).join(&name);
+        let private = site.folder.join(WORKSPACES).join(PRIVATE).join(&name);
+        remove_all(&private)?;
+        let linked = match (assignment.isolation, &site.repository) {
+            (Isolation::Worktree, Some(repository)) => {
+                Some(repository.create(assignment.task.id.as_str(), &folder).map_err(git_failed)?)
+            }
+            (Isolation::Worktree, None) => {
+                return Err(StagingError("there is no git repository any more".to_owned()).into());
+            }
+            _ => {
+                Self::discard(site, &folder)?;
+                None
+            }
+        };
+        let (home, tmp) = (private.join("home"), private.join("tmp"));
+        for made in [&folder, &home, &tmp] {
+            workspace::make_folder(made)?;
+        }
+        let workspace = Arc::new(Workspace::open(&folder)?);
+        let mut write = vec![folder.clone(), home.clone(), tmp.clone()];
+        write.extend(linked.iter().map(|linked| linked.git_dir().to_owned()));
+        let confinement = confinement(site, assignment, write);
+        let place = Place { workspace, private: Some(Private { home, tmp, env: Vec::new(), confinement }) };
+        let (before, copied) = (BTreeMap::new(), BTreeSet::new());
+        let mut apart = Self { place, folder, private, before, copied, linked };
+        match apart.fill(site, assignment) {
+            Ok(()) => Ok(apart),
+            Err(error) => {
+                apart.remove();
+                Err(error)
+            }
+        }
+    }
+
+    /// Removes what stands at a place where a private folder is to be made.
+    fn discard(site: &Site, folder: &Path) -> Result<(), StagingError> {
+        if folder.join(".git").is_file()
+            && let Some(repository) = &site.repository
+        {
+            for leftover in repository.leftovers(folder.parent().unwrap_or(folder)).map_err(git_failed)? {
+                if leftover.place == *folder {
+                    repository.discard(leftover).map_err(git_failed)?;
+                }
+            }
+        }
+        remove_all(folder)
+    }
+
+    fn fill(&mut self, site: &Site, assignment: &Assignment) -> Result<(), NotReady> {
+        let task = &assignment.task;
+        if task.sees == Sees::All {
+            for path in site.workspace.walk(&[WorkspacePath::root()]).paths {
+                self.copy(site, &path)?;
+            }
+        }
+        let inputs = assignment.action.inputs.iter().map(|input| (&input.path, input.entry));
+        let needs = assignment.action.needs.iter().map(|need| (&need.path, need.entry));
+        for (path, entry) in inputs.chain(needs) {
+            self.bring(site, assignment, path, &entry)?;
+        }
+        // What an editor is not to find although the tree has it: a state before it came to be.
+        for path in assignment.edits.iter().filter(|path| !assignment.finds(path)) {
+            workspace::remove_path(&path.under(self.place.root()))?;
+        }
+        if task.incremental {
+            for (output, _) in &assignment.previous {
+                if site.workspace.observe(&output.path).entry == output.entry {
+                    self.copy(site, &output.path)?;
+                }
+            }
+        }
+        if let Some(linked) = &self.linked {
+            let seen = self.place.workspace.list(&WorkspacePath::root())?;
+            let files = seen.iter().filter(|path| !self.place.workspace.is_folder(path));
+            linked.snapshot(files).map_err(git_failed)?;
+        }
+        workspace::make_folder(&task.dir.under(self.place.root()))?;
+        make_folders(&self.place.workspace, task)?;
+        let changed = assignment.snapshot.changes(&site.workspace);
+        if changed.is_empty() { Ok(()) } else { Err(NotReady::Moved(changed)) }
+    }
+
+    /// Puts a path in the state `entry` into the folder: from the tree where the tree holds that, else from the
+    /// objects.
+    fn bring(
+        &self,
+        site: &Site,
+        assignment: &Assignment,
+        path: &WorkspacePath,
+        entry: &Entry,
+    ) -> Result<(), StagingError> {
+        if !entry.exists() {
+            return Ok(());
+        }
+        if assignment.snapshot.holds(path, entry) {
+            return self.copy(site, path);
+        }
+        let to = path.under(self.place.root());
+        let mode = if entry.executable { 0o755 } else { 0o644 };
+        site.objects.restore(entry, &to, mode).map_err(|error| StagingError(error.to_string()))
+    }
+
+    fn copy(&self, site: &Site, path: &WorkspacePath) -> Result<(), StagingError> {
+        let (from, to) = (path.under(site.workspace.root()), path.under(self.place.root()));
+        if site.workspace.is_folder(path) {
+            return Ok(workspace::make_folder(&to)?);
+        }
+        Ok(workspace::copy_file(&from, &to)?)
+    }
+
+    /// Brings in what the accepted result holds, for checks that run alone.
+    pub(super) fn bring_result(&self, site: &Site, assignment: &Assignment) -> Result<(), StagingError> {
+        let Some(record) = &assignment.record else { return Ok(()) };
+        for output in &record.outputs {
+            let there = site.workspace.observe(&output.path).entry == output.entry && !record.on_branch;
+            if there {
+                self.copy(site, &output.path)?;
+            } else {
+                self.restore(site, &output.path, &output.entry)?;
+            }
+        }
+        for edited in &record.edited {
+            let to = edited.path.under(self.place.root());
+            if !edited.after.exists() {
+                workspace::remove_path(&to)?;
+            } else if edited.after != edited.before {
+                self.restore(site, &edited.path, &edited.after)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn restore(&self, site: &Site, path: &WorkspacePath, entry: &Entry) -> Result<(), StagingError> {
+        let mode = if entry.executable { 0o755 } else { 0o644 };
+        let restored = site.objects.restore(entry, &path.under(self.place.root()), mode);
+        restored.map_err(|error| StagingError(error.to_string()))
+    }
+
+    /// Brings in what the checks read, as the tree has it right now.
+    pub(super) fn bring_check_inputs(
+        &self,
+        site: &Site,
+        paths: &[WorkspacePath],
+    ) -> Result<(), StagingError> {
+        let missing = paths.iter().filter(|path| self.place.workspace.signature(path) == Signature::ABSENT);
+        for path in missing.filter(|path| site.workspace.signature(path) != Signature::ABSENT) {
+            self.copy(site, path)?;
+        }
+        Ok(())
+    }
+
+    /// Brings in what git has not: outside the key, and never part of the result.
+    pub(super) fn bring_copies(&mut self, site: &Site, patterns: &[Pattern]) -> Result<(), StagingError> {
+        let globs = Globs::new(patterns)?;
+        for pattern in patterns.iter().filter(|pattern| !pattern.negated) {
+            for path in site.workspace.list(&pattern.base())? {
+                let named = pattern.literal.as_ref().is_some_and(|literal| path.is_within(literal));
+                if named || globs.matches(&path) {
+                    self.copy(site, &path)?;
+                    self.copied.insert(path);
+                }
+            }
+        }
+        if let (Some(linked), Some(private)) = (&self.linked, &mut self.place.private) {
+            private.env = linked.exclude(&self.copied).map_err(git_failed)?;
+        }
+        Ok(())
+    }
+
+    /// Remembers what lies in the folder, to tell later what the command wrote.
+    pub(super) fn mark(&mut self) -> Result<(), StagingError> {
+        let paths = self.place.workspace.list(&WorkspacePath::root())?;
+        let signatures =
+            self.place.workspace.signatures(&paths.iter().map(WorkspacePath::as_bytes).collect::<Vec<_>>());
+        self.before = paths.into_iter().zip(signatures).collect();
+        Ok(())
+    }
+
+    /// What the command wrote, changed or removed although the task declares it neither as output nor under
+    /// `edits`. What git ignores does not count.
+    pub(super) fn undeclared(&self, site: &Site, task: &Task) -> Result<Vec<WorkspacePath>, StagingError> {
+        let now = self.place.workspace.list(&WorkspacePath::root())?;
+        let signatures =
+            self.place.workspace.signatures(&now.iter().map(WorkspacePath::as_bytes).collect::<Vec<_>>());
+        let now: BTreeMap<WorkspacePath, Signature> = now.into_iter().zip(signatures).collect();
+        let edits = Globs::new(&task.edits)?;
+        let moved = now.iter().filter(|(path, seen)| self.before.get(*path) != Some(*seen));
+        let gone = self.before.iter().filter(|(path, _)| !now.contains_key(*path));
+        let declared = |path: &WorkspacePath| {
+            task.outputs.iter().any(|output| path.is_within(&output.path))
+                || task.depfile.as_ref().is_some_and(|(depfile, _)| depfile == path)
+                || edits.matches(path)
+                || self.copied.contains(path)
+        };
+        let mut found: Vec<WorkspacePath> = moved
+            .chain(gone)
+            .filter(|(path, signature)| !signature.is_folder() && !declared(path))
+            .map(|(path, _)| path.clone())
+            .filter(|path| !site.workspace.ignores(path, false))
+            .collect();
+        found.sort();
+        Ok(found)
+    }
+
+    /// What became of every path that matches `edits`; the bytes of every state that is new are kept.
+    pub(super) fn edited(&self, site: &Site, assignment: &Assignment) -> Result<Vec<Change>, StagingError> {
+        let task = &assignment.task;
+        if task.edits.is_empty() {
+            return Ok(Vec::new());
+        }
+        let globs = Globs::new(&task.edits)?;
+        let own = |path: &WorkspacePath| task.outputs.iter().any(|output| path.is_within(&output.path));
+        let mut paths: BTreeSet<WorkspacePath> = assignment.edits.iter().cloned().collect();
+        let now = self.place.workspace.list(&WorkspacePath::root())?;
+        paths.extend(
+            now.into_iter().filter(|path| globs.matches(path) && !own(path) && !self.copied.contains(path)),
+        );
+        let mut changes = Vec::new();
+        for path in paths {
+            let mut after = self.place.workspace.observe(&path).entry;
+            if after.kind == EntryKind::Folder {
+                after = Entry::absent();
+            }
+            if matches!(after.kind, EntryKind::Special | EntryKind::Unreadable) {
+                return Err(StagingError(format!("{path} cannot be read back after it was edited")));
+            }
+            let before = assignment.found(&path);
+            if before != after {
+                let keep = |error: crate::store::Error| StagingError(error.to_string());
+                site.objects.put(&path.under(self.place.root()), &after).map_err(keep)?;
+                if !site.objects.has(&before) {
+                    site.objects.put(&path.under(site.workspace.root()), &before).map_err(keep)?;
+                }
+            } else if !after.exists() {
+                continue;
+            }
+            changes.push(Change { path, before, after });
+        }
+        Ok(changes)
+    }
+
+    /// Sets the outputs apart before checks run, whose changes are not the task's: returns the folder from which
+    /// they are to be taken.
+    pub(super) fn set_apart(&self, outputs: &[(WorkspacePath, Observed)]) -> Result<Workspace, StagingError> {
+        let made = self.private.join("made");
+        workspace::make_folder(&made)?;
+        for (path, observed) in outputs {
+            let to = path.under(&made);
+            if observed.entry.kind == EntryKind::Folder {
+                workspace::make_folder(&to)?;
+            } else {
+                workspace::copy_file(&path.under(self.place.root()), &to)?;
+            }
+        }
+        Ok(Workspace::open(&made)?)
+    }
+
+    /// Removes the folder with all that is in it.
+    pub(super) fn remove(self) {
+        // What cannot be removed now is removed when the task runs again, or by `clean`.
+        if let Some(linked) = self.linked {
+            let _ = linked.remove();
+        }
+        for folder in [&self.folder, &self.private] {
+            let _ = remove_all(folder);
+            workspace::prune_empty_parents(
+                self.folder.parent().and_then(Path::parent).unwrap_or(folder),
+                folder,
+            );
+        }
+    }
+
+    /// Leaves the folder for a person to look at; says where it is.
+    pub(super) fn leave(self, why: &str) -> PathBuf {
+        let _ = remove_all(&self.private);
+        if let Some(linked) = &self.linked {
+            // Not kept on purpose, it goes with the next build; it is here until then.
+            let _ = linked.keep(why);
+        }
+        self.folder
+    }
+}
+
+fn git_failed(error: crate::worktree::Error) -> StagingError {
+    StagingError(error.to_string())
+}
+
+/// It writes its own folders and nothing else, and the rest of the real tree is not there for it.
+fn confinement(site: &Site, assignment: &Assignment, write: Vec<PathBuf>) -> Confinement {
+    let git = assignment.isolation == Isolation::Worktree;
+    Confinement {
+        write,
+        // What git has of the repository: in a worktree it is asked what changed. git's own objects it only reads,
+        // since conductor commits, never the task.
+        read: site.repository.iter().filter(|_| git).map(|git| git.common_dir().to_owned()).collect(),
+        hide: vec![site.workspace.root().to_owned()],
+        network: assignment.task.network,
+        support: Support::detect(),
+    }
+}
+
+/// What this machine cannot enforce for tasks that run apart, a sentence each; `network` where one of them is to
+/// have none.
+pub fn unenforced(network: bool) -> Vec<String> {
+    let none = Vec::new;
+    let network = !network;
+    Confinement { write: none(), read: none(), hide: none(), network, support: Support::detect() }
+        .unenforced()
+}
+
+/// How undeclared writes are taken.
+pub(super) fn writes(task: &Task, isolation: Isolation) -> Writes {
+    task.writes.unwrap_or(if isolation == Isolation::Worktree { Writes::Error } else { Writes::Warn })
+}
+
+/// Removes a folder, also one in which a task has forbidden writing.
+pub(super) fn remove_all(folder: &Path) -> Result<(), StagingError> {
+    use std::os::unix::fs::PermissionsExt as _;
+    fn loosen(folder: &Path) {
+        let _ = std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700));
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                loosen(&entry.path());
+            }
+        }
+    }
+    if folder.symlink_metadata().is_err() {
+        return Ok(());
+    }
+    if std::fs::remove_dir_all(folder).is_err() {
+        loosen(folder);
+        if let Err(error) = std::fs::remove_dir_all(folder)
+            && folder.symlink_metadata().is_ok()
+        {
+            return Err(StagingError(format!("cannot remove {}: {error}", folder.display())));
+        }
+    }
+    Ok(())
+}
+
+impl Assignment {
+    /// Will the task find something at this path that it edits?
+    fn finds(&self, path: &WorkspacePath) -> bool {
+        self.found(path).exists()
+    }
+
+    /// The state in which the task finds a path that it edits.
+    fn found(&self, path: &WorkspacePath) -> Entry {
+        let inputs = &self.action.inputs;
+        let at = inputs.binary_search_by(|input| input.path.cmp(path)).ok();
+        at.map(|at| &inputs[at])
+            .filter(|input| input.via == Via::Edits)
+            .map_or_else(Entry::absent, |input| input.entry)
+    }
+}

@@ -1,0 +1,214 @@
+//! Results that were made apart come into the tree: outputs by rename from where they were made, edited
+//! files from the objects. The journal says it beforehand and what stood there lies aside until the result
+//! is recorded, so that a crash leaves all of it or none.
+//!
+//! Invariant: a person's version is never overwritten here. It is found before anything moves, or when it
+//! is moved aside; then everything goes back.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use super::Site;
+use super::staging::{Found, Staged, StagingError};
+use crate::incremental::{Assignment, Move};
+use crate::model::{Entry, EntryKind, TaskId, WorkspacePath};
+use crate::store::{BranchMove, Intent, Planned};
+use crate::workspace::{self, Observed, Workspace};
+
+/// Why a result did not come into the tree.
+pub(super) enum Obstacle {
+    /// A person's version stands at these paths.
+    Conflict(Vec<WorkspacePath>),
+    /// It could not be put there; everything is as it was.
+    Failed(StagingError),
+}
+
+impl<E: Into<StagingError>> From<E> for Obstacle {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// Moves `outputs`, which lie below `made`, to their places in the tree. Returns what is to be finished once
+/// the result is recorded, and the outputs as they look there.
+pub(super) fn integrate(
+    site: &Site,
+    assignment: &Assignment,
+    attempt: u32,
+    made: &Workspace,
+    outputs: &[(WorkspacePath, Observed)],
+    branch: Option<BranchMove>,
+) -> Result<(Staged, Vec<(WorkspacePath, Observed)>), Obstacle> {
+    let entries: BTreeMap<&WorkspacePath, Entry> =
+        outputs.iter().map(|(path, seen)| (path, seen.entry)).collect();
+    let found = Found::look(site, assignment, false)?;
+    let conflicts = conflicts(site, assignment, &found, &entries);
+    if !conflicts.is_empty() {
+        return Err(Obstacle::Conflict(conflicts));
+    }
+    let mut staged = Staged::begin_found(site, &assignment.task, attempt, found, false, branch)?;
+    match bring_in(site, &staged, made, outputs) {
+        Ok(seen) => {
+            staged.keep_conflicts(site, &entries);
+            Ok((staged, seen))
+        }
+        Err(obstacle) => {
+            staged.restore(site, None)?;
+            Err(obstacle)
+        }
+    }
+}
+
+fn bring_in(
+    site: &Site,
+    staged: &Staged,
+    made: &Workspace,
+    outputs: &[(WorkspacePath, Observed)],
+) -> Result<Vec<(WorkspacePath, Observed)>, Obstacle> {
+    let mut written = Vec::new();
+    for (path, observed) in outputs {
+        let (from, to) = (path.under(made.root()), path.under(site.workspace.root()));
+        if observed.entry.kind == EntryKind::Folder {
+            workspace::make_folder(&to)?;
+        } else if to.symlink_metadata().is_ok_and(|there| !there.is_dir()) {
+            // It was not there, or it was a file of a person with the same content.
+            if site.workspace.observe(path).entry != observed.entry {
+                return Err(Obstacle::Conflict(vec![path.clone()]));
+            }
+        } else {
+            workspace::move_path(&from, &to)?;
+        }
+        written.push(path);
+    }
+    // Written between the look and the move.
+    let late = staged.changed_aside();
+    if !late.is_empty() {
+        return Err(Obstacle::Conflict(late));
+    }
+    let seen = site.workspace.observe_all(&written);
+    Ok(written.into_iter().cloned().zip(seen).collect())
+}
+
+/// Paths at which something stands that conductor neither recorded nor is about to repeat. What git has is safe
+/// with git; that counts for a task that was never built here, so that a fresh clone which holds last week's
+/// results can be built.
+fn conflicts(
+    site: &Site,
+    assignment: &Assignment,
+    found: &Found,
+    entries: &BTreeMap<&WorkspacePath, Entry>,
+) -> Vec<WorkspacePath> {
+    let is_first = assignment.previous.is_empty();
+    let foreign = found.foreign.iter().map(|(path, _)| path).filter(|path| entries.contains_key(path));
+    let mut conflicts: Vec<WorkspacePath> = found
+        .persons
+        .iter()
+        .chain(foreign)
+        .filter(|path| {
+            let same = entries.get(path) == Some(&site.workspace.observe(path).entry);
+            !(same || is_first && site.git_has(&path.under(site.workspace.root())))
+        })
+        .cloned()
+        .collect();
+    conflicts.sort();
+    conflicts.dedup();
+    conflicts
+}
+
+/// What came of a landing.
+pub struct Landed {
+    /// The tree holds these now.
+    pub moves: Vec<(Move, Observed)>,
+    /// A person was there first.
+    pub contested: Vec<WorkspacePath>,
+    /// To be finished once the records say so; none where nothing had to be written.
+    pub staged: Option<Staged>,
+}
+
+impl Landed {
+    /// What names it in the records.
+    pub fn name(&self) -> Option<&str> {
+        self.staged.as_ref().map(|staged| staged.intent().aside.as_str())
+    }
+}
+
+/// Brings edited paths of the tree to the states that their editors left, all or none of them.
+///
+/// # Errors
+/// They could not be written, or their bytes are gone; the tree is as it was.
+pub fn land(site: &Site, task: &TaskId, number: usize, moves: Vec<Move>) -> Result<Landed, String> {
+    bring_to(site, task, &format!("landing-{number}"), true, moves)
+}
+
+/// Puts back what a result replaced, all of it or nothing.
+///
+/// # Errors
+/// As for [`land`].
+pub fn put_back(site: &Site, task: &TaskId, moves: Vec<Move>) -> Result<Landed, String> {
+    bring_to(site, task, "rollback", false, moves)
+}
+
+fn bring_to(
+    site: &Site,
+    task: &TaskId,
+    name: &str,
+    landing: bool,
+    moves: Vec<Move>,
+) -> Result<Landed, String> {
+    let holds = |step: &Move| site.workspace.observe(&step.path).entry == step.from;
+    let (moves, contested): (Vec<Move>, Vec<Move>) = moves.into_iter().partition(holds);
+    let contested: Vec<WorkspacePath> = contested.into_iter().map(|step| step.path).collect();
+    let written: Vec<&Move> = moves.iter().filter(|step| step.from != step.to).collect();
+    let mut landed = Landed { moves: Vec::new(), contested, staged: None };
+    if !written.is_empty() {
+        let planned = written.iter().map(|step| Planned { path: step.path.clone(), folder: false });
+        let there = written.iter().filter(|step| step.from.exists());
+        let intent = Intent {
+            task: task.clone(),
+            run: site.run.clone(),
+            outputs: planned.collect(),
+            moved_aside: there.map(|step| step.path.clone()).collect(),
+            foreign: Vec::new(),
+            aside: format!("{}/{}.{name}", site.run, task.file_name()),
+            branch: None,
+            landing,
+        };
+        let staged = Staged::open(site, intent, Vec::new(), Vec::new()).map_err(|error| error.to_string())?;
+        match write_states(site, &staged, &written) {
+            Ok(()) => landed.staged = Some(staged),
+            Err(cause) => {
+                staged.restore(site, None).map_err(|error| format!("{cause}; and {error}"))?;
+                return Err(cause);
+            }
+        }
+    }
+    let paths: Vec<&WorkspacePath> = moves.iter().map(|step| &step.path).collect();
+    let seen = site.workspace.observe_all(&paths);
+    landed.moves = moves.into_iter().zip(seen).collect();
+    Ok(landed)
+}
+
+fn write_states(site: &Site, staged: &Staged, written: &[&Move]) -> Result<(), String> {
+    staged.set_aside(&site.workspace).map_err(|error| error.to_string())?;
+    for step in written {
+        let (to, aside) = (step.path.under(site.workspace.root()), staged.kept(&step.path));
+        if step.from.exists() && super::staging::entry_at(staged.aside(), &aside) != step.from {
+            return Err(format!("{} changed at this very moment", step.path));
+        }
+        if step.to.exists() {
+            let mode = file_mode(&aside, step.to.executable);
+            site.objects.restore(&step.to, &to, mode).map_err(|error| error.to_string())?;
+        } else {
+            workspace::prune_empty_parents(site.workspace.root(), &to);
+        }
+    }
+    Ok(())
+}
+
+/// The permissions of the file that was there, with the executable bits that the new state asks for.
+pub(super) fn file_mode(before: &Path, executable: bool) -> u32 {
+    let before = before.symlink_metadata().ok().filter(std::fs::Metadata::is_file);
+    let mode = before.map_or(0o644, |metadata| metadata.permissions().mode() & 0o777);
+    if executable { mode | ((mode & 0o444) >> 2) } else { mode & !0o111 }
+}

@@ -1,0 +1,58 @@
+//! Where the commands and checks of one attempt run: in the tree itself, or in a private folder from whose
+//! root the task's paths are seen just as from the workspace's.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::Site;
+use crate::process::Confinement;
+use crate::workspace::Workspace;
+
+/// See the module.
+pub(super) struct Place {
+    /// The task's paths are below this.
+    pub(super) workspace: Arc<Workspace>,
+    pub(super) private: Option<Private>,
+}
+
+/// What a place has for itself that the tree's commands share with the caller.
+pub(super) struct Private {
+    /// HOME
+    pub(super) home: PathBuf,
+    /// TMPDIR
+    pub(super) tmp: PathBuf,
+    /// Further variables of its commands.
+    pub(super) env: Vec<(&'static str, PathBuf)>,
+    /// What keeps its commands there, as far as this machine can.
+    pub(super) confinement: Confinement,
+}
+
+impl Place {
+    /// The tree itself.
+    pub(super) fn tree(site: &Site) -> Self {
+        Self { workspace: Arc::clone(&site.workspace), private: None }
+    }
+
+    /// The folder that stands for the workspace's root.
+    pub(super) fn root(&self) -> &Path {
+        self.workspace.root()
+    }
+
+    /// Puts the place's own folders into an environment, whatever the task's says: a declared HOME stays.
+    pub(super) fn adapt(&self, env: &mut BTreeMap<OsString, OsString>, declared: impl Fn(&str) -> bool) {
+        let Some(private) = &self.private else { return };
+        for (name, folder) in [("HOME", &private.home), ("TMPDIR", &private.tmp)] {
+            if !declared(name) {
+                env.insert(name.into(), folder.clone().into());
+            }
+        }
+        env.extend(private.env.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))));
+    }
+
+    /// What keeps a command of this place in it.
+    pub(super) fn confinement(&self) -> Option<&Confinement> {
+        self.private.as_ref().map(|private| &private.confinement)
+    }
+}
