@@ -159,6 +159,12 @@ impl Session {
         Engine::new(Arc::clone(&self.plan), Arc::clone(&self.workspace), state, options)
     }
 
+    /// Stops where it is not clear who edits and who reads what lies in the tree. The engine has observed it.
+    pub(super) fn refuse_unordered(&self, engine: &mut Engine) -> Result<(), Stop> {
+        let errors = engine.editing_errors();
+        if errors.is_empty() { Ok(()) } else { Err(self.stop(Exit::Usage, errors)) }
+    }
+
     /// Runs `tools` commands.
     pub(super) fn tool_runner(&self) -> ToolRunner {
         let (root, caller) = (self.workspace.root().to_owned(), self.caller.clone());
