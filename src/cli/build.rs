@@ -72,6 +72,7 @@ fn look_only(
         engine.force(roots.clone());
     }
     engine.observe(scope);
+    session.refuse_unordered(&mut engine)?;
     let standings = engine.assess(scope)?;
     let stale = standings.values().any(Standing::is_due);
     if output.json {
@@ -256,14 +257,17 @@ fn build(
     };
     let mut engine = Engine::new(Arc::clone(&session.plan), Arc::clone(&session.workspace), state, options);
     engine.observe(&scope);
+    session.refuse_unordered(&mut engine)?;
     engine.narrow(&scope)?;
     // Only what may really have to run needs its secrets and tools, and only its inputs are doubted.
-    let errors = engine.preflight(&scope);
+    let mut errors = engine.preflight(&scope);
+    errors.extend(session.misplaced(&engine, &scope));
     if !errors.is_empty() {
         return Err(session.stop(Exit::Usage, errors));
     }
     notices.extend(engine.doubts(&scope));
     notices.extend(unenforced(&engine, &scope));
+    let asked = asked_for(args, session)?;
     let run_dir = RunDir::create(&session.folder, &run)?;
     let (outbox, inbox) = sync_channel(BACKLOG);
     interrupted.forward(&outbox);
@@ -278,13 +282,13 @@ fn build(
         run_dir,
         run: run.clone(),
         caller: session.caller.clone(),
-        repository: Mutex::new(Repository::discover(session.workspace.root())),
+        repository: Repository::discover(session.workspace.root()),
         events: Box::new(move |event| {
             let _ = events.send(Message::Event(event));
         }),
     });
     let jobs = args.jobs.map_or_else(default_jobs, usize::from);
-    let mut readers = readers(args, session, &site, output)?;
+    let mut readers = readers(args, session, &site, asked, output)?;
     let mut sink = |event: Event| {
         let t = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
         readers.event(&Stamped { v: EVENTS_VERSION, t, event });
@@ -339,23 +343,37 @@ fn started(args: &BuildArgs, session: &Session, run: &RunId, jobs: usize, scope:
     }
 }
 
-/// Who follows the run: its own file, the person, and the files that were asked for.
-fn readers(args: &BuildArgs, session: &Session, site: &Site, output: &Output) -> Result<Fanout, Stop> {
-    let file = |path: &Path| -> Result<Box<dyn Write + Send>, Stop> {
-        let file = std::fs::File::create(path).map_err(|error| {
-            let message = format!("{}: {error}", path.display());
-            Stop::plain(Exit::Usage, Diagnostic::error("cli::io", message))
-        })?;
-        Ok(Box::new(file))
-    };
+fn create(path: &Path) -> Result<Box<dyn Write + Send>, Stop> {
+    let file = std::fs::File::create(path).map_err(|error| {
+        let message = format!("cannot write {}: {error}", path.display());
+        Stop::plain(Exit::Usage, Diagnostic::error("cli::io", message))
+    })?;
+    Ok(Box::new(file))
+}
+
+/// The readers that write the files which were asked for; made before there is a run, so that none is left behind
+/// when they cannot be written.
+fn asked_for(args: &BuildArgs, session: &Session) -> Result<Fanout, Stop> {
     let mut readers = Fanout::default();
-    readers.0.push(Box::new(events::Lines::new(file(&site.run_dir.events())?)));
     if let Some(path) = &args.events {
-        readers.0.push(Box::new(events::Lines::new(file(path)?)));
+        readers.0.push(Box::new(events::Lines::new(create(&session.start.join(path))?)));
     }
     if let Some(path) = &args.trace {
-        readers.0.push(Box::new(trace::Trace::new(file(path)?)));
+        readers.0.push(Box::new(trace::Trace::new(create(&session.start.join(path))?)));
     }
+    Ok(readers)
+}
+
+/// Who follows the run: its own file, the files that were asked for, and the person.
+fn readers(
+    args: &BuildArgs,
+    session: &Session,
+    site: &Site,
+    asked: Fanout,
+    output: &Output,
+) -> Result<Fanout, Stop> {
+    let mut readers = asked;
+    readers.0.insert(0, Box::new(events::Lines::new(create(&site.run_dir.events())?)));
     let plan = Arc::clone(&session.plan);
     let titles = Titles::new(move |task| plan.task(plan.index_of(task.as_str())?).ok()?.title);
     let style = output.style();

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::ops::ControlFlow;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -68,7 +68,7 @@ fn open(global: &Global, caller: Caller, command: &str, access: Access) -> Resul
         run_dir,
         run,
         caller: session.caller.clone(),
-        repository: Mutex::new(Repository::discover(session.workspace.root())),
+        repository: Repository::discover(session.workspace.root()),
         events: Box::new(|_| {}),
     };
     Ok(Held { desk: Desk::new(engine, Arc::new(site)), session, notices, _lock: lock })

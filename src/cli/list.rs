@@ -26,6 +26,7 @@ pub(super) fn run(global: &Global, args: &TargetArgs, caller: Caller, output: &O
     };
     let mut engine = session.reader();
     engine.observe(&all);
+    session.refuse_unordered(&mut engine)?;
     let standings = engine.assess(&all)?;
     let live = live(&session);
     if output.json {
@@ -100,7 +101,7 @@ fn row(session: &Session, index: TaskIndex, task: &Task, state: &str) -> Value {
     let outputs: Vec<String> = task
         .outputs
         .iter()
-        .map(|output| format!("{}{}", output.path, if output.folder { "/" } else { "" }))
+        .map(|output| format!("{}{}", output.path.to_text(), if output.folder { "/" } else { "" }))
         .collect();
     let plan = &session.plan;
     let edges = |carry: bool| {
@@ -146,15 +147,15 @@ fn table(
         }
         if task.group != group && !task.is_gate() {
             group.clone_from(&task.group);
-            if let Some(id) = &group {
-                let title =
-                    plan.groups().iter().find(|other| other.id == *id).and_then(|group| group.title.clone());
-                let _ = writeln!(
-                    text,
-                    "{}",
-                    style.paint(Paint::Dim, &format!("{id} {}", title.unwrap_or_default()))
-                );
-            }
+            let heading = match &group {
+                None => "no group".to_owned(),
+                Some(id) => {
+                    let title = plan.groups().iter().find(|other| other.id == *id);
+                    let title = title.and_then(|group| group.title.clone()).unwrap_or_default();
+                    format!("{id} {title}").trim_end().to_owned()
+                }
+            };
+            let _ = writeln!(text, "{}", style.paint(Paint::Dim, &heading));
         }
         let state = state(session, index, standings, live);
         let paint =

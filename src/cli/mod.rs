@@ -129,7 +129,9 @@ fn refuse_usage(error: &clap::Error, args: &[OsString], caller: &Caller) -> Exit
         || text.windows(2).any(|pair| pair[0] == "--format" && pair[1] == "json");
     if json {
         let message = error.to_string();
-        let message = message.trim_start_matches("error: ").lines().next().unwrap_or_default().to_owned();
+        // The first paragraph: what is missing may stand on lines of its own.
+        let lines = message.trim_start_matches("error: ").lines().take_while(|line| !line.is_empty());
+        let message = lines.map(str::trim).collect::<Vec<_>>().join(" ");
         let diagnostic =
             Diagnostic::error("cli::usage", message).help("`conductor --help` lists the commands");
         Output::new(caller, options::Color::Auto, true).diagnostics(&[diagnostic], &Sources::default());

@@ -22,7 +22,9 @@ pub(super) struct Session {
     pub(super) folder: PathBuf,
     pub(super) plan: Arc<Plan>,
     pub(super) caller: Caller,
-    /// The folder in which the person stands, from the workspace's root.
+    /// The folder in which the person stands, or which `-C` names.
+    pub(super) start: PathBuf,
+    /// The same from the workspace's root.
     pub(super) here: WorkspacePath,
     /// The compiled plan is not on disk yet: its header.
     unsaved: Option<Vec<u8>>,
@@ -109,6 +111,7 @@ impl Session {
             plan: Arc::new(plan),
             caller,
             here: here.unwrap_or_default(),
+            start,
             unsaved,
         })
     }
@@ -163,6 +166,18 @@ impl Session {
     pub(super) fn refuse_unordered(&self, engine: &mut Engine) -> Result<(), Stop> {
         let errors = engine.editing_errors();
         if errors.is_empty() { Ok(()) } else { Err(self.stop(Exit::Usage, errors)) }
+    }
+
+    /// What keeps tasks from running where they are to run: no repository for worktrees, results that are elsewhere.
+    pub(super) fn misplaced(&self, engine: &Engine, scope: &[TaskIndex]) -> Vec<Diagnostic> {
+        let due = scope.iter().filter(|index| engine.is_candidate(**index) && !self.plan.is_hidden(**index));
+        let tasks = due.filter_map(|index| self.plan.task(*index).ok()).map(|task| {
+            let isolation = engine.isolation_of(&task);
+            (Arc::new(task), isolation)
+        });
+        let mut errors = execute::needs_repository(self.workspace.root(), tasks);
+        errors.extend(engine.misplaced_readers(scope));
+        errors
     }
 
     /// Runs `tools` commands.

@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
+use super::Stop;
 use super::session::Session;
-use super::{Exit, Stop};
 use crate::graph::TaskIndex;
 use crate::incremental::{Compared, Engine};
-use crate::model::{Attempt, Diagnostic, Entry, OutputEntry, Reason, RunId, Status, WorkspacePath};
+use crate::model::{Attempt, Entry, OutputEntry, Reason, RunId, Status, WorkspacePath};
 use crate::report::style::Paint;
 use crate::report::{Style, explain};
 use crate::store::{last_attempt, list_runs};
@@ -39,9 +39,7 @@ pub(super) fn versus(
 ) -> Result<Versus, Stop> {
     let runs = list_runs(&session.folder);
     let Some(at) = runs.iter().position(|run| run.0 == wanted) else {
-        let message = format!("there is no run `{wanted}`");
-        let diagnostic = Diagnostic::error("cli::unknown_run", message).help("`conductor runs` lists them");
-        return Err(Stop::plain(Exit::Usage, diagnostic));
+        return Err(super::runs::unknown(wanted));
     };
     let run = runs[at].clone();
     let before = as_of(session, engine, index, &runs[at..]);

@@ -12,6 +12,7 @@ use crate::incremental::{Assignment, Change};
 use crate::model::{Entry, EntryKind, Isolation, Pattern, Sees, Signature, Task, Via, WorkspacePath, Writes};
 use crate::process::confine::{Confinement, Support};
 use crate::workspace::{self, Globs, Observed, Workspace};
+use crate::worktree::Linked;
 
 /// The private folder of one task.
 pub(super) struct Apart {
@@ -24,6 +25,8 @@ pub(super) struct Apart {
     before: BTreeMap<WorkspacePath, Signature>,
     /// Brought in by `copy`: no part of the result, whatever happens to it.
     copied: BTreeSet<WorkspacePath>,
+    /// What git knows of it, where it is a worktree.
+    linked: Option<Linked>,
 }
 
 /// Why it could not be prepared.
@@ -44,7 +47,7 @@ impl<E: Into<StagingError>> From<E> for NotReady {
 const WORKSPACES: &str = "workspaces";
 
 /// Not a task's name.
-const PRIVATE: &str = ".private";
+pub(super) const PRIVATE: &str = ".private";
 
 impl Apart {
     /// Makes the folder and fills it with what the task sees.
@@ -52,17 +55,30 @@ impl Apart {
         let name = assignment.task.id.file_name();
         let folder = site.folder.join(WORKSPACES).join(&name);
         let private = site.folder.join(WORKSPACES).join(PRIVATE).join(&name);
-        for leftover in [&folder, &private] {
-            remove_all(leftover)?;
-        }
+        remove_all(&private)?;
+        let linked = match (assignment.isolation, &site.repository) {
+            (Isolation::Worktree, Some(repository)) => {
+                Some(repository.create(assignment.task.id.as_str(), &folder).map_err(git_failed)?)
+            }
+            (Isolation::Worktree, None) => {
+                return Err(StagingError("there is no git repository any more".to_owned()).into());
+            }
+            _ => {
+                Self::discard(site, &folder)?;
+                None
+            }
+        };
         let (home, tmp) = (private.join("home"), private.join("tmp"));
         for made in [&folder, &home, &tmp] {
             workspace::make_folder(made)?;
         }
         let workspace = Arc::new(Workspace::open(&folder)?);
-        let confinement = confinement(site, assignment, vec![folder.clone(), home.clone(), tmp.clone()]);
-        let place = Place { workspace, private: Some(Private { home, tmp, confinement }) };
-        let mut apart = Self { place, folder, private, before: BTreeMap::new(), copied: BTreeSet::new() };
+        let mut write = vec![folder.clone(), home.clone(), tmp.clone()];
+        write.extend(linked.iter().map(|linked| linked.git_dir().to_owned()));
+        let confinement = confinement(site, assignment, write);
+        let place = Place { workspace, private: Some(Private { home, tmp, env: Vec::new(), confinement }) };
+        let (before, copied) = (BTreeMap::new(), BTreeSet::new());
+        let mut apart = Self { place, folder, private, before, copied, linked };
         match apart.fill(site, assignment) {
             Ok(()) => Ok(apart),
             Err(error) => {
@@ -70,6 +86,20 @@ impl Apart {
                 Err(error)
             }
         }
+    }
+
+    /// Removes what stands at a place where a private folder is to be made.
+    fn discard(site: &Site, folder: &Path) -> Result<(), StagingError> {
+        if folder.join(".git").is_file()
+            && let Some(repository) = &site.repository
+        {
+            for leftover in repository.leftovers(folder.parent().unwrap_or(folder)).map_err(git_failed)? {
+                if leftover.place == *folder {
+                    repository.discard(leftover).map_err(git_failed)?;
+                }
+            }
+        }
+        remove_all(folder)
     }
 
     fn fill(&mut self, site: &Site, assignment: &Assignment) -> Result<(), NotReady> {
@@ -94,6 +124,11 @@ impl Apart {
                     self.copy(site, &output.path)?;
                 }
             }
+        }
+        if let Some(linked) = &self.linked {
+            let seen = self.place.workspace.list(&WorkspacePath::root())?;
+            let files = seen.iter().filter(|path| !self.place.workspace.is_folder(path));
+            linked.snapshot(files).map_err(git_failed)?;
         }
         workspace::make_folder(&task.dir.under(self.place.root()))?;
         make_folders(&self.place.workspace, task)?;
@@ -190,6 +225,9 @@ impl Apart {
                 }
             }
         }
+        if let (Some(linked), Some(private)) = (&self.linked, &mut self.place.private) {
+            private.env = linked.exclude(&self.copied).map_err(git_failed)?;
+        }
         Ok(())
     }
 
@@ -278,8 +316,11 @@ impl Apart {
 
     /// Removes the folder with all that is in it.
     pub(super) fn remove(self) {
+        // What cannot be removed now is removed when the task runs again, or by `clean`.
+        if let Some(linked) = self.linked {
+            let _ = linked.remove();
+        }
         for folder in [&self.folder, &self.private] {
-            // What cannot be removed now is removed when the task runs again, or by `clean`.
             let _ = remove_all(folder);
             workspace::prune_empty_parents(
                 self.folder.parent().and_then(Path::parent).unwrap_or(folder),
@@ -289,17 +330,28 @@ impl Apart {
     }
 
     /// Leaves the folder for a person to look at; says where it is.
-    pub(super) fn leave(self) -> PathBuf {
+    pub(super) fn leave(self, why: &str) -> PathBuf {
         let _ = remove_all(&self.private);
+        if let Some(linked) = &self.linked {
+            // Not kept on purpose, it goes with the next build; it is here until then.
+            let _ = linked.keep(why);
+        }
         self.folder
     }
 }
 
+fn git_failed(error: crate::worktree::Error) -> StagingError {
+    StagingError(error.to_string())
+}
+
 /// It writes its own folders and nothing else, and the rest of the real tree is not there for it.
 fn confinement(site: &Site, assignment: &Assignment, write: Vec<PathBuf>) -> Confinement {
+    let git = assignment.isolation == Isolation::Worktree;
     Confinement {
         write,
-        read: Vec::new(),
+        // What git has of the repository: in a worktree it is asked what changed. git's own objects it only reads,
+        // since conductor commits, never the task.
+        read: site.repository.iter().filter(|_| git).map(|git| git.common_dir().to_owned()).collect(),
         hide: vec![site.workspace.root().to_owned()],
         network: assignment.task.network,
         support: Support::detect(),
@@ -321,7 +373,7 @@ pub(super) fn writes(task: &Task, isolation: Isolation) -> Writes {
 }
 
 /// Removes a folder, also one in which a task has forbidden writing.
-fn remove_all(folder: &Path) -> Result<(), StagingError> {
+pub(super) fn remove_all(folder: &Path) -> Result<(), StagingError> {
     use std::os::unix::fs::PermissionsExt as _;
     fn loosen(folder: &Path) {
         let _ = std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700));

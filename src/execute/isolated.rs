@@ -5,8 +5,8 @@ use super::apart::{Apart, NotReady, writes};
 use super::integrate::{Obstacle, integrate};
 use super::perform::{Done, Outcome, Refusal, check_paths, require, set_up};
 use super::ran::Ran;
-use super::staging::StagingError;
-use super::{Site, checks, collect, hints, pending};
+use super::staging::{Staged, StagingError};
+use super::{Site, checks, collect, git, hints, pending};
 use crate::incremental::{Assignment, Change, Produced};
 use crate::model::{
     CheckKind, Diagnostic, Integrate, Isolation, Reason, ReasonKind, Wait, WorkspacePath, Writes,
@@ -35,7 +35,7 @@ pub(super) fn attempt(site: &Site, assignment: &Assignment, attempt: u32) -> Res
         }
         Err(mut refusal) => {
             let what = if assignment.isolation == Isolation::Worktree { "worktree" } else { "sandbox" };
-            let place = apart.leave();
+            let place = apart.leave("its task failed");
             refusal.message = format!("{}\nits {what} is kept in {}", refusal.message, site.shown(&place));
             Err(refusal)
         }
@@ -116,11 +116,20 @@ fn finish(
         }
         return pending::hold(site, assignment, Wait::Approval, &at, produced, warnings, log);
     }
+    let mut warnings = warnings;
+    let mut branch = None;
+    if assignment.isolation == Isolation::Worktree {
+        let (step, warning) = git::commit(site, assignment, &at, &produced.outputs, &produced.edited)
+            .map_err(|message| Box::new(Refusal::new(message)))?;
+        warnings.extend(warning);
+        produced.commit = Some(step.after.clone());
+        branch = Some(step);
+    }
     let staged = if produced.on_branch {
         keep_outputs(site, &at, &produced.outputs)?;
-        None
+        Some(Staged::open_branch(site, &assignment.task, attempt, branch.clone())?)
     } else {
-        match integrate(site, assignment, attempt, &at, &produced.outputs, None) {
+        match integrate(site, assignment, attempt, &at, &produced.outputs, branch.clone()) {
             Ok((staged, outputs)) => {
                 produced.outputs = outputs;
                 Some(staged)
@@ -131,7 +140,7 @@ fn finish(
             Err(Obstacle::Failed(error)) => return Err(error.into()),
         }
     };
-    Ok(Outcome::Done(Box::new(Done { produced, staged, changed, unchecked, warnings, log })))
+    Ok(Outcome::Done(Box::new(Done { produced, staged, branch, changed, unchecked, warnings, log })))
 }
 
 /// Outputs that stay on a branch are kept for the tasks that need them.

@@ -10,6 +10,7 @@ mod collect;
 mod command;
 mod depfile;
 mod environment;
+mod git;
 mod hints;
 mod integrate;
 mod isolated;
@@ -23,6 +24,7 @@ mod staging;
 pub use apart::unenforced;
 pub use byhand::{check_result, copy_version, keep_version, run_by_hand, show_version};
 pub use command::run_tool;
+pub use git::{move_branch, move_branch_back, needs_repository};
 pub use integrate::{Landed, land, put_back};
 pub use pending::{Released, clear as clear_pending, folder as pending_folder, release};
 pub use perform::{Done, Outcome, Refusal, Waiting, perform};
@@ -30,7 +32,7 @@ pub use recover::recover;
 pub use staging::{Staged, StagingError};
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use crate::incremental::Caller;
 use crate::model::{Event, RunId, TaskId};
@@ -60,7 +62,7 @@ pub struct Site {
     /// conductor's environment.
     pub caller: Caller,
     /// The git repository, where there is one; asked whether it has a person's bytes.
-    pub repository: Mutex<Option<Repository>>,
+    pub repository: Option<Repository>,
     /// Tells the coordinator what happens.
     pub events: Box<dyn Fn(Event) + Send + Sync>,
 }
@@ -79,7 +81,6 @@ impl Site {
 
     /// Does git have exactly these bytes?
     fn git_has(&self, path: &Path) -> bool {
-        let repository = self.repository.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        repository.as_ref().is_some_and(|repository| repository.has_bytes(path))
+        self.repository.as_ref().is_some_and(|repository| repository.has_bytes(path))
     }
 }

@@ -3,12 +3,13 @@
 
 use std::path::PathBuf;
 
-use super::Site;
 use super::integrate::{Obstacle, integrate};
 use super::perform::{Outcome, Refusal, Waiting};
 use super::staging::{Staged, StagingError};
+use super::{Site, git};
 use crate::incremental::{Assignment, Change, Produced};
-use crate::model::{Diagnostic, EntryKind, Pending, TaskId, Wait, WorkspacePath};
+use crate::model::{Diagnostic, EntryKind, Isolation, Pending, TaskId, Wait, WorkspacePath};
+use crate::store::BranchMove;
 use crate::workspace::{self, Observed, Workspace};
 
 /// Where a task's waiting result lies.
@@ -96,6 +97,10 @@ pub struct Released {
     pub produced: Produced,
     /// To be finished once the record is safe; none where the result stays on a branch.
     pub staged: Option<Staged>,
+    /// Where its branch goes then.
+    pub branch: Option<BranchMove>,
+    /// For people.
+    pub warnings: Vec<Diagnostic>,
 }
 
 /// Brings a waiting result into the tree.
@@ -124,24 +129,32 @@ pub fn release(
     let mut outputs: Vec<(WorkspacePath, Observed)> = paths.into_iter().cloned().zip(seen).collect();
     let discovered = pending.discovered.iter().map(|path| (path.clone(), site.workspace.observe(path)));
     let discovered = discovered.collect();
-    let mut staged = None;
+    let edited: Vec<Change> = record
+        .edited
+        .iter()
+        .map(|edited| Change { path: edited.path.clone(), before: edited.before, after: edited.after })
+        .collect();
+    let (mut branch, mut warnings) = (None, Vec::new());
+    if assignment.isolation == Isolation::Worktree {
+        let (step, warning) = git::commit(site, assignment, &made, &outputs, &edited)?;
+        warnings.extend(warning);
+        branch = Some(step);
+    }
+    let staged;
     if record.on_branch {
         for output in &record.outputs {
             let from = output.path.under(&folder);
             site.objects.put(&from, &output.entry).map_err(|error| error.to_string())?;
         }
+        let open = Staged::open_branch(site, &assignment.task, attempt, branch.clone());
+        staged = Some(open.map_err(|error| error.to_string())?);
     } else {
-        match integrate(site, assignment, attempt, &made, &outputs, None) {
+        match integrate(site, assignment, attempt, &made, &outputs, branch.clone()) {
             Ok((held, seen)) => (staged, outputs) = (Some(held), seen),
             Err(Obstacle::Conflict(paths)) => return Ok(Err(paths)),
             Err(Obstacle::Failed(error)) => return Err(error.to_string()),
         }
     }
-    let edited = record.edited.iter().map(|edited| Change {
-        path: edited.path.clone(),
-        before: edited.before,
-        after: edited.after,
-    });
     let produced = Produced {
         outputs,
         discovered,
@@ -149,10 +162,10 @@ pub fn release(
         validated: true,
         evidence: record.evidence.clone(),
         duration: record.duration,
-        edited: edited.collect(),
-        commit: record.commit.clone(),
+        edited,
+        commit: branch.as_ref().map(|branch| branch.after.clone()),
         on_branch: record.on_branch,
         approval: record.approval.clone(),
     };
-    Ok(Ok(Released { produced, staged }))
+    Ok(Ok(Released { produced, staged, branch, warnings }))
 }

@@ -16,6 +16,7 @@ use crate::model::{
     Wait, Work, WorkspacePath,
 };
 use crate::process::End;
+use crate::store::BranchMove;
 use crate::workspace::Observed;
 
 /// How an attempt ended.
@@ -52,6 +53,8 @@ pub struct Done {
     pub produced: Produced,
     /// To be finished once the record is safe; none for a gate.
     pub staged: Option<Staged>,
+    /// Where its branch goes once the result is accepted.
+    pub branch: Option<BranchMove>,
     /// Inputs that changed while it ran: the outputs stand, but nothing may be recorded.
     pub changed: Vec<WorkspacePath>,
     /// The check that could not run: what was made stands, but the task has failed.
@@ -105,7 +108,7 @@ impl From<CheckFailure> for Refusal {
 
 /// Does what the assignment says, once.
 pub fn perform(site: &Site, assignment: &Assignment, attempt: u32) -> Outcome {
-    if let Some(what) = unavailable(&assignment.task, assignment.isolation) {
+    if let Some(what) = unavailable(&assignment.task) {
         return Outcome::Refused(Box::new(Refusal::new(what)));
     }
     let changed = assignment.snapshot.changes(&site.workspace);
@@ -130,13 +133,11 @@ pub fn perform(site: &Site, assignment: &Assignment, attempt: u32) -> Outcome {
 }
 
 /// What this version cannot do yet and must not leave out in silence.
-fn unavailable(task: &Task, isolation: Isolation) -> Option<String> {
-    let what = match () {
-        () if matches!(task.work, Work::Agent(_)) => "`agent` tasks",
-        () if isolation == Isolation::Worktree => "`isolation: worktree`",
-        () => return None,
-    };
-    Some(format!("{what} are not available yet in this version of conductor; the task was not started"))
+fn unavailable(task: &Task) -> Option<String> {
+    matches!(task.work, Work::Agent(_)).then(|| {
+        "`agent` tasks are not available yet in this version of conductor; the task was not started"
+            .to_owned()
+    })
 }
 
 fn validate_in_tree(site: &Site, assignment: &Assignment) -> Outcome {
@@ -220,7 +221,15 @@ fn gate(site: &Site, assignment: &Assignment) -> Result<Outcome, Box<Refusal>> {
         approval: None,
     };
     let changed = assignment.snapshot.changes(&site.workspace);
-    let done = Done { produced, staged: None, changed, unchecked: None, warnings: Vec::new(), log: None };
+    let done = Done {
+        produced,
+        staged: None,
+        branch: None,
+        changed,
+        unchecked: None,
+        warnings: Vec::new(),
+        log: None,
+    };
     Ok(Outcome::Done(Box::new(done)))
 }
 
@@ -311,7 +320,7 @@ fn attempt_staged(
         on_branch: false,
         approval: None,
     };
-    Ok(Done { produced, staged: None, changed, unchecked, warnings, log: ran.log })
+    Ok(Done { produced, staged: None, branch: None, changed, unchecked, warnings, log: ran.log })
 }
 
 /// The checks must leave the outputs alone; what they only touched is looked at again.

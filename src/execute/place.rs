@@ -23,6 +23,8 @@ pub(super) struct Private {
     pub(super) home: PathBuf,
     /// TMPDIR
     pub(super) tmp: PathBuf,
+    /// Further variables of its commands.
+    pub(super) env: Vec<(&'static str, PathBuf)>,
     /// What keeps its commands there, as far as this machine can.
     pub(super) confinement: Confinement,
 }
@@ -46,6 +48,7 @@ impl Place {
                 env.insert(name.into(), folder.clone().into());
             }
         }
+        env.extend(private.env.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))));
     }
 
     /// What keeps a command of this place in it.

@@ -9,8 +9,9 @@ use super::integrate::is_covered;
 use super::staging::restore;
 use crate::model::{Diagnostic, Event, RunId};
 use crate::report::events;
-use crate::store::{Intent, RunDir, State, list_runs};
+use crate::store::{BranchMove, Intent, RunDir, State, list_runs};
 use crate::workspace::Workspace;
+use crate::worktree::{Error, Repository};
 
 /// How many runs that never came to their end are looked at.
 const UNFINISHED: usize = 8;
@@ -39,7 +40,49 @@ pub fn recover(workspace: &Workspace, folder: &Path, state: &State, intents: &[I
         }
     }
     orphans(workspace, &folder.join("aside"), intents);
+    let workspaces = folder.join("workspaces");
+    let moved = intents.iter().any(|intent| intent.branch.is_some());
+    if moved || workspaces.is_dir() {
+        let repository = Repository::discover(workspace.root());
+        notices.extend(repository.and_then(|repository| git_side(&repository, state, intents, &workspaces)));
+        private_folders(&workspaces);
+    }
     notices
+}
+
+/// Branches of results that were never recorded go back, and worktrees in which nobody works any more go.
+fn git_side(
+    repository: &Repository,
+    state: &State,
+    intents: &[Intent],
+    workspaces: &Path,
+) -> Option<Diagnostic> {
+    let back = |branch: &BranchMove| {
+        let there = repository.branch_tip(&branch.name)?.as_ref() == Some(&branch.after);
+        if there {
+            repository.set_branch(&branch.name, Some(&branch.after), branch.before.as_deref())?;
+        }
+        Ok(())
+    };
+    let unrecorded = intents.iter().filter(|intent| !is_recorded(state, intent));
+    let moved: Result<(), Error> = unrecorded.filter_map(|intent| intent.branch.as_ref()).try_for_each(back);
+    let recovered = moved.and_then(|()| repository.recover(workspaces).map(drop));
+    recovered.err().map(|error| {
+        Diagnostic::warning("build::recovery", format!("git was not brought back after a crash: {error}"))
+    })
+}
+
+/// Sandboxes of killed attempts: those that were kept on purpose have no private part any more.
+fn private_folders(workspaces: &Path) {
+    let private = workspaces.join(super::apart::PRIVATE);
+    for entry in std::fs::read_dir(&private).into_iter().flatten().flatten() {
+        for folder in [workspaces.join(entry.file_name()), entry.path()] {
+            // What cannot be removed now is removed when the task runs again.
+            let _ = super::apart::remove_all(&folder);
+        }
+    }
+    let _ = std::fs::remove_dir(&private);
+    let _ = std::fs::remove_dir(workspaces);
 }
 
 /// The last runs, as far as they were killed: what they left was not looked for yet, as a build does so before

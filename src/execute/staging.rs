@@ -84,6 +84,26 @@ impl Staged {
         }
     }
 
+    /// For a result that stays on a branch: only that moves.
+    pub(super) fn open_branch(
+        site: &Site,
+        task: &Task,
+        attempt: u32,
+        branch: Option<BranchMove>,
+    ) -> Result<Self, StagingError> {
+        let intent = Intent {
+            task: task.id.clone(),
+            run: site.run.clone(),
+            outputs: Vec::new(),
+            moved_aside: Vec::new(),
+            foreign: Vec::new(),
+            aside: format!("{}/{}.{attempt}", site.run, task.id.file_name()),
+            branch,
+            landing: false,
+        };
+        Self::open(site, intent, Vec::new(), Vec::new())
+    }
+
     /// Writes down what is about to happen.
     pub(super) fn open(
         site: &Site,

@@ -287,9 +287,11 @@ impl<'a> Producers<'a> {
             let base = pattern.base();
             let glob: Option<Rc<str>> = pattern.literal.is_none().then(|| pattern.display().into());
             for (path, made) in self.below(&base).chain(self.around(&base)) {
-                // A file cannot hold the input; what was written without a slash may be a folder.
-                let may_hold =
-                    *path != base || tasks[made.task as usize].outputs[made.output as usize].folder;
+                // What was written without a slash is a file, unless the pattern names something in it. Where it
+                // turns out to be a folder that others read from, its task fails.
+                let folder = tasks[made.task as usize].outputs[made.output as usize].folder;
+                let named = base.is_within(path) && (*path != base || pattern.literal.is_none());
+                let may_hold = folder || named;
                 let matches = globs.matches(path) || (may_hold && globs.could_match_within(path));
                 if made.task == index || !matches {
                     continue;

@@ -226,6 +226,10 @@ impl Engine {
             let undo = record.as_ref().map(|record| &record.undo);
             failure.undo = undo.or(before.as_ref().map(|before| &before.undo)).cloned().unwrap_or_default();
         }
+        if failure.commit.is_none() && failure.reason.kind != crate::model::ReasonKind::RolledBack {
+            let commit = record.as_ref().map(|record| &record.commit);
+            failure.commit = commit.or(before.as_ref().map(|before| &before.commit)).cloned().flatten();
+        }
         if failure.outputs.is_empty() && record.is_none() {
             failure.outputs = before.map(|before| before.outputs).unwrap_or_default();
         }

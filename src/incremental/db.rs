@@ -239,6 +239,18 @@ fn with_made(
     sources: Vec<Input>,
 ) -> Vec<Input> {
     let mut inputs = sources;
+    // The last editor of a path comes first, and stays.
+    for dep in shape.deps.iter().rev() {
+        let record = dep.result.record(db);
+        let edited =
+            record.iter().flat_map(|record| &record.edited).filter(|edited| edited.before != edited.after);
+        inputs.extend(edited.filter(|edited| matches(&edited.path)).map(|edited| Input {
+            path: edited.path.clone(),
+            entry: edited.after,
+            from: Some(dep.id.clone()),
+            via: Via::Inputs,
+        }));
+    }
     for dep in shape.deps.iter().filter(|dep| dep.kinds.has(EdgeKinds::INPUT)) {
         for output in dep.result.record(db).iter().flat_map(|record| &record.outputs) {
             if matches(&output.path) {

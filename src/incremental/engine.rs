@@ -97,6 +97,10 @@ pub struct Assignment {
     pub failure: Option<Arc<Failure>>,
     /// Where it runs.
     pub isolation: Isolation,
+    /// What everything that it needs made, directly or not, sorted by path: for a worktree's commit.
+    pub inherited: Vec<OutputEntry>,
+    /// The commits of the results that it needs, hexadecimal.
+    pub commits: Vec<String>,
     /// Where its inputs are declared, to say where one is missing.
     pub inputs_at: Option<crate::model::Place>,
     /// Every path that its `edits` match, sorted; some may not be there.
@@ -198,7 +202,14 @@ impl Engine {
         let record = shape.result.record(&self.db);
         let failure = input.failure(&self.db);
         self.find_estranged();
+        let isolation = self.isolation_of(&shape.task);
+        let (inherited, commits) = match isolation {
+            Isolation::Worktree => self.inherited_results(index),
+            _ => (Vec::new(), Vec::new()),
+        };
         Ok(Assignment {
+            inherited,
+            commits,
             index,
             task: Arc::clone(&shape.task),
             validation_only: verdict.state == db::State::Unvalidated && !shape.task.is_gate(),
@@ -208,13 +219,30 @@ impl Engine {
             previous: self.previous(&shape.task, record.as_deref(), failure.as_deref()),
             leftovers: self.leftovers(&shape.task, record.as_deref()),
             validation: db::validation(&self.db, &shape),
-            isolation: self.isolation_of(&shape.task),
+            isolation,
             inputs_at: self.place(shape.task.inputs.first().map_or(shape.task.at, |pattern| pattern.at)),
             edits: shape.edits.iter().map(|edit| edit.path.clone()).collect(),
             record,
             failure,
             action,
         })
+    }
+
+    /// What everything made that a task needs, with the last state of each path, and the commits that hold it.
+    fn inherited_results(&mut self, index: TaskIndex) -> (Vec<OutputEntry>, Vec<String>) {
+        let needed = super::chain::carried(&self.plan, index);
+        let plan = Arc::clone(&self.plan);
+        let (mut made, mut commits) = (std::collections::BTreeMap::new(), Vec::new());
+        // Dependencies first, so that a later editor's state of a path is the one that stays.
+        for other in plan.order().filter(|other| needed.contains(other)) {
+            let result = self.result_input(other);
+            let Some(record) = result.record(&self.db) else { continue };
+            made.extend(record.outputs.iter().map(|output| (output.path.clone(), output.entry)));
+            let edited = record.edited.iter().filter(|edited| edited.before != edited.after);
+            made.extend(edited.map(|edited| (edited.path.clone(), edited.after)));
+            commits.extend(record.commit.clone());
+        }
+        (made.into_iter().map(|(path, entry)| OutputEntry { path, entry }).collect(), commits)
     }
 
     /// Where a task runs: as it says, unless the build says otherwise. A task that edits files is never

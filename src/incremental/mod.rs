@@ -19,6 +19,7 @@ mod editing;
 mod engine;
 mod estranged;
 mod explain;
+mod folders;
 mod guard;
 mod observe;
 mod resolve;

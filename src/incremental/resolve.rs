@@ -257,7 +257,9 @@ impl Engine {
     fn deps(&mut self, index: TaskIndex) -> Vec<Dep> {
         let plan = Arc::clone(&self.plan);
         let carrying = plan.deps(index).filter(|(_, kinds)| kinds.carries_outputs());
-        carrying.map(|(dep, kinds)| self.dep(dep, kinds)).collect()
+        let mut carrying: Vec<(TaskIndex, EdgeKinds)> = carrying.collect();
+        self.sort_editors(&mut carrying);
+        carrying.into_iter().map(|(dep, kinds)| self.dep(dep, kinds)).collect()
     }
 
     pub(super) fn dep(&mut self, index: TaskIndex, kinds: EdgeKinds) -> Dep {
@@ -316,8 +318,13 @@ impl Engine {
     /// Paths that dependencies made and that are not in the tree, because they stay on a branch.
     fn on_branches(&self, shape: &Shape) -> HashSet<WorkspacePath> {
         let records = shape.deps.iter().filter_map(|dep| dep.result.record(&self.db));
-        let made = records.filter(|record| record.on_branch).flat_map(|record| record.outputs.clone());
-        made.map(|output| output.path).collect()
+        let mut elsewhere = HashSet::new();
+        for record in records.filter(|record| record.on_branch) {
+            elsewhere.extend(record.outputs.iter().map(|output| output.path.clone()));
+            let edited = record.edited.iter().filter(|edited| edited.before != edited.after);
+            elsewhere.extend(edited.map(|edited| edited.path.clone()));
+        }
+        elsewhere
     }
 
     /// The listing as the walk that the key rests on has seen it.

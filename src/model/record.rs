@@ -51,6 +51,9 @@ pub struct Failure {
     /// What can still be rolled back, the newest last, where there is no record to say so.
     #[serde(default)]
     pub undo: Vec<Undo>,
+    /// The commit at which conductor left the task's branch, where there is no record to say so.
+    #[serde(default)]
+    pub commit: Option<String>,
     /// A result that waits for a person, where that is why.
     #[serde(default)]
     pub pending: Option<Box<Pending>>,
@@ -59,7 +62,7 @@ pub struct Failure {
 impl Failure {
     /// With nothing left behind.
     pub fn new(key: ActionKey, reason: Reason, run: RunId) -> Self {
-        Self { key, reason, run, outputs: Vec::new(), undo: Vec::new(), pending: None }
+        Self { key, reason, run, outputs: Vec::new(), undo: Vec::new(), commit: None, pending: None }
     }
 }
 

@@ -132,9 +132,12 @@ impl Desk {
         self.staged.extend(released.staged);
         let produced = Produced { approval, ..released.produced };
         let changed = produced.outputs.iter().map(|(path, _)| path.clone()).collect();
-        let mut settled = Settled { changed, notices: Vec::new() };
+        let mut settled = Settled { changed, notices: released.warnings };
         match self.engine.accept(assignment, &self.site.run, produced) {
-            Accepted::Recorded { .. } => {}
+            Accepted::Recorded { .. } => {
+                let moved = released.branch.and_then(|branch| execute::move_branch(&self.site, &branch));
+                settled.notices.extend(moved);
+            }
             Accepted::Overtaken(paths) => return Err(self.undo(&paths)),
         }
         self.land(index, &mut settled)?;

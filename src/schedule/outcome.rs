@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Build, PATIENCE, Phase};
-use crate::execute::{Done, Outcome, Refusal};
+use crate::execute::{self, Done, Outcome, Refusal};
 use crate::graph::TaskIndex;
 use crate::incremental::{Accepted, Assignment};
 use crate::model::{
     Attempt, Diagnostic, Event, Failure, Isolation, OutputEntry, Reason, ReasonKind, Status, TaskResult,
     WorkspacePath,
 };
+use crate::store::BranchMove;
 
 /// A result with nothing to tell but how it ended.
 pub fn plain(status: Status) -> TaskResult {
@@ -104,7 +105,11 @@ impl Build<'_> {
             self.fail(index, Some(assignment), message, done.log, done.produced.duration);
             return;
         }
-        if let Some(message) = self.engine.undeclared_dependency(index, &done.produced.discovered) {
+        let refused = self
+            .engine
+            .undeclared_dependency(index, &done.produced.discovered)
+            .or_else(|| self.engine.unexpected_folder(index, &done.produced.outputs));
+        if let Some(message) = refused {
             // Its outputs stand in the way of nothing: the next attempt sets them aside as conductor's own.
             self.keep_unrecorded(index, assignment, outputs, Reason::new(ReasonKind::PreviousFailed));
             self.unsettled.extend(done.staged);
@@ -123,6 +128,7 @@ impl Build<'_> {
         let mut changed = if done.changed.is_empty() || apart {
             match self.engine.accept(assignment, &self.site.run, done.produced) {
                 Accepted::Recorded { outputs_changed, key } => {
+                    self.move_branch(done.branch.as_ref());
                     result.key = Some(key);
                     self.keep_accepted(assignment, Status::Ran);
                     if outputs_changed {
@@ -189,6 +195,13 @@ impl Build<'_> {
             self.broken = true;
             let message = format!("{why}; and its outputs could not be put back: {error}");
             (self.sink)(Event::Notice { diagnostic: Diagnostic::error("build::restore", message) });
+        }
+    }
+
+    /// The branch of an accepted result goes where the result is.
+    pub(super) fn move_branch(&mut self, branch: Option<&BranchMove>) {
+        if let Some(diagnostic) = branch.and_then(|branch| execute::move_branch(&self.site, branch)) {
+            (self.sink)(Event::Notice { diagnostic });
         }
     }
 

@@ -157,16 +157,26 @@ impl Desk {
             }
             return Err(changed_since(&step.task, &first));
         }
+        if let Some((from, to)) = &step.branch
+            && let Err(message) = execute::move_branch_back(&self.site, &step.task, from, to.as_deref())
+        {
+            if let Some(staged) = landed.staged {
+                let _ = staged.restore(&self.site, None);
+            }
+            return Err(Refused::Integrity(Diagnostic::error("rollback::branch", message)));
+        }
         settled.changed = landed.moves.iter().map(|(step, _)| step.path.clone()).collect();
         self.staged.extend(landed.staged);
         let mut outputs: Vec<OutputEntry> = step.undo.outputs.clone();
-        let edited = step.record.edited.iter().filter(|edited| edited.landed);
+        let edited =
+            step.record.edited.iter().filter(|edited| edited.landed && edited.before != edited.after);
         outputs.extend(edited.map(|edited| OutputEntry { path: edited.path.clone(), entry: edited.before }));
         outputs.sort_by(|a, b| a.path.cmp(&b.path));
         let undo = step.record.undo[..step.record.undo.len() - 1].to_vec();
         let failure = Failure {
             outputs,
             undo,
+            commit: step.undo.commit.clone(),
             ..Failure::new(step.record.key, Reason::new(ReasonKind::RolledBack), self.site.run.clone())
         };
         self.engine.refuse(step.index, &failure);

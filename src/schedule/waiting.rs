@@ -54,6 +54,10 @@ impl Build<'_> {
                 if outputs_changed {
                     self.wake_dependents(index);
                 }
+                self.move_branch(released.branch.as_ref());
+                for diagnostic in released.warnings {
+                    (self.sink)(Event::Notice { diagnostic });
+                }
                 let _ = execute::clear_pending(&self.site, &assignment.task.id);
                 let outputs = pending.record.outputs.clone();
                 let reasons = assignment.reasons.clone();

@@ -171,6 +171,11 @@ impl Objects {
         write().map_err(failed("put back", to))
     }
 
+    /// The file that holds the bytes of `entry`, for readers that verify them. It may not be there.
+    pub fn file(&self, entry: &Entry) -> PathBuf {
+        self.place(&entry.digest)
+    }
+
     /// The content of an object, verified.
     ///
     /// # Errors

@@ -1,29 +1,85 @@
-//! Git: the only room that knows git2. What conductor asks of the repository around a workspace.
+//! Git: the only room that knows git2. What conductor asks of the repository around a workspace: a linked
+//! worktree for a task ([`Linked`]), a commit of its result ([`Repository::commit`]), its branch, and merging it.
 //!
-//! It does not know tasks or the workspace. Invariants: nothing here changes the index, HEAD or a file of
-//! the working tree; a missing or damaged repository is no error, it only has nothing to say.
+//! It does not know tasks, their states or who runs them; only names, places, paths and bytes. Paths are relative to
+//! the workspace, which may lie in a folder of the repository.
+//!
+//! Invariants:
+//! - Nothing here but [`Repository::merge`] changes the index, HEAD or a file of the user's working tree, and
+//!   that only where nothing of a person is lost.
+//! - No hook runs, and no program of a filter.
+//! - What is removed lies below `.conductor/workspaces/`; a worktree or a branch that a person made stays.
+
+mod admin;
+mod blob;
+mod branch;
+mod commit;
+mod error;
+mod linked;
+mod name;
+mod remove;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+mod tree;
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use git2::{ObjectType, Oid, RepositoryOpenFlags};
+use git2::{ErrorCode, ObjectType, Oid, RepositoryOpenFlags};
+
+use crate::model::WorkspacePath;
+
+pub use commit::{Commit, Content, Trailers};
+pub use error::Error;
+pub use linked::{Leftover, Linked};
+pub use name::branch_name;
 
 /// The git repository that a folder is part of.
 pub struct Repository {
     /// libgit2's handle may move between threads, but only one may use it at a time.
     git: Mutex<git2::Repository>,
     common_dir: PathBuf,
+    /// The workspace's root, without links.
+    root: PathBuf,
+    /// Where the workspace lies in the repository; none where the repository has no working tree around it.
+    prefix: Option<WorkspacePath>,
 }
 
 impl Repository {
     /// The repository around the folder `root`; none where there is none, or none that can be read. The
     /// environment (`GIT_DIR`) has no say in it.
     pub fn discover(root: &Path) -> Option<Self> {
-        let git = git2::Repository::open_ext(root, RepositoryOpenFlags::empty(), &[] as &[&OsStr]).ok()?;
+        Self::open(root).ok().flatten()
+    }
+
+    /// As [`Self::discover`], but tells no repository from one that cannot be used.
+    ///
+    /// # Errors
+    /// There is a repository, but it is damaged, belongs to somebody else, or has a format (SHA-256,
+    /// reftable, a partial clone) that libgit2 does not know.
+    pub fn open(root: &Path) -> Result<Option<Self>, Error> {
+        let git = match git2::Repository::open_ext(root, RepositoryOpenFlags::empty(), &[] as &[&OsStr]) {
+            Ok(git) => git,
+            Err(error) if error.code() == ErrorCode::NotFound => return Ok(None),
+            Err(error) => return Err(unusable(root, &error)),
+        };
+        let root = root.canonicalize().map_err(Error::io("open", root))?;
         let common_dir = git.commondir().to_owned();
-        Some(Self { git: Mutex::new(git), common_dir })
+        let top = git.workdir().and_then(|top| top.canonicalize().ok());
+        let prefix = top.and_then(|top| Some(root.strip_prefix(top).ok()?.as_os_str().as_bytes().to_owned()));
+        let prefix = prefix.map(WorkspacePath::from_normal);
+        Ok(Some(Self { git: Mutex::new(git), common_dir, root, prefix }))
+    }
+
+    /// Can tasks have worktrees of it here?
+    ///
+    /// # Errors
+    /// The workspace is in no working tree of the repository.
+    pub fn check(&self) -> Result<(), Error> {
+        self.path_in_git(&WorkspacePath::root()).map(drop)
     }
 
     /// The folder that all worktrees of the repository share: `.git`, or what `.git` leads to.
@@ -55,72 +111,27 @@ impl Repository {
     fn lock(&self) -> MutexGuard<'_, git2::Repository> {
         self.git.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// The path that git knows `path` by.
+    fn path_in_git(&self, path: &WorkspacePath) -> Result<WorkspacePath, Error> {
+        let prefix = self.prefix.as_ref().ok_or_else(|| Error::NoWorkingTree { root: self.root.clone() })?;
+        Ok(if path.is_root() { prefix.clone() } else { prefix.join(path.as_bytes()) })
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::fs;
-    use std::os::unix::fs::symlink;
-    use std::process::Command;
+fn unusable(root: &Path, error: &git2::Error) -> Error {
+    let message = error.message().to_owned();
+    let help = if error.code() == ErrorCode::Owner {
+        "if you trust its owner: git config --global --add safe.directory FOLDER"
+    } else if message.contains("unsupported extension") || message.contains("object format") {
+        "conductor works with SHA-1 repositories in the usual format: no reftable, no partial clone"
+    } else {
+        "`git status` there may say more"
+    };
+    Error::Unusable { root: root.to_owned(), message, help }
+}
 
-    use super::*;
-
-    fn git(dir: &Path, arguments: &[&str]) -> String {
-        let mut command = Command::new("git");
-        for name in ["AUTHOR", "COMMITTER"] {
-            command
-                .env(format!("GIT_{name}_NAME"), "Test")
-                .env(format!("GIT_{name}_EMAIL"), "test@localhost");
-        }
-        command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_SYSTEM", "/dev/null");
-        let output = command.args(arguments).current_dir(dir).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap().trim().to_owned()
-    }
-
-    #[test]
-    fn git_has_the_bytes_of_what_was_added_and_of_nothing_else() {
-        let folder = tempfile::tempdir().unwrap();
-        let dir = folder.path();
-        git(dir, &["init", "-q"]);
-        fs::write(dir.join(".gitattributes"), "* text=auto eol=crlf\n").unwrap();
-        fs::write(dir.join("file"), "one\n").unwrap();
-        symlink("target", dir.join("link")).unwrap();
-        git(dir, &["add", "file", "link"]);
-        let repository = Repository::discover(dir).unwrap();
-        assert!(repository.has_bytes(&dir.join("file")) && repository.has_bytes(&dir.join("link")));
-        fs::write(dir.join("file"), "two\n").unwrap();
-        assert!(!repository.has_bytes(&dir.join("file")) && !repository.has_bytes(&dir.join("nothing")));
-        assert!(!repository.has_bytes(dir));
-        git(dir, &["add", "file"]);
-        assert!(repository.has_bytes(&dir.join("file")), "an object that is newer than the handle");
-        fs::write(dir.join("file"), "two\r\n").unwrap();
-        assert!(!repository.has_bytes(&dir.join("file")), "no filter makes these the bytes in git");
-    }
-
-    #[test]
-    fn a_linked_worktree_shares_the_common_folder() {
-        let folder = tempfile::tempdir().unwrap();
-        let main = folder.path().canonicalize().unwrap().join("main");
-        fs::create_dir(&main).unwrap();
-        git(&main, &["init", "-q"]);
-        let repository = Repository::discover(&main).unwrap();
-        assert_eq!(repository.head_commit(), None);
-        git(&main, &["commit", "-q", "--allow-empty", "-m", "first"]);
-        assert_eq!(repository.head_commit(), Some(git(&main, &["rev-parse", "HEAD"])));
-        git(&main, &["worktree", "add", "-q", "../linked"]);
-        fs::create_dir(main.join("../linked/deep")).unwrap();
-        let linked = Repository::discover(&main.join("../linked/deep")).unwrap();
-        assert_eq!(linked.common_dir().canonicalize().unwrap(), main.join(".git"));
-        assert_eq!(linked.head_commit(), repository.head_commit());
-    }
-
-    #[test]
-    fn no_repository_and_a_damaged_one_are_none() {
-        let folder = tempfile::tempdir().unwrap();
-        assert!(Repository::discover(folder.path()).is_none());
-        fs::write(folder.path().join(".git"), "gitdir: nowhere\n").unwrap();
-        assert!(Repository::discover(folder.path()).is_none());
-        assert!(Repository::discover(Path::new("/no/such/folder")).is_none());
-    }
+/// The hexadecimal name of a commit.
+fn parse_id(id: &str) -> Result<Oid, Error> {
+    Oid::from_str(id).map_err(Error::git("read", format!("the commit id `{id}`")))
 }

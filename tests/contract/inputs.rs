@@ -429,3 +429,46 @@ fn a_deep_tree_and_a_large_file_are_inputs() {
     w.build(&[]).runs_nothing();
     w.file(format!("{deep}/f"), "2").build(&[]).success().ran(&["T1"]);
 }
+
+#[test]
+fn a_glob_does_not_wait_for_a_file_that_it_does_not_match() {
+    let w = World::new(
+        "tasks:
+  T1: { inputs: [\"**/*.txt\"], outputs: [x], run: cat *.txt > x }
+  T2: { inputs: [x], outputs: [y.bin], run: cp x y.bin }
+",
+    );
+    w.file("a.txt", "1").build(&[]).success().ran(&["T1", "T2"]);
+    w.build(&[]).runs_nothing();
+    w.file("a.txt", "2").build(&[]).success().ran(&["T1", "T2"]);
+}
+
+#[test]
+fn an_output_that_is_a_folder_though_it_is_declared_as_a_file_must_not_surprise_its_readers() {
+    let w = World::new(
+        "tasks:
+  T1: { inputs: [], outputs: [dist], run: mkdir dist; echo 1 > dist/a.txt }
+  T2: { inputs: [\"dist/*.txt\"], outputs: [o], run: cat dist/*.txt > o }
+",
+    );
+    // The pattern names the folder, so it waits.
+    w.build(&[]).success().ran(&["T1", "T2"]);
+    w.build(&[]).runs_nothing();
+    w.manifest(
+        "tasks:
+  T1: { inputs: [], outputs: [dist], run: mkdir dist; echo 2 > dist/a.txt }
+  T2: { inputs: [\"**/*.txt\"], outputs: [o], run: find . -name '*.txt' > o }
+",
+    );
+    w.build(&["T1"]).fails_with(1).failed(&["T1"]);
+    w.run(&["build", "T1"]).fails_with(1).says("write `dist/` under the outputs of T1");
+    w.manifest(
+        "tasks:
+  T1: { inputs: [], outputs: [dist/], run: echo 2 > dist/a.txt }
+  T2: { inputs: [\"**/*.txt\"], outputs: [o], run: cat dist/*.txt > o }
+",
+    );
+    w.build(&[]).success().ran(&["T1", "T2"]);
+    assert_eq!(w.read("o"), "2\n");
+    w.build(&[]).runs_nothing();
+}

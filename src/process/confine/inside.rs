@@ -10,6 +10,7 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
+use rustix::fs::{Access, access};
 use rustix::io::Errno;
 
 use super::command::word;
@@ -123,6 +124,9 @@ impl Order {
 /// does not know to `/bin/sh`. An unconfined start fails instead, and so must this one. (A program for
 /// another kind of machine is not told apart from one that the kernel has an emulator for: `sh` complains of it.)
 fn is_text_without_interpreter(program: &OsStr) -> bool {
+    if access(program, Access::EXEC_OK).is_err() {
+        return false;
+    }
     let mut start = Vec::new();
     let read = File::open(program).and_then(|file| file.take(256).read_to_end(&mut start));
     read.is_ok() && !start.starts_with(b"#!") && !start.contains(&0)
