@@ -26,6 +26,7 @@ pub(super) fn run(global: &Global, args: &TargetArgs, caller: Caller, output: &O
     };
     let mut engine = session.reader();
     engine.observe(&all);
+    session.refuse_unordered(&mut engine)?;
     let standings = engine.assess(&all)?;
     let live = live(&session);
     if output.json {

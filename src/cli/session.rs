@@ -162,6 +162,12 @@ impl Session {
         Engine::new(Arc::clone(&self.plan), Arc::clone(&self.workspace), state, options)
     }
 
+    /// Stops where it is not clear who edits and who reads what lies in the tree. The engine has observed it.
+    pub(super) fn refuse_unordered(&self, engine: &mut Engine) -> Result<(), Stop> {
+        let errors = engine.editing_errors();
+        if errors.is_empty() { Ok(()) } else { Err(self.stop(Exit::Usage, errors)) }
+    }
+
     /// What keeps tasks from running where they are to run: no repository for worktrees, results that are elsewhere.
     pub(super) fn misplaced(&self, engine: &Engine, scope: &[TaskIndex]) -> Vec<Diagnostic> {
         let due = scope.iter().filter(|index| engine.is_candidate(**index) && !self.plan.is_hidden(**index));

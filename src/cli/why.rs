@@ -22,6 +22,7 @@ pub(super) fn run(global: &Global, args: &WhyArgs, caller: Caller, output: &Outp
     let (_, scope) = session.scope(&[session.plan.id(index).to_owned()])?;
     let mut engine = session.reader();
     engine.observe(&scope);
+    session.refuse_unordered(&mut engine)?;
     let standings = engine.assess(&scope)?;
     let key = engine.key_now(index)?;
     let versus = args.vs.as_ref().map(|run| versus(&session, &mut engine, index, run)).transpose()?;

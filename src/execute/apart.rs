@@ -133,7 +133,15 @@ impl Apart {
         workspace::make_folder(&task.dir.under(self.place.root()))?;
         make_folders(&self.place.workspace, task)?;
         let changed = assignment.snapshot.changes(&site.workspace);
-        if changed.is_empty() { Ok(()) } else { Err(NotReady::Moved(changed)) }
+        if !changed.is_empty() {
+            return Err(NotReady::Moved(changed));
+        }
+        // Whatever becomes of the tree meanwhile, what an editor found can be brought back.
+        for input in assignment.action.inputs.iter().filter(|input| input.via == Via::Edits) {
+            let kept = site.objects.put(&input.path.under(self.place.root()), &input.entry);
+            kept.map_err(|error| StagingError(error.to_string()))?;
+        }
+        Ok(())
     }
 
     /// Puts a path in the state `entry` into the folder: from the tree where the tree holds that, else from the
@@ -282,13 +290,8 @@ impl Apart {
             }
             let before = assignment.found(&path);
             if before != after {
-                let keep = |error: crate::store::Error| StagingError(error.to_string());
-                site.objects.put(&path.under(self.place.root()), &after).map_err(keep)?;
-                if !site.objects.has(&before) {
-                    site.objects.put(&path.under(site.workspace.root()), &before).map_err(keep)?;
-                }
-            } else if !after.exists() {
-                continue;
+                let kept = site.objects.put(&path.under(self.place.root()), &after);
+                kept.map_err(|error| StagingError(error.to_string()))?;
             }
             changes.push(Change { path, before, after });
         }
