@@ -83,7 +83,9 @@ impl Apart {
             Ok(()) => Ok(apart),
             Err(error) => {
                 apart.remove();
-                Err(error)
+                // What went while it was copied is no failure of the task's.
+                let moved = assignment.snapshot.changes(&site.workspace);
+                Err(if moved.is_empty() { error } else { NotReady::Moved(moved) })
             }
         }
     }
@@ -105,8 +107,11 @@ impl Apart {
     fn fill(&mut self, site: &Site, assignment: &Assignment) -> Result<(), NotReady> {
         let task = &assignment.task;
         if task.sees == Sees::All {
-            for path in site.workspace.walk(&[WorkspacePath::root()]).paths {
-                self.copy(site, &path)?;
+            // What an earlier run made must not pass for something that this one makes.
+            let own = |path: &WorkspacePath| task.outputs.iter().any(|output| path.is_within(&output.path));
+            let seen = site.workspace.walk(&[WorkspacePath::root()]).paths;
+            for path in seen.iter().filter(|path| !own(path)) {
+                self.copy(site, path)?;
             }
         }
         let inputs = assignment.action.inputs.iter().map(|input| (&input.path, input.entry));
@@ -242,7 +247,12 @@ impl Apart {
 
     /// What the command wrote, changed or removed although the task declares it neither as output nor under
     /// `edits`. What git ignores does not count.
-    pub(super) fn undeclared(&self, site: &Site, task: &Task) -> Result<Vec<WorkspacePath>, StagingError> {
+    pub(super) fn undeclared(
+        &self,
+        site: &Site,
+        assignment: &Assignment,
+    ) -> Result<Vec<WorkspacePath>, StagingError> {
+        let task = &assignment.task;
         let now = self.place.workspace.list(&WorkspacePath::root())?;
         let signatures =
             self.place.workspace.signatures(&now.iter().map(WorkspacePath::as_bytes).collect::<Vec<_>>());
@@ -261,9 +271,20 @@ impl Apart {
             .filter(|(path, signature)| !signature.is_folder() && !declared(path))
             .map(|(path, _)| path.clone())
             .filter(|path| !site.workspace.ignores(path, false))
+            .filter(|path| !self.is_only_touched(site, assignment, path))
             .collect();
         found.sort();
         Ok(found)
+    }
+
+    /// Has it another time, but the content with which it was brought in?
+    fn is_only_touched(&self, site: &Site, assignment: &Assignment, path: &WorkspacePath) -> bool {
+        let now = self.place.workspace.observe(path).entry;
+        let read = assignment.action.inputs.iter().map(|input| (&input.path, input.entry));
+        let needed = assignment.action.needs.iter().map(|need| (&need.path, need.entry));
+        let brought = read.chain(needed).find(|(input, _)| *input == path).map(|(_, entry)| entry);
+        let brought = brought.unwrap_or_else(|| site.workspace.observe(path).entry);
+        self.before.contains_key(path) && now.exists() && now == brought
     }
 
     /// What became of every path that matches `edits`; the bytes of every state that is new are kept.
@@ -332,6 +353,7 @@ impl Apart {
     /// Leaves the folder for a person to look at; says where it is.
     pub(super) fn leave(self, why: &str) -> PathBuf {
         let _ = remove_all(&self.private);
+        workspace::prune_empty_parents(self.folder.parent().unwrap_or(&self.folder), &self.private);
         if let Some(linked) = &self.linked {
             // Not kept on purpose, it goes with the next build; it is here until then.
             let _ = linked.keep(why);

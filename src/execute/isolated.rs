@@ -130,9 +130,10 @@ fn finish(
         Some(Staged::open_branch(site, &assignment.task, attempt, branch.clone())?)
     } else {
         match integrate(site, assignment, attempt, &at, &produced.outputs, branch.clone()) {
-            Ok((staged, outputs)) => {
-                produced.outputs = outputs;
-                Some(staged)
+            Ok(came) => {
+                produced.outputs = came.outputs;
+                warnings.extend(came.warnings);
+                Some(came.staged)
             }
             Err(Obstacle::Conflict(paths)) => {
                 return pending::hold(site, assignment, Wait::Conflict(paths), &at, produced, warnings, log);
@@ -164,7 +165,7 @@ fn undeclared(
     ran: &Ran,
 ) -> Result<Option<Diagnostic>, Box<Refusal>> {
     let task = &assignment.task;
-    let paths = apart.undeclared(site, task)?;
+    let paths = apart.undeclared(site, assignment)?;
     let Some(first) = paths.first() else { return Ok(None) };
     let named: Vec<String> = paths.iter().take(8).map(ToString::to_string).collect();
     let more = paths.len() - named.len();

@@ -17,6 +17,7 @@ mod live;
 mod mid_run;
 mod readonly;
 mod reasons;
+mod sandbox;
 mod staleness;
 mod strange;
 mod versus;
