@@ -21,3 +21,4 @@ mod staleness;
 mod strange;
 mod versus;
 mod workspace;
+mod worktree;
