@@ -340,6 +340,7 @@ impl Apart {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
 fn git_failed(error: crate::worktree::Error) -> StagingError {
     StagingError(error.to_string())
 }

@@ -388,7 +388,7 @@ impl Engine {
                 .map(|(editor, link)| (editor, link.edited.as_ref()))
                 .collect();
             let known = || prefix.iter().filter_map(|(editor, edited)| Some((editor, (*edited)?)));
-            let lands = known().filter(|(editor, _)| editor.task.integrate == Integrate::Tree).last();
+            let lands = known().rfind(|(editor, _)| editor.task.integrate == Integrate::Tree);
             let Some((editor, target)) = lands else { continue };
             let now = self.state_now(&path);
             let (base, stand) = chain.stand(now);
