@@ -72,6 +72,7 @@ fn look_only(
         engine.force(roots.clone());
     }
     engine.observe(scope);
+    session.refuse_unordered(&mut engine)?;
     let standings = engine.assess(scope)?;
     let stale = standings.values().any(Standing::is_due);
     if output.json {
@@ -256,6 +257,7 @@ fn build(
     };
     let mut engine = Engine::new(Arc::clone(&session.plan), Arc::clone(&session.workspace), state, options);
     engine.observe(&scope);
+    session.refuse_unordered(&mut engine)?;
     engine.narrow(&scope)?;
     // Only what may really have to run needs its secrets and tools, and only its inputs are doubted.
     let mut errors = engine.preflight(&scope);

@@ -17,6 +17,7 @@ pub(super) fn run(global: &Global, caller: Caller, output: &Output) -> Result<Ex
     let mut engine = session.reader();
     let scope: Vec<_> = session.plan.order().collect();
     engine.observe(&scope);
+    session.refuse_unordered(&mut engine)?;
     // Doubts concern what may run; here that is everything.
     for index in &scope {
         engine.make_candidate(*index);

@@ -109,14 +109,14 @@ impl Apart {
                 self.copy(site, &path)?;
             }
         }
+        // What an editor is not to find although the tree has it: a state before it came to be.
+        for path in assignment.edits.iter().filter(|path| !assignment.finds(path)) {
+            self.take_away(path)?;
+        }
         let inputs = assignment.action.inputs.iter().map(|input| (&input.path, input.entry));
         let needs = assignment.action.needs.iter().map(|need| (&need.path, need.entry));
         for (path, entry) in inputs.chain(needs) {
             self.bring(site, assignment, path, &entry)?;
-        }
-        // What an editor is not to find although the tree has it: a state before it came to be.
-        for path in assignment.edits.iter().filter(|path| !assignment.finds(path)) {
-            workspace::remove_path(&path.under(self.place.root()))?;
         }
         if task.incremental {
             for (output, _) in &assignment.previous {
@@ -133,7 +133,15 @@ impl Apart {
         workspace::make_folder(&task.dir.under(self.place.root()))?;
         make_folders(&self.place.workspace, task)?;
         let changed = assignment.snapshot.changes(&site.workspace);
-        if changed.is_empty() { Ok(()) } else { Err(NotReady::Moved(changed)) }
+        if !changed.is_empty() {
+            return Err(NotReady::Moved(changed));
+        }
+        // Whatever becomes of the tree meanwhile, what an editor found can be brought back.
+        for input in assignment.action.inputs.iter().filter(|input| input.via == Via::Edits) {
+            let kept = site.objects.put(&input.path.under(self.place.root()), &input.entry);
+            kept.map_err(|error| StagingError(error.to_string()))?;
+        }
+        Ok(())
     }
 
     /// Puts a path in the state `entry` into the folder: from the tree where the tree holds that, else from the
@@ -175,13 +183,23 @@ impl Apart {
                 self.restore(site, &output.path, &output.entry)?;
             }
         }
-        for edited in &record.edited {
-            let to = edited.path.under(self.place.root());
-            if !edited.after.exists() {
-                workspace::remove_path(&to)?;
-            } else if edited.after != edited.before {
+        for edited in record.edited.iter().filter(|edited| !edited.after.exists()) {
+            self.take_away(&edited.path)?;
+        }
+        for edited in record.edited.iter().filter(|edited| edited.after != edited.before) {
+            if edited.after.exists() {
                 self.restore(site, &edited.path, &edited.after)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Removes a file and the folders that held nothing else. A folder is no state of an edited file.
+    fn take_away(&self, path: &WorkspacePath) -> Result<(), StagingError> {
+        let place = path.under(self.place.root());
+        if place.symlink_metadata().is_ok_and(|there| !there.is_dir()) {
+            workspace::remove_path(&place)?;
+            workspace::prune_empty_parents(self.place.root(), &place);
         }
         Ok(())
     }
@@ -258,8 +276,8 @@ impl Apart {
         Ok(found)
     }
 
-    /// What became of every path that matches `edits`; the bytes of every state that is new are kept.
-    pub(super) fn edited(&self, site: &Site, assignment: &Assignment) -> Result<Vec<Change>, StagingError> {
+    /// What became of every path that matches `edits`.
+    pub(super) fn edited(&self, assignment: &Assignment) -> Result<Vec<Change>, StagingError> {
         let task = &assignment.task;
         if task.edits.is_empty() {
             return Ok(Vec::new());
@@ -281,18 +299,18 @@ impl Apart {
                 return Err(StagingError(format!("{path} cannot be read back after it was edited")));
             }
             let before = assignment.found(&path);
-            if before != after {
-                let keep = |error: crate::store::Error| StagingError(error.to_string());
-                site.objects.put(&path.under(self.place.root()), &after).map_err(keep)?;
-                if !site.objects.has(&before) {
-                    site.objects.put(&path.under(site.workspace.root()), &before).map_err(keep)?;
-                }
-            } else if !after.exists() {
-                continue;
-            }
             changes.push(Change { path, before, after });
         }
         Ok(changes)
+    }
+
+    /// Keeps the bytes of every state that is new.
+    pub(super) fn keep(&self, site: &Site, edited: &[Change]) -> Result<(), StagingError> {
+        for change in edited.iter().filter(|change| change.before != change.after) {
+            let kept = site.objects.put(&change.path.under(self.place.root()), &change.after);
+            kept.map_err(|error| StagingError(error.to_string()))?;
+        }
+        Ok(())
     }
 
     /// Sets the outputs apart before checks run, whose changes are not the task's: returns the folder from which
@@ -337,6 +355,7 @@ impl Apart {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
 fn git_failed(error: crate::worktree::Error) -> StagingError {
     StagingError(error.to_string())
 }

@@ -5,12 +5,13 @@
 //! Invariant: a person's version is never overwritten here. It is found before anything moves, or when it
 //! is moved aside; then everything goes back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use super::Site;
 use super::staging::{Found, Staged, StagingError};
+use crate::graph::TaskIndex;
 use crate::incremental::{Assignment, Move};
 use crate::model::{Entry, EntryKind, TaskId, WorkspacePath};
 use crate::store::{BranchMove, Intent, Planned};
@@ -133,12 +134,30 @@ impl Landed {
     }
 }
 
-/// Brings edited paths of the tree to the states that their editors left, all or none of them.
+/// Brings edited paths of the tree to the states that their editors left: all, but for those at which a person
+/// was first, or none of them. `name` tells the names of editors.
 ///
 /// # Errors
 /// They could not be written, or their bytes are gone; the tree is as it was.
-pub fn land(site: &Site, task: &TaskId, number: usize, moves: Vec<Move>) -> Result<Landed, String> {
-    bring_to(site, task, &format!("landing-{number}"), true, moves)
+pub fn land(
+    site: &Site,
+    name: &dyn Fn(TaskIndex) -> TaskId,
+    number: usize,
+    moves: Vec<Move>,
+) -> Result<Landed, String> {
+    bring_to(site, name, &format!("landing-{number}"), true, moves)
+}
+
+/// Had the landing that `aside` names been recorded when the one was that `last` names? Those of one run are
+/// numbered and recorded in their order.
+pub(super) fn is_covered(aside: &str, last: &str) -> bool {
+    let parts = |name: &str| -> Option<(String, usize)> {
+        let (run, number) = (name.split_once('/')?.0, name.rsplit_once(".landing-")?.1);
+        Some((run.to_owned(), number.parse().ok()?))
+    };
+    parts(aside)
+        .zip(parts(last))
+        .is_some_and(|((run, number), (last_run, last))| run == last_run && number <= last)
 }
 
 /// Puts back what a result replaced, all of it or nothing.
@@ -146,31 +165,34 @@ pub fn land(site: &Site, task: &TaskId, number: usize, moves: Vec<Move>) -> Resu
 /// # Errors
 /// As for [`land`].
 pub fn put_back(site: &Site, task: &TaskId, moves: Vec<Move>) -> Result<Landed, String> {
-    bring_to(site, task, "rollback", false, moves)
+    bring_to(site, &|_| task.clone(), "rollback", false, moves)
 }
 
 fn bring_to(
     site: &Site,
-    task: &TaskId,
+    task: &dyn Fn(TaskIndex) -> TaskId,
     name: &str,
     landing: bool,
     moves: Vec<Move>,
 ) -> Result<Landed, String> {
-    let holds = |step: &Move| site.workspace.observe(&step.path).entry == step.from;
-    let (moves, contested): (Vec<Move>, Vec<Move>) = moves.into_iter().partition(holds);
+    let vacated: BTreeSet<WorkspacePath> =
+        moves.iter().filter(|step| !step.to.exists()).map(|step| step.path.clone()).collect();
+    let (moves, contested): (Vec<Move>, Vec<Move>) =
+        moves.into_iter().partition(|step| holds(site, step, &vacated));
     let contested: Vec<WorkspacePath> = contested.into_iter().map(|step| step.path).collect();
     let written: Vec<&Move> = moves.iter().filter(|step| step.from != step.to).collect();
     let mut landed = Landed { moves: Vec::new(), contested, staged: None };
-    if !written.is_empty() {
+    if let Some(first) = written.first() {
+        let task = task(first.editor);
         let planned = written.iter().map(|step| Planned { path: step.path.clone(), folder: false });
         let there = written.iter().filter(|step| step.from.exists());
         let intent = Intent {
-            task: task.clone(),
+            aside: format!("{}/{}.{name}", site.run, task.file_name()),
+            task,
             run: site.run.clone(),
             outputs: planned.collect(),
             moved_aside: there.map(|step| step.path.clone()).collect(),
             foreign: Vec::new(),
-            aside: format!("{}/{}.{name}", site.run, task.file_name()),
             branch: None,
             landing,
         };
@@ -189,12 +211,24 @@ fn bring_to(
     Ok(landed)
 }
 
+/// Does the tree hold what it is said to hold? A folder is nothing, if all that it holds is about to go.
+fn holds(site: &Site, step: &Move, vacated: &BTreeSet<WorkspacePath>) -> bool {
+    let now = site.workspace.observe(&step.path).entry;
+    let goes = |path: &WorkspacePath| vacated.contains(path);
+    let is_vacated = || site.workspace.list(&step.path).is_ok_and(|below| below.iter().all(goes));
+    let is_nothing = now.kind == EntryKind::Folder && !step.from.exists();
+    now == step.from || (is_nothing && (!step.to.exists() || is_vacated()))
+}
+
 fn write_states(site: &Site, staged: &Staged, written: &[&Move]) -> Result<(), String> {
     staged.set_aside(&site.workspace).map_err(|error| error.to_string())?;
     for step in written {
         let (to, aside) = (step.path.under(site.workspace.root()), staged.kept(&step.path));
         if step.from.exists() && super::staging::entry_at(staged.aside(), &aside) != step.from {
             return Err(format!("{} changed at this very moment", step.path));
+        }
+        if !step.from.exists() && to.symlink_metadata().is_ok_and(|there| !there.is_dir()) {
+            return Err(format!("{} came to be at this very moment", step.path));
         }
         if step.to.exists() {
             let mode = file_mode(&aside, step.to.executable);

@@ -74,8 +74,9 @@ fn run(site: &Site, assignment: &Assignment, apart: &mut Apart) -> Result<Made, 
         collect::discovered(site, &apart.place, assignment, ran.started).map_err(|e| ran.refuse(e))?;
     let mut warnings = Vec::new();
     warnings.extend(undeclared(site, assignment, apart, &ran)?);
-    let edited = apart.edited(site, assignment)?;
+    let edited = apart.edited(assignment)?;
     no_secret_in_edits(site, assignment, apart, &edited).map_err(|e| ran.refuse(e))?;
+    apart.keep(site, &edited)?;
     let at = if task.validate.iter().any(|check| matches!(check.kind, CheckKind::Run(_))) {
         apart.set_apart(&outputs)?
     } else {

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{BufReader, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 
+use super::integrate::is_covered;
 use super::staging::restore;
 use crate::model::{Diagnostic, Event, RunId};
 use crate::report::events;
@@ -110,7 +111,9 @@ fn is_end(event: &Event) -> bool {
 fn is_recorded(state: &State, intent: &Intent) -> bool {
     if intent.landing {
         let record = state.record(&intent.task);
-        return record.is_some_and(|record| record.landed_by.as_ref() == Some(&intent.aside));
+        return record
+            .and_then(|record| record.landed_by)
+            .is_some_and(|last| is_covered(&intent.aside, &last));
     }
     let accepted = state.record(&intent.task).is_some_and(|record| record.run == intent.run);
     let left = state.failure(&intent.task).is_some_and(|failure| {

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use super::Site;
 use crate::incremental::Assignment;
-use crate::model::{Diagnostic, Entry, Signature, Task, WorkspacePath};
-use crate::store::{BranchMove, Intent, Planned, Ticket};
+use crate::model::{Diagnostic, Entry, EntryKind, Signature, Task, WorkspacePath};
+use crate::store::{BranchMove, Intent, Objects, Planned, Ticket};
 use crate::workspace::{self, Workspace};
 
 /// What was set aside for one attempt of one task.
@@ -266,7 +266,16 @@ pub(super) fn restore(
             None => _ = in_place.insert(path),
         }
     }
+    // Edited paths are everybody's: what is no state that conductor knows was written since by a person.
+    let objects = Objects::of(folder);
+    let is_persons = |path: &WorkspacePath| {
+        let now = workspace.observe(path).entry;
+        intent.landing && now.exists() && (now.kind == EntryKind::Folder || !objects.has(&now))
+    };
     for output in &intent.outputs {
+        if is_persons(&output.path) {
+            continue;
+        }
         for path in existing(workspace, &output.path)? {
             if !in_place.contains(&path) {
                 clear(workspace, &path, failed)?;
@@ -275,6 +284,10 @@ pub(super) fn restore(
     }
     for (path, kept) in back {
         let place = path.under(workspace.root());
+        if is_persons(path) {
+            objects.put(&kept, &entry_at(&aside, &kept)).map_err(|error| StagingError(error.to_string()))?;
+            continue;
+        }
         if is_there(&place) {
             clear(workspace, path, failed)?;
         }

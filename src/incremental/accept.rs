@@ -90,11 +90,8 @@ impl Engine {
             }
         }
         record.undo = undo;
-        let old = assignment.record.as_deref();
-        for edited in &mut record.edited {
-            let before = old.and_then(|old| old.edited(&edited.path));
-            edited.landed = before.is_some_and(|before| before.landed && before.after == edited.after);
-        }
+        let old = self.result_input(assignment.index).record(&self.db);
+        self.settle_edits(assignment.index, old.as_deref(), &mut record.edited);
         let output_ids: Vec<FileId> = if record.on_branch {
             self.let_go(assignment, &[]);
             Vec::new()
@@ -117,6 +114,7 @@ impl Engine {
             before: change.before,
             after: change.after,
             landed: false,
+            held: None,
         });
         let components = assignment.action.components();
         let validation_key = produced.validation.key(&components, &outputs);
@@ -250,10 +248,15 @@ impl Engine {
 
     /// Is this input the output of a dependency and no longer what that dependency recorded?
     pub fn is_tampered(&self, assignment: &Assignment, path: &WorkspacePath) -> bool {
+        let row = self.state.file_id(path).and_then(|id| self.state.file(id));
+        if assignment.edits.binary_search(path).is_ok() {
+            // What earlier editors left is no state of the tree; what the tree held instead is the measure.
+            let later = assignment.action.inputs.iter().any(|i| i.path == *path && i.from.is_some());
+            return later && !row.is_some_and(|row| assignment.snapshot.holds(path, &row.entry));
+        }
         let made = assignment.action.inputs.iter().filter(|input| input.from.is_some());
         let made = made.map(|input| (&input.path, input.entry));
         let needed = assignment.action.needs.iter().map(|need| (&need.path, need.entry));
-        let row = self.state.file_id(path).and_then(|id| self.state.file(id));
         made.chain(needed)
             .any(|(other, entry)| other == path && row.as_ref().is_none_or(|row| row.entry != entry))
     }

@@ -34,6 +34,8 @@ pub(super) struct Briefs {
     pub(super) gone: Vec<TaskId>,
     /// Tasks with a record whose definition is another one now.
     pub(super) redefined: Vec<TaskIndex>,
+    /// Tasks with a record that are gone or redefined, whatever they made.
+    pub(super) changed: Vec<TaskId>,
 }
 
 impl Briefs {
@@ -54,11 +56,17 @@ impl Briefs {
                 if joined.files.len() > outputs {
                     joined.gone.push(TaskId::new(id));
                 }
+                if row.has_record {
+                    joined.changed.push(TaskId::new(id));
+                }
                 continue;
             };
             let same = row.fingerprint == plan.fingerprint(index);
-            if row.has_record && !same && joined.files.len() > outputs {
-                joined.redefined.push(index);
+            if row.has_record && !same {
+                joined.changed.push(TaskId::new(id));
+                if joined.files.len() > outputs {
+                    joined.redefined.push(index);
+                }
             }
             let said = row.has_record && !plan.asks_the_world(index);
             joined.by_task[index as usize] = Some(Brief {

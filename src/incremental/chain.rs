@@ -1,41 +1,48 @@
 //! Chains: the editors of one path, in their order, and which state of the path the tree holds.
 //!
 //! Every editor's record says in which state it found a path and in which it left it, and whether the tree
-//! has held that since (`landed`). From these and from what lies in the tree today follows the rest: whether
-//! everything is as it was left, whether somebody put the path back to an earlier state, or whether a person
-//! edited it, so that there is a new base. Editors run apart, on states that are kept as objects; the tree
-//! gets the last state of a path when all its editors are accepted.
+//! has held that since (`landed`) or still holds an older result (`held`). From these and from what lies in the
+//! tree today follows the rest (`stand`): whether everything is as it was left, whether somebody put the path
+//! back to an earlier state, or whether a person edited it, so that there is a new base. Editors run apart, on
+//! states that are kept as objects; the tree gets the last state of a path when all its editors are accepted.
 //!
 //! An editor's key holds each path in the state in which the editor finds it, so that an early editor whose
 //! result is the same again makes no later one run.
+//!
+//! An editor that leaves the manifest, or a path, leaves the chain: the others start from what the person wrote,
+//! as if it had never been. Where it was the only one, its result stays and is the person's from then on.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::db::{self, Dep, EditPath};
 use super::engine::Engine;
-use crate::graph::{self, EdgeKinds, TaskIndex};
-use crate::model::{Diagnostic, Edited, Entry, Integrate, Pattern, Task, TaskId, WorkspacePath};
+use super::stand::{Chain, Link, Stand};
+use crate::graph::{EdgeKinds, Plan, TaskIndex};
+use crate::model::{
+    Diagnostic, Edited, Entry, EntryKind, Integrate, Pattern, Record, Task, TaskId, WorkspacePath,
+};
 use crate::workspace::{Globs, Observed};
 
 /// The tasks with `edits`.
 pub(super) struct Chains {
     /// Dependencies first.
-    editors: Vec<Editor>,
-    /// What editors that are gone from the manifest left.
-    gone: BTreeMap<WorkspacePath, Vec<Entry>>,
+    pub(super) editors: Arc<[Editor]>,
+    /// What tasks recorded of paths that they edit no more, because they or their `edits` are gone.
+    gone: BTreeMap<WorkspacePath, Vec<Edited>>,
 }
 
-struct Editor {
-    index: TaskIndex,
-    task: Arc<Task>,
-    globs: Globs,
+/// A task with `edits`.
+pub(super) struct Editor {
+    pub(super) index: TaskIndex,
+    pub(super) task: Arc<Task>,
+    pub(super) globs: Globs,
     /// It waits for these editors, by needs; positions in [`Chains::editors`].
-    before: BTreeSet<usize>,
+    pub(super) before: BTreeSet<usize>,
 }
 
 impl Editor {
-    fn edits(&self, path: &WorkspacePath) -> bool {
+    pub(super) fn edits(&self, path: &WorkspacePath) -> bool {
         self.globs.matches(path) && !self.task.outputs.iter().any(|output| path.is_within(&output.path))
     }
 }
@@ -53,52 +60,18 @@ pub struct Move {
     pub editor: TaskIndex,
 }
 
-/// Which state of its chain a path is in.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Stand {
-    /// As conductor left it.
-    Held,
-    /// Somebody put it back to what it was before the editor at this position and all behind it.
-    Reset(usize),
-    /// A person edited it.
-    Edited,
-}
-
-/// One path's chain: its editors with what they recorded of it.
-struct Chain {
-    /// Positions in [`Chains::editors`].
-    editors: Vec<usize>,
-    /// For each of them.
-    edited: Vec<Option<Edited>>,
-}
-
-impl Chain {
-    /// What the first editor finds, and which state `now` is. `gone` are states that editors left which the
-    /// manifest has no more.
-    fn stand(&self, now: Entry, gone: &[Entry]) -> (Entry, Stand) {
-        let known = || self.edited.iter().enumerate().filter_map(|(at, edited)| Some((at, edited.as_ref()?)));
-        let Some(base) = known().next().map(|(_, first)| first.before) else { return (now, Stand::Held) };
-        let landed_behind = |at: usize| known().find(|(other, edited)| *other > at && edited.landed);
-        let behind = |at: usize| landed_behind(at).map_or(Stand::Held, |(other, _)| Stand::Reset(other));
-        let is_now = |(_, edited): &(usize, &Edited)| edited.after == now;
-        if let Some((at, _)) = known().rev().filter(|(_, edited)| edited.landed).find(is_now) {
-            return (base, behind(at));
-        }
-        if now == base {
-            let first = known().find(|(_, edited)| edited.landed);
-            return (base, first.map_or(Stand::Held, |(at, _)| Stand::Reset(at)));
-        }
-        // A branch that a person merged, say.
-        if let Some((at, _)) = known().rev().find(is_now) {
-            return (base, behind(at));
-        }
-        if gone.contains(&now) { (base, Stand::Held) } else { (now, Stand::Edited) }
-    }
+/// What [`Engine::landing`] finds.
+#[derive(Default, Debug)]
+pub struct Landing {
+    /// To be brought into the tree.
+    pub moves: Vec<Move>,
+    /// A person's version stands there.
+    pub contested: Vec<WorkspacePath>,
 }
 
 impl Engine {
     /// All editors, found once.
-    fn chains(&mut self) -> Arc<Chains> {
+    pub(super) fn chains(&mut self) -> Arc<Chains> {
         if let Some(chains) = &self.chains {
             return Arc::clone(chains);
         }
@@ -112,20 +85,65 @@ impl Engine {
             let before = before.map(|(at, _)| at).collect();
             editors.push(Editor { index, task: Arc::new(task), globs, before });
         }
-        let gone = if editors.is_empty() { BTreeMap::new() } else { self.gone_edits() };
-        let chains = Arc::new(Chains { editors, gone });
+        let gone = self.gone_edits(&editors);
+        let chains = Arc::new(Chains { editors: editors.into(), gone });
         self.chains = Some(Arc::clone(&chains));
         chains
     }
 
-    fn gone_edits(&self) -> BTreeMap<WorkspacePath, Vec<Entry>> {
-        let mut gone: BTreeMap<WorkspacePath, Vec<Entry>> = BTreeMap::new();
-        let ids = self.state.tasks().filter(|(id, row)| row.has_record && self.plan.index_of(id).is_none());
-        let ids: Vec<TaskId> = ids.map(|(id, _)| TaskId::new(id)).collect();
-        for edited in ids.iter().filter_map(|id| self.state.record(id)).flat_map(|record| record.edited) {
-            gone.entry(edited.path).or_default().push(edited.after);
+    fn gone_edits(&self, editors: &[Editor]) -> BTreeMap<WorkspacePath, Vec<Edited>> {
+        let mut gone: BTreeMap<WorkspacePath, Vec<Edited>> = BTreeMap::new();
+        for id in &self.changed {
+            let editor = editors.iter().find(|editor| editor.task.id == *id);
+            let edited = self.state.record(id).map(|record| record.edited).unwrap_or_default();
+            for edited in edited.into_iter().filter(|e| !editor.is_some_and(|editor| editor.edits(&e.path))) {
+                gone.entry(edited.path.clone()).or_default().push(edited);
+            }
         }
         gone
+    }
+
+    /// Forgets what tasks did to paths that they edit no more, for those paths that are `settled`.
+    fn forget_gone(&mut self, settled: &dyn Fn(&Chains, &WorkspacePath) -> bool) {
+        let chains = self.chains();
+        let paths: BTreeSet<&WorkspacePath> =
+            chains.gone.keys().filter(|path| settled(&chains, path)).collect();
+        if paths.is_empty() {
+            return;
+        }
+        for id in self.changed.clone() {
+            let editor = chains.editors.iter().find(|editor| editor.task.id == id);
+            let is_own = |path: &WorkspacePath| editor.is_some_and(|editor| editor.edits(path));
+            let Some(mut record) = self.state.record(&id) else { continue };
+            let before = record.edited.len();
+            record.edited.retain(|edited| !paths.contains(&edited.path) || is_own(&edited.path));
+            if record.edited.len() == before {
+                continue;
+            }
+            let index = self.plan.index_of(id.as_str());
+            if index.is_none() && record.edited.is_empty() && record.outputs.is_empty() {
+                self.state.forget(&id);
+            } else {
+                self.amend(&id, index, record);
+            }
+        }
+        let gone = chains.gone.iter().filter(|(path, _)| !paths.contains(path));
+        let gone = gone.map(|(path, edited)| (path.clone(), edited.clone())).collect();
+        self.chains = Some(Arc::new(Chains { editors: Arc::clone(&chains.editors), gone }));
+    }
+
+    /// The build is over: what nobody edits any more is the person's from now on.
+    pub fn leave_unedited(&mut self) {
+        self.forget_gone(&|chains, path| !chains.editors.iter().any(|editor| editor.edits(path)));
+    }
+
+    /// Writes down what is known better of a result.
+    fn amend(&mut self, id: &TaskId, index: Option<TaskIndex>, record: Record) {
+        self.state.amend_record(id, &record);
+        if let Some(index) = index {
+            let result = self.result_input(index);
+            db::set_result(&mut self.db, result, Some(Arc::new(record)));
+        }
     }
 
     /// The editors that a task waits for, in their order.
@@ -149,55 +167,38 @@ impl Engine {
         }
     }
 
-    /// Tasks that run in the tree although what they need stays on a branch, where they cannot find it.
-    pub fn misplaced_readers(&self, scope: &[TaskIndex]) -> Vec<Diagnostic> {
-        let mut errors = Vec::new();
-        for index in scope.iter().copied().filter(|index| !self.plan.is_hidden(*index)) {
-            let Ok(task) = self.plan.task(index) else { continue };
-            if task.is_gate() || self.isolation_of(&task) != crate::model::Isolation::None {
-                continue;
-            }
-            let carrying = self.plan.deps(index).filter(|(_, kinds)| kinds.carries_outputs());
-            let needed = carrying.filter_map(|(dep, _)| self.plan.task(dep).ok());
-            if let Some(maker) = needed.into_iter().find(|dep| dep.integrate == Integrate::Branch) {
-                let message = format!("{} needs {}, whose result stays on its branch", task.id, maker.id);
-                errors.push(
-                    Diagnostic::error("build::on_branch", message)
-                        .label(task.at, "runs in the working tree")
-                        .label(maker.at, "`integrate: branch`")
-                        .help(format!(
-                            "write `isolation: worktree` for {}, or `integrate: tree` for {}",
-                            task.id, maker.id
-                        )),
-                );
-            }
-        }
-        errors
-    }
-
     fn chain(&mut self, chains: &Chains, path: &WorkspacePath) -> Chain {
         let editors: Vec<usize> =
             (0..chains.editors.len()).filter(|at| chains.editors[*at].edits(path)).collect();
-        let mut edited = Vec::with_capacity(editors.len());
+        let mut links = Vec::with_capacity(editors.len());
         for at in &editors {
             let result = self.result_input(chains.editors[*at].index);
-            edited.push(match result.record(&self.db) {
-                Some(record) => record.edited(path).cloned(),
-                None => self.rolled_back(&chains.editors[*at].task.id, path),
+            links.push(match result.record(&self.db) {
+                Some(record) => Link { edited: record.edited(path).cloned(), accepted: true },
+                None => {
+                    Link { edited: self.rolled_back(&chains.editors[*at].task.id, path), accepted: false }
+                }
             });
         }
-        Chain { editors, edited }
+        Chain { editors, links, gone: chains.gone.get(path).cloned().unwrap_or_default() }
+    }
+
+    /// What the tree holds at a path, to an editor: no folder is a state of a file.
+    fn state_now(&mut self, path: &WorkspacePath) -> Entry {
+        let id = self.look_at(path);
+        let now = self.state.file(id).map_or_else(Entry::absent, |row| row.entry);
+        if now.kind == EntryKind::Folder { Entry::absent() } else { now }
     }
 
     /// What a rollback put at a path, as if the task had left it as it found it.
     fn rolled_back(&self, id: &TaskId, path: &WorkspacePath) -> Option<Edited> {
         let failure = self.state.failure(id)?;
         let put = failure.outputs.iter().find(|output| output.path == *path)?;
-        Some(Edited { path: path.clone(), before: put.entry, after: put.entry, landed: true })
+        Some(Edited { path: path.clone(), before: put.entry, after: put.entry, landed: true, held: None })
     }
 
     /// Every path that an editor's globs match today, or matched when it or another editor ran.
-    fn domain(&mut self, chains: &Chains, editor: &Editor) -> BTreeSet<WorkspacePath> {
+    pub(super) fn domain(&mut self, chains: &Chains, editor: &Editor) -> BTreeSet<WorkspacePath> {
         let mut domain = BTreeSet::new();
         for pattern in editor.task.edits.iter().filter(|pattern| !pattern.negated) {
             let base = Pattern::base(pattern);
@@ -214,8 +215,9 @@ impl Engine {
             };
             domain.extend(found.into_iter().filter(|path| editor.edits(path)));
         }
+        domain.extend(chains.gone.keys().filter(|path| editor.edits(path)).cloned());
         domain.retain(|path| !self.state.file_id(path).is_some_and(|id| self.is_owned(id)));
-        for other in &chains.editors {
+        for other in chains.editors.iter() {
             let result = self.result_input(other.index);
             let record = result.record(&self.db);
             let known = record.iter().flat_map(|record| &record.edited).map(|edited| &edited.path);
@@ -235,22 +237,82 @@ impl Engine {
         };
         let mut paths = Vec::new();
         for path in self.domain(&chains, &chains.editors[at]) {
-            let id = self.look_at(&path);
-            let now = self.state.file(id).map_or_else(Entry::absent, |row| row.entry);
+            let now = self.state_now(&path);
             let chain = self.chain(&chains, &path);
-            let gone = chains.gone.get(&path).map_or(&[][..], Vec::as_slice);
-            let (base, stand) = chain.stand(now, gone);
+            let (base, stand) = chain.stand(now);
             let position = chain.editors.iter().position(|other| *other == at).unwrap_or_default();
-            let own = chain.edited[position].as_ref();
-            let reset =
-                matches!(stand, Stand::Reset(first) if position >= first) && own.is_some_and(|e| e.landed);
-            let is_last = position + 1 == chain.editors.len();
+            let earlier = chain.editors[..position].iter().map(|other| chains.editors[*other].index);
+            let in_tree = chain.links[position].edited.as_ref().is_some_and(|own| own.in_tree().is_some());
+            let is_last = chain.last().is_some_and(|(last, _)| last == position);
             let lands = chains.editors[at].task.integrate == Integrate::Tree;
-            let unlanded =
-                is_last && lands && stand == Stand::Held && own.is_some_and(|own| own.after != now);
-            paths.push(EditPath { path, base, reset, unlanded });
+            let due = chain.outcome(base).is_some_and(|outcome| outcome != now);
+            paths.push(EditPath {
+                earlier: earlier.collect(),
+                base,
+                persons: stand == Stand::Edited,
+                reset: in_tree && matches!(stand, Stand::Reset(first) if position >= first),
+                unlanded: is_last && lands && stand == Stand::Held && due,
+                path,
+            });
         }
         paths
+    }
+
+    /// What is to be recorded of the paths that a task edited, given its last result: which of them the tree
+    /// holds. What it neither found nor left is remembered only as long as another editor knows the path.
+    pub(super) fn settle_edits(&mut self, index: TaskIndex, old: Option<&Record>, edited: &mut Vec<Edited>) {
+        if !self.plan.edits(index) {
+            return;
+        }
+        let chains = self.chains();
+        let today = self.edit_paths(index);
+        let at = |path: &WorkspacePath| today.binary_search_by(|edit| edit.path.cmp(path)).ok();
+        let mut persons = BTreeSet::new();
+        for edited in edited.iter_mut() {
+            let today = at(&edited.path).map(|at| &today[at]);
+            let before = old.and_then(|old| old.edited(&edited.path));
+            let in_tree = before.and_then(Edited::in_tree);
+            if today.is_some_and(|edit| edit.persons) {
+                persons.insert(edited.path.clone());
+            } else if !today.is_some_and(|edit| edit.reset) {
+                edited.landed = in_tree == Some(edited.after);
+                edited.held = in_tree.filter(|_| !edited.landed);
+            }
+        }
+        edited.retain(|edited| {
+            let exists = |edited: &Edited| {
+                edited.before.exists()
+                    || edited.after.exists()
+                    || edited.in_tree().is_some_and(|held| held.exists())
+            };
+            let chain = self.chain(&chains, &edited.path);
+            let others = chain.editors.iter().zip(&chain.links);
+            let others = others.filter(|(at, _)| chains.editors[**at].index != index);
+            let mut others = others.filter_map(|(_, link)| link.edited.as_ref()).chain(&chain.gone);
+            exists(edited) || others.any(exists)
+        });
+        self.let_go_of(&persons);
+    }
+
+    /// A person's edit is the base of these paths: the tree holds no result of any editor there.
+    fn let_go_of(&mut self, paths: &BTreeSet<WorkspacePath>) {
+        if paths.is_empty() {
+            return;
+        }
+        let chains = self.chains();
+        for editor in chains.editors.iter() {
+            let result = self.result_input(editor.index);
+            let Some(record) = result.record(&self.db) else { continue };
+            let mut amended = (*record).clone();
+            for edited in amended.edited.iter_mut().filter(|edited| paths.contains(&edited.path)) {
+                (edited.landed, edited.held) = (false, None);
+            }
+            if amended != *record {
+                self.amend(&editor.task.id, Some(editor.index), amended);
+            }
+        }
+        self.forget_gone(&|_, path| paths.contains(path));
+        self.forget_editors();
     }
 
     /// The editors whose results hold as things are now.
@@ -269,47 +331,41 @@ impl Engine {
     /// Is `now`, at a path that tasks edit, a person's doing?
     pub fn is_persons(&mut self, path: &WorkspacePath, now: Entry) -> bool {
         let chains = self.chains();
-        let chain = self.chain(&chains, path);
-        let gone = chains.gone.get(path).map_or(&[][..], Vec::as_slice);
-        chain.stand(now, gone).1 == Stand::Edited
+        self.chain(&chains, path).stand(now).1 == Stand::Edited
     }
 
     /// The last editor of a path that has a result.
     pub fn last_editor(&mut self, path: &WorkspacePath) -> Option<TaskIndex> {
         let chains = self.chains();
         let chain = self.chain(&chains, path);
-        let last = chain.editors.iter().zip(&chain.edited).rev().find(|(_, edited)| edited.is_some());
-        last.map(|(at, _)| chains.editors[*at].index)
+        chain.last().map(|(at, _)| chains.editors[chain.editors[at]].index)
     }
 
     /// The last state of a path that an editor left.
     pub fn last_state(&mut self, path: &WorkspacePath) -> Option<Entry> {
         let chains = self.chains();
-        self.chain(&chains, path).edited.iter().rev().flatten().next().map(|edited| edited.after)
+        self.chain(&chains, path).last().map(|(_, edited)| edited.after)
     }
 
     /// What lies at `path` is what its first editor starts from, from now on.
     pub fn rebase(&mut self, path: &WorkspacePath) {
         let chains = self.chains();
-        let id = self.look_at(path);
-        let now = self.state.file(id).map_or_else(Entry::absent, |row| row.entry);
+        let now = self.state_now(path);
         let chain = self.chain(&chains, path);
-        let first = chain.editors.iter().zip(&chain.edited).find(|(_, edited)| edited.is_some());
+        let first = chain.editors.iter().zip(&chain.links).find(|(_, link)| link.edited.is_some());
         let Some(editor) = first.map(|(at, _)| &chains.editors[*at]) else { return };
         let Some(mut record) = self.state.record(&editor.task.id) else { return };
         for edited in record.edited.iter_mut().filter(|edited| edited.path == *path) {
             edited.before = now;
         }
-        self.state.amend_record(&editor.task.id, &record);
-        let result = self.result_input(editor.index);
-        db::set_result(&mut self.db, result, Some(Arc::new(record)));
-        self.forget_editors();
+        self.amend(&editor.task.id, Some(editor.index), record);
+        self.let_go_of(&BTreeSet::from([path.clone()]));
     }
 
     /// The shapes of all editors hold what one of them recorded.
     pub(super) fn forget_editors(&mut self) {
         if let Some(chains) = self.chains.clone() {
-            for editor in &chains.editors {
+            for editor in chains.editors.iter() {
                 self.tasks[editor.index as usize] = None;
             }
         }
@@ -317,41 +373,53 @@ impl Engine {
 
     /// What the tree is to hold of the paths that `index` edits, given which editors stand accepted in this
     /// build: the last state of a path all of whose editors do. If the build is over, `last`, also what its
-    /// first editors made, where the tree holds a state before that: nothing is lost by going on.
-    pub fn landing(&mut self, index: TaskIndex, stands: &dyn Fn(TaskIndex) -> bool, last: bool) -> Vec<Move> {
+    /// first editors made, where the tree holds a state before that: nothing is lost by going on. Beside it the
+    /// paths at which a person's version stands in the way, since nobody has run on that.
+    pub fn landing(&mut self, index: TaskIndex, stands: &dyn Fn(TaskIndex) -> bool, last: bool) -> Landing {
+        let mut landing = Landing::default();
         if !self.plan.edits(index) {
-            return Vec::new();
+            return landing;
         }
         let chains = self.chains();
-        let result = self.result_input(index);
-        let Some(record) = result.record(&self.db) else { return Vec::new() };
-        let mut moves = Vec::new();
-        for path in record.edited.iter().map(|edited| &edited.path) {
-            let chain = self.chain(&chains, path);
-            let accepted = chain.editors.iter().zip(&chain.edited);
-            let accepted = accepted.take_while(|(at, edited)| {
-                let index = chains.editors[**at].index;
-                let row = self.state.row(&self.plan.task_id(index));
-                edited.is_some() && stands(index) && row.is_some_and(|row| row.has_record)
-            });
-            let accepted: Vec<(TaskIndex, &Edited, bool)> = accepted
-                .filter_map(|(at, edited)| {
-                    let editor = &chains.editors[*at];
-                    Some((editor.index, edited.as_ref()?, editor.task.integrate == Integrate::Tree))
-                })
+        for path in self.recorded_paths(&chains, index) {
+            let chain = self.chain(&chains, &path);
+            let prefix = chain.editors.iter().zip(&chain.links);
+            let prefix: Vec<(&Editor, Option<&Edited>)> = prefix
+                .map(|(at, link)| (&chains.editors[*at], link))
+                .take_while(|(editor, link)| link.accepted && stands(editor.index))
+                .map(|(editor, link)| (editor, link.edited.as_ref()))
                 .collect();
-            let Some((editor, target, _)) = accepted.iter().rfind(|(_, _, lands)| *lands) else { continue };
-            let id = self.look_at(path);
-            let now = self.state.file(id).map_or_else(Entry::absent, |row| row.entry);
-            let gone = chains.gone.get(path).map_or(&[][..], Vec::as_slice);
-            let (base, stand) = chain.stand(now, gone);
-            let whole = accepted.len() == chain.editors.len();
-            let ahead = now == base || accepted.iter().any(|(_, edited, _)| edited.after == now);
-            if stand != Stand::Edited && (whole || (last && ahead)) {
-                moves.push(Move { path: path.clone(), from: now, to: target.after, editor: *editor });
+            let known = || prefix.iter().filter_map(|(editor, edited)| Some((editor, (*edited)?)));
+            let lands = known().rfind(|(editor, _)| editor.task.integrate == Integrate::Tree);
+            let Some((editor, target)) = lands else { continue };
+            let now = self.state_now(&path);
+            let (base, stand) = chain.stand(now);
+            let whole = prefix.len() == chain.editors.len();
+            let is_now = |edited: &Edited| edited.after == now || edited.in_tree() == Some(now);
+            let ahead = now == base || known().any(|(_, edited)| is_now(edited));
+            if !(whole || last && ahead) {
+                continue;
+            }
+            if stand == Stand::Edited {
+                landing.contested.push(path);
+            } else {
+                landing.moves.push(Move { path, from: now, to: target.after, editor: editor.index });
             }
         }
-        moves
+        landing
+    }
+
+    /// The paths of an editor of which it, or another one, has recorded something.
+    fn recorded_paths(&mut self, chains: &Chains, index: TaskIndex) -> BTreeSet<WorkspacePath> {
+        let mut paths = BTreeSet::new();
+        let Some(editor) = chains.editors.iter().find(|editor| editor.index == index) else { return paths };
+        for other in chains.editors.iter() {
+            let result = self.result_input(other.index);
+            let record = result.record(&self.db);
+            let known = record.iter().flat_map(|record| &record.edited).map(|edited| &edited.path);
+            paths.extend(known.filter(|path| editor.edits(path)).cloned());
+        }
+        paths
     }
 
     /// The tree holds these states now, as seen; `by` names what brought them there.
@@ -362,6 +430,7 @@ impl Engine {
             let id = self.state.intern(&step.path);
             self.mark_observed(id);
             self.take(id, *seen);
+            self.note_walked(&step.path, step.to.exists());
         }
         for (at, editor) in chains.editors.iter().enumerate() {
             let result = self.result_input(editor.index);
@@ -370,18 +439,20 @@ impl Engine {
             for edited in &mut amended.edited {
                 let step = moves.iter().map(|(step, _)| step).find(|step| step.path == edited.path);
                 let to = step.and_then(|step| chains.editors.iter().position(|e| e.index == step.editor));
-                if let Some(to) = to {
+                if let Some(to) = to.filter(|_| editor.edits(&edited.path)) {
                     edited.landed = at <= to && editor.task.integrate == Integrate::Tree;
+                    edited.held = None;
                     if let Some(by) = by.filter(|_| at == to) {
                         amended.landed_by = Some(by.to_owned());
                     }
                 }
             }
             if amended != *record {
-                self.state.amend_record(&editor.task.id, &amended);
-                db::set_result(&mut self.db, result, Some(Arc::new(amended)));
+                self.amend(&editor.task.id, Some(editor.index), amended);
             }
         }
+        let paths: BTreeSet<&WorkspacePath> = moves.iter().map(|(step, _)| &step.path).collect();
+        self.forget_gone(&|_, path| paths.contains(path));
         self.forget_editors();
         self.wake_readers(&chains, moves);
     }
@@ -428,105 +499,14 @@ impl Engine {
         self.domain(&chains, editor).into_iter().find(|path| {
             let chain = self.chain(&chains, path);
             let agents = chain.editors.iter().any(|at| self.plan.is_agent(chains.editors[*at].index));
-            let id = self.look_at(path);
-            let now = self.state.file(id).map_or_else(Entry::absent, |row| row.entry);
-            let gone = chains.gone.get(path).map_or(&[][..], Vec::as_slice);
-            agents && chain.stand(now, gone).1 == Stand::Edited
+            let now = self.state_now(path);
+            agents && chain.stand(now).1 == Stand::Edited
         })
     }
-
-    /// What is wrong with who edits and who reads the files of the tree: two editors of one file that no need
-    /// orders, an output that another task edits, a reader that does not wait for the last editor.
-    pub fn editing_errors(&mut self) -> Vec<Diagnostic> {
-        let chains = self.chains();
-        let mut errors = Vec::new();
-        let mut paths: BTreeMap<WorkspacePath, Vec<usize>> = BTreeMap::new();
-        for (at, editor) in chains.editors.iter().enumerate() {
-            for path in self.domain(&chains, editor) {
-                paths.entry(path).or_default().push(at);
-            }
-        }
-        let mut told = BTreeSet::new();
-        for (path, editors) in &paths {
-            for pair in editors.windows(2) {
-                let &[first, second] = pair else { continue };
-                if !chains.editors[second].before.contains(&first) && told.insert((first, second)) {
-                    errors.push(unordered(&chains.editors[first], &chains.editors[second], path));
-                }
-            }
-        }
-        self.unordered_readers(&chains, &paths, &mut errors);
-        errors
-    }
-
-    fn unordered_readers(
-        &self,
-        chains: &Chains,
-        paths: &BTreeMap<WorkspacePath, Vec<usize>>,
-        errors: &mut Vec<Diagnostic>,
-    ) {
-        if paths.is_empty() {
-            return;
-        }
-        let plan = Arc::clone(&self.plan);
-        for index in plan.indices().filter(|index| !plan.is_hidden(*index)) {
-            let Ok(task) = plan.task(index) else { continue };
-            let checks = task.validate.iter().map(|check| &check.inputs);
-            let lists = std::iter::once(&task.inputs).chain(checks).filter(|list| !list.is_empty());
-            let Some((path, last, at)) =
-                lists.filter_map(|list| Some((list, Globs::new(list).ok()?))).find_map(|(list, globs)| {
-                    let read = |path: &WorkspacePath| {
-                        globs.matches(path)
-                            || list.iter().any(|p| p.literal.as_ref() == Some(path) && !p.negated)
-                    };
-                    let (path, editors) = paths.iter().find(|(path, editors)| {
-                        let own = editors.iter().any(|at| chains.editors[*at].index == index);
-                        let waits = editors
-                            .last()
-                            .is_some_and(|at| carried(&plan, index).contains(&chains.editors[*at].index));
-                        !own && !waits && read(path)
-                    })?;
-                    Some((path, editors.last().copied()?, list.first()?.at))
-                })
-            else {
-                continue;
-            };
-            let last = &chains.editors[last];
-            let message =
-                format!("{} reads {path}, which {} edits, and does not need it", task.id, last.task.id);
-            errors.push(
-                Diagnostic::error("edits::unordered_reader", message)
-                    .label(at, format!("{path} is read here"))
-                    .label(last.task.edits.first().map_or(last.task.at, |p| p.at), "and edited here")
-                    .help(format!("add `needs: [{}]` to {}", last.task.id, task.id)),
-            );
-        }
-    }
-
-    /// The editor whose globs match `path` and which is not ordered with `index`, which has just made it.
-    pub fn unordered_editor(&mut self, index: TaskIndex, path: &WorkspacePath) -> Option<TaskId> {
-        let chains = self.chains();
-        let own = chains.editors.iter().position(|editor| editor.index == index)?;
-        let ordered = |at: usize| {
-            at == own || chains.editors[own].before.contains(&at) || chains.editors[at].before.contains(&own)
-        };
-        let other = (0..chains.editors.len()).find(|at| !ordered(*at) && chains.editors[*at].edits(path))?;
-        Some(chains.editors[other].task.id.clone())
-    }
-}
-
-fn unordered(first: &Editor, second: &Editor, path: &WorkspacePath) -> Diagnostic {
-    let at = |editor: &Editor| editor.task.edits.first().map_or(editor.task.at, |pattern| pattern.at);
-    let message =
-        format!("{} and {} both edit {path}, and neither needs the other", first.task.id, second.task.id);
-    Diagnostic::error("edits::unordered", message)
-        .label(at(first), format!("{} edits it", first.task.id))
-        .label(at(second), format!("{} edits it too", second.task.id))
-        .help(format!("add `needs: [{}]` to {}, or the other way round", first.task.id, second.task.id))
 }
 
 /// All that a task depends on along edges that carry outputs.
-pub(super) fn carried(plan: &graph::Plan, index: TaskIndex) -> BTreeSet<TaskIndex> {
+pub(super) fn carried(plan: &Plan, index: TaskIndex) -> BTreeSet<TaskIndex> {
     let mut found = BTreeSet::new();
     let mut pending = vec![index];
     while let Some(at) = pending.pop() {

@@ -4,6 +4,7 @@
 //! all that it may read hangs on its argument. Setters are called through [`set`] alone, which compares
 //! first, because salsa's own never do.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use salsa::Setter as _;
@@ -79,6 +80,10 @@ pub(super) struct EditPath {
     pub(super) path: WorkspacePath,
     /// What the first editor of the path starts from.
     pub(super) base: Entry,
+    /// The editors of the path before this one, in their order.
+    pub(super) earlier: Vec<TaskIndex>,
+    /// A person edited it.
+    pub(super) persons: bool,
     /// Somebody put it back to a state before this task's: the task is due.
     pub(super) reset: bool,
     /// All that its editors made is accepted, and the tree does not hold it yet.
@@ -208,16 +213,18 @@ fn edited_inputs(db: &dyn salsa::Database, shape: &Shape) -> Result<Vec<Input>, 
     if shape.edits.is_empty() {
         return Ok(Vec::new());
     }
-    let earlier: Result<Vec<(&TaskId, Arc<Record>)>, TaskIndex> = shape
+    let earlier: Result<BTreeMap<TaskIndex, (&TaskId, Arc<Record>)>, TaskIndex> = shape
         .earlier
         .iter()
-        .map(|dep| dep.result.record(db).map(|record| (&dep.id, record)).ok_or(dep.index))
+        .map(|dep| dep.result.record(db).map(|record| (dep.index, (&dep.id, record))).ok_or(dep.index))
         .collect();
     let earlier = earlier?;
     let found = |edit: &EditPath| {
-        let last =
-            earlier.iter().rev().find_map(|(id, record)| Some((*id, record.edited(&edit.path)?.after)));
-        let (from, entry) = last.map_or((None, edit.base), |(id, after)| (Some(id.clone()), after));
+        let last = edit.earlier.iter().rev().find_map(|index| {
+            let (id, record) = earlier.get(index)?;
+            Some(((*id).clone(), record.edited(&edit.path)?.after))
+        });
+        let (from, entry) = last.map_or((None, edit.base), |(id, after)| (Some(id), after));
         entry.exists().then(|| Input { path: edit.path.clone(), entry, from, via: Via::Edits })
     };
     Ok(shape.edits.iter().filter_map(found).collect())

@@ -55,6 +55,8 @@ pub struct Engine {
     pub(super) gone: Vec<TaskId>,
     /// Tasks with a record whose definition is another one now.
     pub(super) redefined: Vec<TaskIndex>,
+    /// Tasks with a record that are gone or redefined, whatever they made.
+    pub(super) changed: Vec<TaskId>,
     /// Recorded outputs that their makers no longer declare, once they were looked for.
     pub(super) estranged: Option<Vec<super::estranged::Estranged>>,
     /// Bytes that the tree does not hold any more.
@@ -125,6 +127,7 @@ impl Engine {
             owned: Vec::new(),
             gone: Vec::new(),
             redefined: Vec::new(),
+            changed: Vec::new(),
             estranged: None,
             objects: store::Objects::of(&options.folder),
             chains: None,

@@ -19,6 +19,7 @@ impl Engine {
         self.owned = std::mem::take(&mut briefs.owned);
         self.gone = std::mem::take(&mut briefs.gone);
         self.redefined = std::mem::take(&mut briefs.redefined);
+        self.changed = std::mem::take(&mut briefs.changed);
         let mut wanted: Vec<FileId> = Vec::new();
         let mut bases = Vec::new();
         for index in scope.iter().copied() {

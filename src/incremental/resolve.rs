@@ -7,9 +7,7 @@ use super::db::{Dep, FileInput, ResultInput, Shape, Source, TaskInput};
 use super::engine::Engine;
 use super::guard::{Listing, Seen, Snapshot};
 use crate::graph::{EdgeKinds, TaskIndex};
-use crate::model::{
-    Action, Diagnostic, EntryKind, Input, Pattern, Record, Signature, Task, Via, WorkspacePath,
-};
+use crate::model::{Action, Diagnostic, EntryKind, Pattern, Record, Signature, Task, Via, WorkspacePath};
 use crate::store::FileId;
 use crate::workspace::{Globs, LinkTarget};
 
@@ -62,6 +60,21 @@ impl Engine {
         }
         let walk = || self.workspace.walk_named(folder).paths;
         self.walked.named.entry(folder.clone()).or_insert_with(walk).clone()
+    }
+
+    /// A file came to be in the tree, or went: what walks find is no other than if they walked again.
+    pub(super) fn note_walked(&mut self, path: &WorkspacePath, exists: bool) {
+        self.walked.named.clear();
+        match (self.walked.files.binary_search(path), exists) {
+            (Ok(at), false) => _ = self.walked.files.remove(at),
+            (Err(at), true)
+                if self.walked.bases.iter().any(|base| path.is_within(base))
+                    && !self.workspace.ignores(path, false) =>
+            {
+                self.walked.files.insert(at, path.clone());
+            }
+            _ => {}
+        }
     }
 
     /// Forgets what was walked, because the tree has changed.
@@ -295,12 +308,10 @@ impl Engine {
         }));
         files.sort_by(|a, b| a.path.cmp(&b.path));
         files.dedup_by(|a, b| a.path == b.path);
-        let sources = action.inputs.iter().filter(|input| input.from.is_none());
-        let young = |input: &&Input| {
-            let row = self.state.file_id(&input.path).and_then(|id| self.state.file(id));
-            row.is_some_and(|row| row.racy)
-        };
-        let racy = sources.filter(young).map(|input| (input.path.clone(), input.entry)).collect();
+        let sources = action.inputs.iter().filter(|input| input.from.is_none() && input.via != Via::Edits);
+        let sources = sources.map(|input| &input.path).chain(shape.edits.iter().map(|edit| &edit.path));
+        let young = |path: &WorkspacePath| Some((path.clone(), row(path).filter(|row| row.racy)?.entry));
+        let racy = sources.filter_map(young).collect();
         Snapshot { files, racy, listing: self.listing(shape, action) }
     }
 

@@ -106,6 +106,15 @@ pub struct Edited {
     pub after: Entry,
     /// The tree has held `after`, or what later editors made of it, since this result was accepted.
     pub landed: bool,
+    /// Not so, but an older result of the task's that the tree holds still, it or what later editors made of it.
+    pub held: Option<Entry>,
+}
+
+impl Edited {
+    /// The state that this task left and that the tree holds, it or what later editors made of it.
+    pub fn in_tree(&self) -> Option<Entry> {
+        if self.landed { Some(self.after) } else { self.held }
+    }
 }
 
 /// What a result replaced. The bytes are among the objects that `.conductor/` keeps.

@@ -159,14 +159,17 @@ impl Desk {
     /// Brings what a task edited into the tree.
     pub(super) fn land(&mut self, index: TaskIndex, settled: &mut Settled) -> Result<(), Refused> {
         let standing: BTreeSet<TaskIndex> = self.engine.standing_editors();
-        let moves = self.engine.landing(index, &|editor| standing.contains(&editor), true);
-        self.put(&self.id(index), moves, settled)
+        let landing = self.engine.landing(index, &|editor| standing.contains(&editor), true);
+        if landing.contested.is_empty() {
+            self.put(landing.moves, settled)
+        } else {
+            Err(in_the_way(&landing.contested))
+        }
     }
 
     /// Brings edited paths of the tree to other states.
     pub(super) fn put(
         &mut self,
-        task: &TaskId,
         moves: Vec<crate::incremental::Move>,
         settled: &mut Settled,
     ) -> Result<(), Refused> {
@@ -174,7 +177,8 @@ impl Desk {
             return Ok(());
         }
         self.landings += 1;
-        let landed = execute::land(&self.site, task, self.landings, moves)
+        let plan = Arc::clone(self.engine.plan());
+        let landed = execute::land(&self.site, &|editor| plan.task_id(editor), self.landings, moves)
             .map_err(|message| Refused::Failed(Diagnostic::error("edits::landing", message)))?;
         if !landed.contested.is_empty() {
             let refused = in_the_way(&landed.contested);

@@ -4,7 +4,9 @@
 use super::{Build, Phase};
 use crate::execute;
 use crate::graph::TaskIndex;
+use crate::incremental::Landing;
 use crate::model::{Diagnostic, Event, Status, TaskResult};
+use std::sync::Arc;
 use std::time::Duration;
 
 impl Build<'_> {
@@ -19,7 +21,7 @@ impl Build<'_> {
     /// The build is over: paths whose later editors failed or never ran.
     pub(super) fn land_what_stands(&mut self) {
         for index in self.scope.clone() {
-            if !self.engine.plan().edits(index) || !matches!(self.phases[index as usize], Phase::Settled(_)) {
+            if !self.engine.plan().edits(index) {
                 continue;
             }
             if let Err(message) = self.land(index, true) {
@@ -27,6 +29,7 @@ impl Build<'_> {
                 (self.sink)(Event::Notice { diagnostic: Diagnostic::error("build::landing", message) });
             }
         }
+        self.engine.leave_unedited();
     }
 
     fn land(&mut self, index: TaskIndex, last: bool) -> Result<(), String> {
@@ -41,16 +44,18 @@ impl Build<'_> {
             Phase::Settled(status) => matches!(status, Status::Fresh | Status::Ran | Status::Cached),
             _ => false,
         };
-        let moves = self.engine.landing(index, &stands, last);
-        if moves.is_empty() {
-            return Ok(());
+        let Landing { moves, mut contested } = self.engine.landing(index, &stands, last);
+        if !moves.is_empty() {
+            self.landings += 1;
+            let plan = Arc::clone(self.engine.plan());
+            let landed = execute::land(&self.site, &|editor| plan.task_id(editor), self.landings, moves)?;
+            self.engine.landed(&landed.moves, landed.name());
+            self.unsettled.extend(landed.staged);
+            contested.extend(landed.contested);
         }
-        self.landings += 1;
-        let task = self.engine.plan().task_id(moves[0].editor);
-        let landed = execute::land(&self.site, &task, self.landings, moves)?;
-        self.engine.landed(&landed.moves, landed.name());
-        for path in &landed.contested {
+        for path in contested.into_iter().filter(|path| self.kept_out.insert(path.clone())) {
             self.stale = true;
+            let task = self.engine.plan().task_id(index);
             let message =
                 format!("{path} changed while {task} ran; what was made of it waits for the next build");
             let help = "run `conductor build` again: your version is the new base";
@@ -58,7 +63,6 @@ impl Build<'_> {
                 diagnostic: Diagnostic::warning("build::changed", message).help(help),
             });
         }
-        self.unsettled.extend(landed.staged);
         Ok(())
     }
 }

@@ -19,7 +19,9 @@ use std::time::{Duration, Instant};
 use crate::execute::{self, Outcome, Site, Staged};
 use crate::graph::{TaskIndex, critical_path};
 use crate::incremental::{Assignment, Engine, Verdict};
-use crate::model::{Diagnostic, Event, RunOutcome, RunResult, Status, Summary, TaskId, TaskResult};
+use crate::model::{
+    Diagnostic, Event, RunOutcome, RunResult, Status, Summary, TaskId, TaskResult, WorkspacePath,
+};
 use crate::store::{CancelRequest, RunDir};
 pub use desk::{Desk, Refused, Settled};
 pub use outcome::plain;
@@ -106,6 +108,8 @@ pub struct Build<'a> {
     broken: bool,
     /// A person's version stands in the way of a result.
     contested: bool,
+    /// Edited paths that did not come into the tree, because a person was there first.
+    kept_out: HashSet<WorkspacePath>,
     /// How often edited paths were brought into the tree.
     landings: usize,
     summary: Summary,
@@ -168,6 +172,7 @@ impl<'a> Build<'a> {
             stale: false,
             broken: false,
             contested: false,
+            kept_out: HashSet::new(),
             landings: 0,
             summary: Summary::default(),
             results: Vec::new(),

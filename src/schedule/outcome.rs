@@ -97,6 +97,14 @@ impl Build<'_> {
                 .iter()
                 .map(|(path, seen)| OutputEntry { path: path.clone(), entry: seen.entry }),
         );
+        if let Some(message) = self.engine.unordered_creation(index, &done.produced.edited) {
+            let failure =
+                Failure::new(assignment.key, Reason::new(ReasonKind::PreviousFailed), self.site.run.clone());
+            self.engine.refuse(index, &failure);
+            self.put_back(done.staged, &message);
+            self.fail(index, Some(assignment), message, done.log, done.produced.duration);
+            return;
+        }
         let refused = self
             .engine
             .undeclared_dependency(index, &done.produced.discovered)
@@ -177,6 +185,16 @@ impl Build<'_> {
                 validation: Some(record.validation.clone()),
                 outputs: record.outputs.clone(),
             });
+        }
+    }
+
+    /// What a result replaced comes back.
+    fn put_back(&mut self, staged: Option<crate::execute::Staged>, why: &str) {
+        let restored = staged.map_or(Ok(()), |staged| staged.restore(&self.site, None));
+        if let Err(error) = restored {
+            self.broken = true;
+            let message = format!("{why}; and its outputs could not be put back: {error}");
+            (self.sink)(Event::Notice { diagnostic: Diagnostic::error("build::restore", message) });
         }
     }
 

@@ -160,7 +160,7 @@ impl Desk {
         let from = self.site.workspace.observe(path).entry;
         let mut settled = Settled::default();
         let step = Move { path: path.clone(), from, to, editor: index };
-        self.put(&self.id(index), vec![step], &mut settled)?;
+        self.put(vec![step], &mut settled)?;
         settled.notices.extend(kept.map(|kept| yours_is_in(path, &kept)));
         Ok(settled)
     }

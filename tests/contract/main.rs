@@ -7,6 +7,7 @@ mod support;
 mod build;
 mod checks;
 mod conflicts;
+mod edits;
 mod examples;
 mod execution;
 mod failures;
