@@ -21,7 +21,10 @@ fn a_commit_has_trailers_parents_and_the_fallback_author() {
     let one = w.git_says(&["rev-parse", "conductor/T1"]);
     assert_eq!(w.git_says(&["log", "-1", "--format=%P", "conductor/T1"]), head);
     assert_eq!(w.git_says(&["log", "-1", "--format=%P", "conductor/T2"]), format!("{head} {one}"));
-    assert_eq!(w.git_says(&["log", "-1", "--format=%s|%an|%ae|%cn", "conductor/T1"]), "T1: The first|conductor|conductor@localhost|conductor");
+    assert_eq!(
+        w.git_says(&["log", "-1", "--format=%s|%an|%ae|%cn", "conductor/T1"]),
+        "T1: The first|conductor|conductor@localhost|conductor"
+    );
     let id = run.json()["run"].as_str().unwrap().to_owned();
     let key = run.task("T1")["key"].as_str().unwrap().to_owned();
     assert_eq!(
@@ -41,10 +44,17 @@ fn the_author_is_whom_gits_configuration_names() {
     let w = repo(THREE, &[("in.txt", "in\n")]);
     w.git(&["config", "user.name", "Ada"]).git(&["config", "user.email", "ada@example.org"]);
     w.build(&["T1"]).success();
-    assert_eq!(w.git_says(&["log", "-1", "--format=%an <%ae> %cn", "conductor/T1"]), "Ada <ada@example.org> Ada");
+    assert_eq!(
+        w.git_says(&["log", "-1", "--format=%an <%ae> %cn", "conductor/T1"]),
+        "Ada <ada@example.org> Ada"
+    );
     // The user's own configuration.
     let w = repo(THREE, &[("in.txt", "in\n")]);
-    fs::write(w.root().with_file_name("home").join(".gitconfig"), "[user]\nname=Bob\nemail=bob@example.org\n").unwrap();
+    fs::write(
+        w.root().with_file_name("home").join(".gitconfig"),
+        "[user]\nname=Bob\nemail=bob@example.org\n",
+    )
+    .unwrap();
     w.build(&["T1"]).success();
     assert_eq!(w.git_says(&["log", "-1", "--format=%an <%ae>", "conductor/T1"]), "Bob <bob@example.org>");
     // And where git is told to look elsewhere for it.
@@ -58,14 +68,20 @@ fn the_author_is_whom_gits_configuration_names() {
 
 #[test]
 fn merging_one_branch_after_another_with_plain_git_gives_the_tree_and_deletes_nothing() {
-    let w = repo(THREE, &[("in.txt", "in\n"), ("kept.txt", "kept\n"), (".gitignore", "/one/\n/two.txt\n/three.txt\n")]);
+    let w = repo(
+        THREE,
+        &[("in.txt", "in\n"), ("kept.txt", "kept\n"), (".gitignore", "/one/\n/two.txt\n/three.txt\n")],
+    );
     w.build(&[]).success();
     for branch in ["conductor/T3", "conductor/T1", "conductor/T2"] {
         // What the tree has is ignored there, and the same.
         w.git(&["merge", "-q", "--no-edit", branch]);
         assert_eq!(w.git_says(&["diff", "--diff-filter=D", "--name-only", "HEAD~", "HEAD"]), "", "{branch}");
     }
-    assert_eq!(w.git_says(&["ls-tree", "-r", "--name-only", "HEAD"]), ".gitignore\nconductor.yaml\nin.txt\nkept.txt\none/a\none/b\nthree.txt\ntwo.txt");
+    assert_eq!(
+        w.git_says(&["ls-tree", "-r", "--name-only", "HEAD"]),
+        ".gitignore\nconductor.yaml\nin.txt\nkept.txt\none/a\none/b\nthree.txt\ntwo.txt"
+    );
     assert_eq!(w.git_says(&["status", "--porcelain"]), "");
     w.build(&[]).runs_nothing();
 }
@@ -85,7 +101,10 @@ fn an_output_that_is_made_no_more_is_deleted_on_its_branch_and_on_those_that_nee
     for branch in ["conductor/T1", "conductor/T2", "conductor/T3"] {
         w.git(&["merge", "-q", "--no-edit", branch]);
     }
-    assert_eq!(w.git_says(&["ls-tree", "-r", "--name-only", "HEAD"]), "conductor.yaml\nin.txt\none/a\nthree.txt\ntwo.txt");
+    assert_eq!(
+        w.git_says(&["ls-tree", "-r", "--name-only", "HEAD"]),
+        "conductor.yaml\nin.txt\none/a\nthree.txt\ntwo.txt"
+    );
 }
 
 #[test]
@@ -138,7 +157,8 @@ fn a_tip_that_conductor_did_not_write_is_kept_aside_and_reported() {
     w.file("in.txt", "other\n");
     let run = w.run(&["build", "T1"]);
     run.success().says("conductor/T1").says("conductor-kept/");
-    let kept: Vec<String> = branches(&w).into_iter().filter(|name| name.starts_with("conductor-kept/")).collect();
+    let kept: Vec<String> =
+        branches(&w).into_iter().filter(|name| name.starts_with("conductor-kept/")).collect();
     assert_eq!(kept.len(), 1, "{kept:?}");
     assert_eq!(w.git_says(&["rev-parse", &kept[0]]), mine);
     assert_eq!(on(&w, "conductor/T1", "one/a"), "other");
@@ -147,12 +167,26 @@ fn a_tip_that_conductor_did_not_write_is_kept_aside_and_reported() {
     w.run(&["build", "T1"]).success().never_says("conductor-kept/");
     // An amended commit has conductor's trailers and is a person's.
     w.git(&["worktree", "add", "-q", "../mine", "conductor/T1"]);
-    w.git(&["-C", "../mine", "commit", "-q", "--amend", "--allow-empty", "-m", &w.git_says(&["log", "-1", "--format=%B", "conductor/T1"]), "--author=Me <me@localhost>"]);
+    w.git(&[
+        "-C",
+        "../mine",
+        "commit",
+        "-q",
+        "--amend",
+        "--allow-empty",
+        "-m",
+        &w.git_says(&["log", "-1", "--format=%B", "conductor/T1"]),
+        "--author=Me <me@localhost>",
+    ]);
     let amended = w.git_says(&["rev-parse", "conductor/T1"]);
     w.git(&["worktree", "remove", "../mine"]);
     w.file("in.txt", "fourth\n");
     w.run(&["build", "T1"]).success().says("conductor-kept/");
-    assert!(branches(&w).iter().any(|name| name.starts_with("conductor-kept/") && w.git_says(&["rev-parse", name]) == amended));
+    assert!(
+        branches(&w)
+            .iter()
+            .any(|name| name.starts_with("conductor-kept/") && w.git_says(&["rev-parse", name]) == amended)
+    );
 }
 
 #[test]
@@ -237,13 +271,13 @@ fn matrix_and_namespace_have_their_branches() {
     let w = repo(
         "include: [api/conductor.yaml]
 tasks:
-  T1: { inputs: [], isolation: worktree, matrix: { os: [a, 'b c'], v: [1] }, outputs: ['${matrix.os}.txt'], run: 'echo x > \"${matrix.os}.txt\"' }
+  T1: { inputs: [], isolation: worktree, matrix: { os: [a, 'b~c'], v: [1] }, outputs: ['${matrix.os}.txt'], run: 'echo x > \"${matrix.os}.txt\"' }
 ",
         &[("api/conductor.yaml", "conductor: 1\nnamespace: api\ntasks:\n  T1: { inputs: [], isolation: worktree, outputs: [out], run: touch out }\n")],
     );
     w.build(&["-j", "4"]).success();
-    assert_eq!(branches(&w), ["conductor/T1@os=a,v=1", "conductor/T1@os=b%20c,v=1", "conductor/api@T1"]);
-    assert_eq!(differs(&w, "conductor/T1@os=b%20c,v=1"), ["A b c.txt"]);
+    assert_eq!(branches(&w), ["conductor/T1@os=a,v=1", "conductor/T1@os=b%7Ec,v=1", "conductor/api@T1"]);
+    assert_eq!(differs(&w, "conductor/T1@os=b%7Ec,v=1"), ["A b~c.txt"]);
     assert_eq!(differs(&w, "conductor/api@T1"), ["A api/out"]);
     nothing_left(&w);
 }

@@ -68,7 +68,12 @@ tasks:
     let run = w.build(&[]);
     run.success().ran(&["T1"]);
     assert_eq!(w.read("log"), "", "{run}");
-    let now: Vec<String> = w.git_says(&["for-each-ref"]).lines().filter(|line| !line.ends_with("conductor/T1")).map(str::to_owned).collect();
+    let now: Vec<String> = w
+        .git_says(&["for-each-ref"])
+        .lines()
+        .filter(|line| !line.ends_with("conductor/T1"))
+        .map(str::to_owned)
+        .collect();
     assert_eq!(now.join("\n"), before);
     assert_eq!(w.read("in.txt"), "in\n");
     nothing_left(&w);

@@ -11,7 +11,12 @@ fn a_failed_worktree_is_kept_said_where_and_replaced_by_the_next_run() {
     let w = repo(FAILS, &[("in.txt", "bad\n")]);
     let run = w.run(&["build"]);
     run.fails_with(1);
-    let said: Vec<&str> = run.stderr.lines().chain(run.stdout.lines()).filter(|line| line.contains(".conductor/workspaces/T1")).collect();
+    let said: Vec<&str> = run
+        .stderr
+        .lines()
+        .chain(run.stdout.lines())
+        .filter(|line| line.contains(".conductor/workspaces/T1"))
+        .collect();
     assert_eq!(said.len(), 1, "{run}");
     assert_eq!(w.read(".conductor/workspaces/T1/note.txt"), "note\n");
     assert!(w.git_says(&["worktree", "list"]).contains(".conductor/workspaces/T1"));
@@ -54,7 +59,11 @@ tasks:
     );
     w.build(&[]).success();
     let mine = w.git_says(&["commit-tree", "-m", "mine", "HEAD^{tree}"]);
-    w.git(&["branch", "-qf", "conductor/T2", &mine]).git(&["branch", "-q", "feature"]).git(&["branch", "-q", "conductor/mine"]);
+    w.git(&["branch", "-qf", "conductor/T2", &mine]).git(&["branch", "-q", "feature"]).git(&[
+        "branch",
+        "-q",
+        "conductor/mine",
+    ]);
     w.run(&["clean"]).success();
     assert_eq!(branches(&w), ["conductor/T1", "conductor/T2", "conductor/T3", "conductor/mine", "feature"]);
     w.run(&["clean", "--branches", "--dry-run"]).success().says("conductor/T1");
@@ -119,7 +128,8 @@ tasks:
     w.build(&[]).runs_nothing();
     nothing_left(&w);
     // A first result.
-    let w = repo("tasks:\n  T1: { inputs: [], isolation: worktree, outputs: [out], run: echo 1 > out }\n", &[]);
+    let w =
+        repo("tasks:\n  T1: { inputs: [], isolation: worktree, outputs: [out], run: echo 1 > out }\n", &[]);
     w.build(&[]).success();
     w.run(&["rollback", "T1"]).success();
     assert_eq!(branches(&w), [""; 0]);

@@ -61,7 +61,10 @@ fn bytes_that_are_lost_are_made_again() {
     w.build(&[]).success();
     let mut objects = Vec::new();
     super::named(&w.path(".conductor"), "", &mut objects);
-    let objects: Vec<_> = objects.into_iter().filter(|path| path.components().any(|part| part.as_os_str() == "objects")).collect();
+    let objects: Vec<_> = objects
+        .into_iter()
+        .filter(|path| path.components().any(|part| part.as_os_str() == "objects"))
+        .collect();
     assert!(!objects.is_empty());
     for object in objects {
         std::fs::remove_file(object).unwrap();

@@ -52,7 +52,13 @@ tasks:
     assert_eq!(w.read("two.txt"), "in\n");
     assert!(w.path("one/empty").is_dir());
     assert!(w.path("one/link").is_symlink());
-    assert_eq!(w.git_says(&["ls-tree", "-r", "conductor/T1", "one"]).lines().map(|line| line[..6].to_owned()).collect::<Vec<_>>(), ["100755", "120000"]);
+    assert_eq!(
+        w.git_says(&["ls-tree", "-r", "conductor/T1", "one"])
+            .lines()
+            .map(|line| line[..6].to_owned())
+            .collect::<Vec<_>>(),
+        ["100755", "120000"]
+    );
     w.build(&["--isolation", "worktree"]).runs_nothing();
     w.build(&[]).runs_nothing();
     w.build(&["--force", "T3", "--isolation", "worktree"]).success();
@@ -77,7 +83,11 @@ fn a_task_may_see_the_whole_tree() {
 
 #[test]
 fn a_task_that_changes_from_worktree_to_another_isolation_leaves_its_branch_and_nothing_else() {
-    let tasks = |isolation: &str| format!("tasks:\n  T1: {{ inputs: [in.txt], isolation: {isolation}, outputs: [out], run: grep x in.txt > out }}\n");
+    let tasks = |isolation: &str| {
+        format!(
+            "tasks:\n  T1: {{ inputs: [in.txt], isolation: {isolation}, outputs: [out], run: grep x in.txt > out }}\n"
+        )
+    };
     let w = repo(&tasks("worktree"), &[("in.txt", "x\n")]);
     w.build(&[]).success();
     w.file("in.txt", "y\n");
