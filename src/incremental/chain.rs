@@ -240,7 +240,9 @@ impl Engine {
             let (base, stand) = chain.stand(now);
             let position = chain.editors.iter().position(|other| *other == at).unwrap_or_default();
             let earlier = chain.editors[..position].iter().map(|other| chains.editors[*other].index);
-            let in_tree = chain.links[position].edited.as_ref().is_some_and(|own| own.in_tree().is_some());
+            // Where it found nothing and left nothing there is nothing of it that could have been taken away.
+            let made = |own: &Edited| own.in_tree().is_some_and(|left| left.exists() || own.before.exists());
+            let in_tree = chain.links[position].edited.as_ref().is_some_and(made);
             let is_last = chain.last().map_or(chain.editors.len() - 1, |(last, _)| last) == position;
             let lands = chains.editors[at].task.integrate == Integrate::Tree;
             let due = chain.outcome(base).is_some_and(|outcome| outcome != now);

@@ -158,7 +158,12 @@ impl Oracle {
     /// it is an edit.
     fn stand(&self, editors: &[Editor], file: usize, now: &Content) -> Option<BTreeSet<String>> {
         let known = self.files.get(&file)?;
-        let after = |at: usize| known.shown[at..].iter().map(|(id, _)| id.clone()).collect();
+        // Who found nothing and left nothing has nothing to do again.
+        let made = |(id, state): &&(String, Content)| {
+            let found = self.records.get(id).is_some_and(|((_, found), _)| found.contains_key(&file));
+            state.is_some() || found
+        };
+        let after = |at: usize| known.shown[at..].iter().filter(made).map(|(id, _)| id.clone()).collect();
         if let Some(at) = known.shown.iter().rposition(|(_, state)| state == now) {
             return Some(after(at + 1));
         }
@@ -179,7 +184,7 @@ impl Oracle {
             }
         }
         let later = |id: &String| editors.iter().position(|editor| editor.id == *id) > found;
-        found.map(|_| known.shown.iter().map(|(id, _)| id.clone()).filter(later).collect())
+        found.map(|_| known.shown.iter().filter(made).map(|(id, _)| id.clone()).filter(later).collect())
     }
 
     fn build(&mut self, editors: &[Editor], scope: usize, failing: Option<&str>, tree: &Files) -> Expected {
