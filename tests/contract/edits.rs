@@ -126,7 +126,7 @@ fn a_persons_edit_is_the_new_base_and_the_editors_run_again_in_order() {
 
 #[test]
 fn after_a_persons_edit_an_editor_that_finds_the_same_as_before_does_not_run() {
-    let first = "  e1: { isolation: sandbox, inputs: [], edits: [a], run: 'tr -d " " < a > b; mv b a' }\n";
+    let first = "  e1: { isolation: sandbox, inputs: [], edits: [a], run: 'sed -i s/[[:blank:]]//g a' }\n";
     let w = world(&[first, E2, E3]);
     w.file("a", "b \n");
     w.build(&[]).success().ran(&ALL);
