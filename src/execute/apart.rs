@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Site;
+use super::perform::{Refusal, set_up};
 use super::place::{Place, Private};
 use super::staging::{StagingError, make_folders};
 use crate::incremental::{Assignment, Change};
@@ -25,6 +26,8 @@ pub(super) struct Apart {
     before: BTreeMap<WorkspacePath, Signature>,
     /// Brought in by `copy`: no part of the result, whatever happens to it.
     copied: BTreeSet<WorkspacePath>,
+    /// Made by `setup`: no part of what the task writes.
+    prepared: BTreeSet<WorkspacePath>,
     /// What git knows of it, where it is a worktree.
     linked: Option<Linked>,
 }
@@ -77,8 +80,8 @@ impl Apart {
         write.extend(linked.iter().map(|linked| linked.git_dir().to_owned()));
         let confinement = confinement(site, assignment, write);
         let place = Place { workspace, private: Some(Private { home, tmp, env: Vec::new(), confinement }) };
-        let (before, copied) = (BTreeMap::new(), BTreeSet::new());
-        let mut apart = Self { place, folder, private, before, copied, linked };
+        let (before, copied, prepared) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
+        let mut apart = Self { place, folder, private, before, copied, prepared, linked };
         match apart.fill(site, assignment) {
             Ok(()) => Ok(apart),
             Err(error) => {
@@ -114,14 +117,14 @@ impl Apart {
                 self.copy(site, path)?;
             }
         }
+        // What an editor is not to find although the tree has it: a state before it came to be.
+        for path in assignment.edits.iter().filter(|path| !assignment.finds(path)) {
+            self.take_away(path)?;
+        }
         let inputs = assignment.action.inputs.iter().map(|input| (&input.path, input.entry));
         let needs = assignment.action.needs.iter().map(|need| (&need.path, need.entry));
         for (path, entry) in inputs.chain(needs) {
             self.bring(site, assignment, path, &entry)?;
-        }
-        // What an editor is not to find although the tree has it: a state before it came to be.
-        for path in assignment.edits.iter().filter(|path| !assignment.finds(path)) {
-            workspace::remove_path(&path.under(self.place.root()))?;
         }
         if task.incremental {
             for (output, _) in &assignment.previous {
@@ -188,13 +191,23 @@ impl Apart {
                 self.restore(site, &output.path, &output.entry)?;
             }
         }
-        for edited in &record.edited {
-            let to = edited.path.under(self.place.root());
-            if !edited.after.exists() {
-                workspace::remove_path(&to)?;
-            } else if edited.after != edited.before {
+        for edited in record.edited.iter().filter(|edited| !edited.after.exists()) {
+            self.take_away(&edited.path)?;
+        }
+        for edited in record.edited.iter().filter(|edited| edited.after != edited.before) {
+            if edited.after.exists() {
                 self.restore(site, &edited.path, &edited.after)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Removes a file and the folders that held nothing else. A folder is no state of an edited file.
+    fn take_away(&self, path: &WorkspacePath) -> Result<(), StagingError> {
+        let place = path.under(self.place.root());
+        if place.symlink_metadata().is_ok_and(|there| !there.is_dir()) {
+            workspace::remove_path(&place)?;
+            workspace::prune_empty_parents(self.place.root(), &place);
         }
         Ok(())
     }
@@ -220,6 +233,7 @@ impl Apart {
 
     /// Brings in what git has not: outside the key, and never part of the result.
     pub(super) fn bring_copies(&mut self, site: &Site, patterns: &[Pattern]) -> Result<(), StagingError> {
+        let seen = self.place.workspace.list(&WorkspacePath::root())?;
         let globs = Globs::new(patterns)?;
         for pattern in patterns.iter().filter(|pattern| !pattern.negated) {
             for path in site.workspace.list(&pattern.base())? {
@@ -230,10 +244,42 @@ impl Apart {
                 }
             }
         }
-        if let (Some(linked), Some(private)) = (&self.linked, &mut self.place.private) {
-            private.env = linked.exclude(&self.copied).map_err(git_failed)?;
+        self.hide_from_git(&seen)
+    }
+
+    /// Runs `setup`, and remembers what it made.
+    pub(super) fn set_up(&mut self, site: &Site, assignment: &Assignment) -> Result<(), Box<Refusal>> {
+        if assignment.task.setup.is_none() {
+            return Ok(());
         }
+        let everything = |apart: &Self| -> Result<Vec<WorkspacePath>, StagingError> {
+            Ok(apart.place.workspace.list(&WorkspacePath::root())?)
+        };
+        let before: BTreeSet<WorkspacePath> = everything(self)?.into_iter().collect();
+        set_up(site, &self.place, assignment)?;
+        self.prepared = everything(self)?.into_iter().filter(|path| !before.contains(path)).collect();
+        let seen: Vec<WorkspacePath> =
+            before.into_iter().filter(|path| !self.copied.contains(path)).collect();
+        Ok(self.hide_from_git(&seen)?)
+    }
+
+    /// Lets git in a worktree pass over what was copied or prepared. `seen` is what the task sees: of a folder
+    /// in which nothing of that lies the folder alone is named, so that git need not compare with every file.
+    fn hide_from_git(&mut self, seen: &[WorkspacePath]) -> Result<(), StagingError> {
+        let (Some(linked), Some(private)) = (&self.linked, &mut self.place.private) else { return Ok(()) };
+        let above = |path: &WorkspacePath| std::iter::successors(Some(path.clone()), WorkspacePath::parent);
+        let seen = seen.iter().flat_map(above).chain([WorkspacePath::root()]);
+        let seen: BTreeSet<WorkspacePath> = seen.collect();
+        let whole = |path: &WorkspacePath| above(path).take_while(|path| !seen.contains(path)).last();
+        let hidden: BTreeSet<WorkspacePath> =
+            self.copied.iter().chain(&self.prepared).filter_map(whole).collect();
+        private.env = linked.exclude(&hidden).map_err(git_failed)?;
         Ok(())
+    }
+
+    /// Was this brought in by `copy`, and left as it was? Then it is no output.
+    pub(super) fn is_copied(&self, path: &WorkspacePath, now: &Signature) -> bool {
+        self.copied.contains(path) && self.before.get(path) == Some(now)
     }
 
     /// Remembers what lies in the folder, to tell later what the command wrote.
@@ -265,6 +311,7 @@ impl Apart {
                 || task.depfile.as_ref().is_some_and(|(depfile, _)| depfile == path)
                 || edits.matches(path)
                 || self.copied.contains(path)
+                || self.prepared.contains(path)
         };
         let mut found: Vec<WorkspacePath> = moved
             .chain(gone)
@@ -287,8 +334,8 @@ impl Apart {
         self.before.contains_key(path) && now.exists() && now == brought
     }
 
-    /// What became of every path that matches `edits`; the bytes of every state that is new are kept.
-    pub(super) fn edited(&self, site: &Site, assignment: &Assignment) -> Result<Vec<Change>, StagingError> {
+    /// What became of every path that matches `edits`.
+    pub(super) fn edited(&self, assignment: &Assignment) -> Result<Vec<Change>, StagingError> {
         let task = &assignment.task;
         if task.edits.is_empty() {
             return Ok(Vec::new());
@@ -310,13 +357,18 @@ impl Apart {
                 return Err(StagingError(format!("{path} cannot be read back after it was edited")));
             }
             let before = assignment.found(&path);
-            if before != after {
-                let kept = site.objects.put(&path.under(self.place.root()), &after);
-                kept.map_err(|error| StagingError(error.to_string()))?;
-            }
             changes.push(Change { path, before, after });
         }
         Ok(changes)
+    }
+
+    /// Keeps the bytes of every state that is new.
+    pub(super) fn keep(&self, site: &Site, edited: &[Change]) -> Result<(), StagingError> {
+        for change in edited.iter().filter(|change| change.before != change.after) {
+            let kept = site.objects.put(&change.path.under(self.place.root()), &change.after);
+            kept.map_err(|error| StagingError(error.to_string()))?;
+        }
+        Ok(())
     }
 
     /// Sets the outputs apart before checks run, whose changes are not the task's: returns the folder from which
@@ -362,6 +414,7 @@ impl Apart {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
 fn git_failed(error: crate::worktree::Error) -> StagingError {
     StagingError(error.to_string())
 }

@@ -238,7 +238,8 @@ fn holds(site: &Site, step: &Move, vacated: &BTreeSet<WorkspacePath>) -> bool {
     let now = site.workspace.observe(&step.path).entry;
     let goes = |path: &WorkspacePath| vacated.contains(path);
     let is_vacated = || site.workspace.list(&step.path).is_ok_and(|below| below.iter().all(goes));
-    now == step.from || (now.kind == EntryKind::Folder && !step.from.exists() && is_vacated())
+    let is_nothing = now.kind == EntryKind::Folder && !step.from.exists();
+    now == step.from || (is_nothing && (!step.to.exists() || is_vacated()))
 }
 
 fn write_states(site: &Site, staged: &Staged, written: &[&Move]) -> Result<(), String> {

@@ -240,8 +240,10 @@ impl Engine {
             let (base, stand) = chain.stand(now);
             let position = chain.editors.iter().position(|other| *other == at).unwrap_or_default();
             let earlier = chain.editors[..position].iter().map(|other| chains.editors[*other].index);
-            let in_tree = chain.links[position].edited.as_ref().is_some_and(|own| own.in_tree().is_some());
-            let is_last = chain.last().is_some_and(|(last, _)| last == position);
+            // Where it found nothing and left nothing there is nothing of it that could have been taken away.
+            let made = |own: &Edited| own.in_tree().is_some_and(|left| left.exists() || own.before.exists());
+            let in_tree = chain.links[position].edited.as_ref().is_some_and(made);
+            let is_last = chain.last().map_or(chain.editors.len() - 1, |(last, _)| last) == position;
             let lands = chains.editors[at].task.integrate == Integrate::Tree;
             let due = chain.outcome(base).is_some_and(|outcome| outcome != now);
             paths.push(EditPath {
@@ -387,21 +389,30 @@ impl Engine {
                 .take_while(|(editor, link)| link.accepted && stands(editor.index))
                 .map(|(editor, link)| (editor, link.edited.as_ref()))
                 .collect();
-            let known = || prefix.iter().filter_map(|(editor, edited)| Some((editor, (*edited)?)));
-            let lands = known().filter(|(editor, _)| editor.task.integrate == Integrate::Tree).last();
-            let Some((editor, target)) = lands else { continue };
+            let known = || prefix.iter().filter_map(|(_, edited)| *edited);
+            if known().next().is_none() && chain.gone.is_empty() {
+                continue;
+            }
             let now = self.state_now(&path);
             let (base, stand) = chain.stand(now);
+            let (mut state, mut target) = (base, None);
+            for (editor, edited) in &prefix {
+                state = edited.map_or(state, |edited| edited.after);
+                if editor.task.integrate == Integrate::Tree {
+                    target = Some((editor.index, state));
+                }
+            }
+            let Some((editor, target)) = target else { continue };
             let whole = prefix.len() == chain.editors.len();
             let is_now = |edited: &Edited| edited.after == now || edited.in_tree() == Some(now);
-            let ahead = now == base || known().any(|(_, edited)| is_now(edited));
+            let ahead = now == base || known().any(is_now);
             if !(whole || last && ahead) {
                 continue;
             }
             if stand == Stand::Edited {
                 landing.contested.push(path);
             } else {
-                landing.moves.push(Move { path, from: now, to: target.after, editor: editor.index });
+                landing.moves.push(Move { path, from: now, to: target, editor });
             }
         }
         landing
@@ -417,6 +428,7 @@ impl Engine {
             let known = record.iter().flat_map(|record| &record.edited).map(|edited| &edited.path);
             paths.extend(known.filter(|path| editor.edits(path)).cloned());
         }
+        paths.extend(chains.gone.keys().filter(|path| editor.edits(path)).cloned());
         paths
     }
 
@@ -437,8 +449,9 @@ impl Engine {
             for edited in &mut amended.edited {
                 let step = moves.iter().map(|(step, _)| step).find(|step| step.path == edited.path);
                 let to = step.and_then(|step| chains.editors.iter().position(|e| e.index == step.editor));
-                if let Some(to) = to.filter(|_| editor.edits(&edited.path)) {
-                    edited.landed = at <= to && editor.task.integrate == Integrate::Tree;
+                // Editors behind that one whose result somebody took out of the tree stay due.
+                if let Some(to) = to.filter(|to| at <= *to && editor.edits(&edited.path)) {
+                    edited.landed = editor.task.integrate == Integrate::Tree;
                     edited.held = None;
                     if let Some(by) = by.filter(|_| at == to) {
                         amended.landed_by = Some(by.to_owned());

@@ -50,7 +50,10 @@ impl Engine {
     /// Tasks that run in the tree although what they need stays on a branch, where they cannot find it.
     pub fn misplaced_readers(&self, scope: &[TaskIndex]) -> Vec<Diagnostic> {
         let mut errors = Vec::new();
-        for index in scope.iter().copied().filter(|index| !self.plan.is_hidden(*index)) {
+        for index in scope.iter().copied() {
+            if self.plan.is_hidden(index) || !self.is_candidate(index) {
+                continue;
+            }
             let Ok(task) = self.plan.task(index) else { continue };
             if task.is_gate() || self.isolation_of(&task) != Isolation::None {
                 continue;

@@ -39,24 +39,36 @@ impl Chain {
         self.links.iter().enumerate().filter_map(|(at, link)| Some((at, link.edited.as_ref()?)))
     }
 
-    /// What a path was before tasks that are gone edited it, if `entry` is what they made of it: without them the
-    /// chain starts there. So an editor that was renamed does not edit its own result.
-    fn origin(&self, mut entry: Entry) -> Entry {
-        let mut left: Vec<&Edited> = self.gone.iter().collect();
-        while let Some(at) = left.iter().position(|gone| gone.after == entry || gone.in_tree() == Some(entry))
-        {
+    /// What a path was before these made `entry` of it.
+    fn origin<'a>(mut entry: Entry, edits: impl Iterator<Item = &'a Edited>) -> Entry {
+        let mut left: Vec<&Edited> = edits.collect();
+        let makes = |edited: &Edited, entry| edited.after == entry || edited.in_tree() == Some(entry);
+        while let Some(at) = left.iter().position(|edited| makes(edited, entry)) {
             entry = left.swap_remove(at).before;
         }
         entry
     }
 
+    /// What a person wrote. Tasks that are gone do not count, as if they had never been: so an editor that was
+    /// renamed does not edit its own result. None before anything ran.
+    fn base(&self, now: Entry) -> Option<Entry> {
+        let gones = self.gone.iter().find_map(Edited::in_tree);
+        let Some((at, first)) = self.known().next() else {
+            let is_gones = self.gone.iter().any(|gone| gone.in_tree() == Some(now));
+            return is_gones.then(|| Self::origin(now, self.gone.iter()));
+        };
+        Some(match gones {
+            // Those in front have no result; that of the first which has one may be from before an edit.
+            Some(held) if at > 0 && first.in_tree().is_none() => {
+                Self::origin(held, self.gone.iter().chain(self.known().map(|(_, edited)| edited)))
+            }
+            _ => Self::origin(first.before, self.gone.iter()),
+        })
+    }
+
     /// What the first editor finds, and which state `now` is.
     pub(super) fn stand(&self, now: Entry) -> (Entry, Stand) {
-        let is_gones = self.gone.iter().any(|gone| gone.in_tree() == Some(now));
-        let Some((_, first)) = self.known().next() else {
-            return (if is_gones { self.origin(now) } else { now }, Stand::Held);
-        };
-        let base = self.origin(first.before);
+        let Some(base) = self.base(now) else { return (now, Stand::Held) };
         let in_tree =
             |at: usize| self.known().find(|(other, edited)| *other >= at && edited.in_tree().is_some());
         let since = |at: usize| in_tree(at).map_or(Stand::Held, |(other, _)| Stand::Reset(other));
@@ -67,7 +79,8 @@ impl Chain {
             return (base, since(0));
         }
         // Accepted and never landed: a branch that a person merged, say.
-        let (mut state, mut found) = (first.before, None);
+        let first = self.known().next().map_or(base, |(_, first)| first.before);
+        let (mut state, mut found) = (first, None);
         for (at, edited) in self.known() {
             if edited.before != state {
                 break;
@@ -77,7 +90,7 @@ impl Chain {
         }
         match found {
             Some(at) => (base, since(at + 1)),
-            None if is_gones => (base, Stand::Held),
+            None if self.gone.iter().any(|gone| gone.in_tree() == Some(now)) => (base, Stand::Held),
             None => (now, Stand::Edited),
         }
     }
@@ -178,6 +191,8 @@ mod tests {
         check(".", "AB!", 'B', 'A', Stand::Held);
         check(".", "AB! BC!", 'C', 'A', Stand::Held);
         check(".", "AB!", 'Z', 'Z', Stand::Held);
+        check(". BC", "ZX!", 'X', 'Z', Stand::Held);
+        check(". BC", "ZX!", 'Q', 'Q', Stand::Edited);
         check("AB! CD!", "BC!", 'D', 'A', Stand::Held);
         check("AB! CD!", "BC!", 'Z', 'Z', Stand::Edited);
     }
