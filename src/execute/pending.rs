@@ -175,7 +175,7 @@ pub fn release(
         .iter()
         .map(|edited| Change { path: edited.path.clone(), before: edited.before, after: edited.after })
         .collect();
-    let (mut branch, warnings) = (None, Vec::new());
+    let (mut branch, mut warnings) = (None, Vec::new());
     if assignment.isolation == Isolation::Worktree {
         branch = Some(git::commit(site, assignment, &made, &outputs, &edited)?);
     }

@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod approval;
 mod build;
 mod checks;
 mod conflicts;
@@ -16,8 +17,10 @@ mod inputs;
 mod json;
 mod live;
 mod mid_run;
+mod persons;
 mod readonly;
 mod reasons;
+mod rollback;
 mod sandbox;
 mod staleness;
 mod strange;
