@@ -74,8 +74,10 @@ pub(super) fn run(global: &Global, args: &CleanArgs, caller: Caller, output: &Ou
     }
     state.finish()?;
     let targets = (!args.targets.is_empty()).then_some(&*tasks);
-    let leftovers = leftovers(&session, &state, targets, args.dry_run);
+    let (leftovers, gone) = leftovers(&session, &state, targets, args.dry_run);
     if !args.dry_run {
+        gone.iter().for_each(|task| state.forget(task));
+        state.finish()?;
         Objects::of(&session.folder).sweep(&state.needed_objects());
     }
     if output.json {
@@ -113,13 +115,20 @@ pub(super) fn run(global: &Global, args: &CleanArgs, caller: Caller, output: &Ou
 }
 
 /// Removes what conductor keeps for people and nobody needs any more: folders of failed sandboxes, waiting results
-/// of which no record speaks, and conflicts older than runs are kept. Of `targets` only the sandboxes.
-fn leftovers(session: &Session, state: &State, targets: Option<&[TaskId]>, dry_run: bool) -> Vec<String> {
+/// of tasks that are gone, and conflicts older than runs are kept. Of `targets` only the sandboxes. Returns the
+/// places, and the tasks that are to be forgotten with them.
+fn leftovers(
+    session: &Session,
+    state: &State,
+    targets: Option<&[TaskId]>,
+    dry_run: bool,
+) -> (Vec<String>, Vec<TaskId>) {
     let below = |name: &str| -> Vec<PathBuf> {
         let entries = std::fs::read_dir(session.folder.join(name)).into_iter().flatten().flatten();
         entries.map(|entry| entry.path()).collect()
     };
     let named = |place: &PathBuf, task: &TaskId| place.file_name() == Some(OsStr::new(&task.file_name()));
+    let mut gone = Vec::new();
     let mut places = below("workspaces");
     // Those of git have been removed with what git knows of them.
     places.retain(|place| !place.join(".git").is_file());
@@ -127,10 +136,10 @@ fn leftovers(session: &Session, state: &State, targets: Option<&[TaskId]>, dry_r
         places.retain(|place| targets.iter().any(|task| named(place, task)));
     } else {
         let waits = |id: &TaskId| state.failure(id).is_some_and(|failure| failure.pending.is_some());
-        let waiting: Vec<TaskId> = state.ids().map(TaskId::new).filter(waits).collect();
-        places.extend(
-            below("pending").into_iter().filter(|place| !waiting.iter().any(|task| named(place, task))),
-        );
+        let ids = state.ids().filter(|id| session.plan.index_of(id).is_none()).map(TaskId::new);
+        gone = ids.filter(waits).collect();
+        let waiting = gone.iter().map(|task| session.folder.join("pending").join(task.file_name()));
+        places.extend(waiting.filter(|place| place.is_dir()));
         places.extend(below("conflicts").into_iter().filter(|place| is_old(session, place)));
     }
     places.sort();
@@ -141,7 +150,7 @@ fn leftovers(session: &Session, state: &State, targets: Option<&[TaskId]>, dry_r
         }
     }
     let shown = |place: &PathBuf| place.strip_prefix(session.workspace.root()).unwrap_or(place).to_owned();
-    places.iter().map(|place| shown(place).display().to_string()).collect()
+    (places.iter().map(|place| shown(place).display().to_string()).collect(), gone)
 }
 
 /// Is it of a run that is kept no more?

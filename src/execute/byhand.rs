@@ -124,6 +124,20 @@ pub fn keep_version(site: &Site, path: &WorkspacePath) -> Result<Option<String>,
     Ok(Some(site.shown(&to)))
 }
 
+/// Takes [`keep_version`] back, where nothing has taken the file's place.
+///
+/// # Errors
+/// It cannot be moved back.
+pub fn return_version(site: &Site, path: &WorkspacePath) -> Result<(), String> {
+    let (to, from) = (path.under(site.workspace.root()), kept_at(site, path));
+    if to.symlink_metadata().is_ok() || from.symlink_metadata().is_err() {
+        return Ok(());
+    }
+    workspace::move_path(&from, &to).map_err(|error| error.to_string())?;
+    workspace::prune_empty_parents(&site.folder, &from);
+    Ok(())
+}
+
 /// As [`keep_version`], but leaves it where it is.
 ///
 /// # Errors

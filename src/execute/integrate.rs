@@ -41,12 +41,21 @@ pub(super) struct Integrated {
     pub(super) warnings: Vec<Diagnostic>,
 }
 
-/// Moves `outputs`, which lie below `made`, to their places in the tree.
+/// What becomes of the files that a result is brought in from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    /// They are nobody's any more, once they are in the tree.
+    Spent,
+    /// They are needed until the result is recorded: a crash must leave them whole.
+    Kept,
+}
+
+/// Brings `outputs`, which lie below `made`, to their places in the tree.
 pub(super) fn integrate(
     site: &Site,
     assignment: &Assignment,
     attempt: u32,
-    made: &Workspace,
+    (made, source): (&Workspace, Source),
     outputs: &[(WorkspacePath, Observed)],
     branch: Option<BranchMove>,
 ) -> Result<Integrated, Obstacle> {
@@ -60,56 +69,83 @@ pub(super) fn integrate(
     let mut staged = Staged::begin_found(site, &assignment.task, attempt, found, false, branch)?;
     // In the tree a person's version gives way: it is kept with the conflicts.
     let overwrite = assignment.isolation == Isolation::None;
-    let came = bring_in(site, &staged, made, outputs, overwrite);
+    let mut coming = Coming { site, made, source, overwrite, brought: Vec::new() };
+    let came = coming.bring_all(&staged, outputs);
     let came = came.and_then(|outputs| Ok((outputs, staged.keep_conflicts(site, &entries)?)));
     match came {
         Ok((outputs, warnings)) => Ok(Integrated { staged, outputs, warnings }),
         Err(obstacle) => {
+            coming.take_back();
             staged.restore(site, None)?;
             Err(obstacle)
         }
     }
 }
 
-fn bring_in(
-    site: &Site,
-    staged: &Staged,
-    made: &Workspace,
-    outputs: &[(WorkspacePath, Observed)],
+/// A result on its way into the tree.
+struct Coming<'a> {
+    site: &'a Site,
+    /// Below this its files lie.
+    made: &'a Workspace,
+    source: Source,
+    /// What stands in its way has been kept elsewhere.
     overwrite: bool,
-) -> Result<Vec<(WorkspacePath, Observed)>, Obstacle> {
-    let mut written = Vec::new();
-    for (path, observed) in outputs {
-        let (from, to) = (path.under(made.root()), path.under(site.workspace.root()));
+    /// Files that are in the tree already.
+    brought: Vec<WorkspacePath>,
+}
+
+impl Coming<'_> {
+    fn bring_all(
+        &mut self,
+        staged: &Staged,
+        outputs: &[(WorkspacePath, Observed)],
+    ) -> Result<Vec<(WorkspacePath, Observed)>, Obstacle> {
+        for (path, observed) in outputs {
+            self.bring(path, &observed.entry)?;
+        }
+        // Written between the look and the move.
+        let late = staged.changed_aside();
+        if !late.is_empty() && !self.overwrite {
+            return Err(Obstacle::Conflict(late));
+        }
+        let paths: Vec<&WorkspacePath> = outputs.iter().map(|(path, _)| path).collect();
+        let seen = self.site.workspace.observe_all(&paths);
+        Ok(paths.into_iter().cloned().zip(seen).collect())
+    }
+
+    fn bring(&mut self, path: &WorkspacePath, entry: &Entry) -> Result<(), Obstacle> {
+        let to = path.under(self.site.workspace.root());
         let there = to.symlink_metadata().ok();
         let in_the_way = || Obstacle::Conflict(vec![path.clone()]);
         match there {
-            Some(there) if observed.entry.kind == EntryKind::Folder && !there.is_dir() => {
-                return Err(in_the_way());
-            }
-            _ if observed.entry.kind == EntryKind::Folder => workspace::make_folder(&to)?,
+            Some(there) if entry.kind == EntryKind::Folder && !there.is_dir() => return Err(in_the_way()),
+            _ if entry.kind == EntryKind::Folder => return Ok(workspace::make_folder(&to)?),
             // A folder of a person's, where a file is to be. In an empty one there is nothing to lose.
-            Some(there) if there.is_dir() => {
-                workspace::remove_path(&to).map_err(|_| in_the_way())?;
-                workspace::move_path(&from, &to)?;
-            }
+            Some(there) if there.is_dir() => workspace::remove_path(&to).map_err(|_| in_the_way())?,
             // It was not there, or it was a file of a person with the same content.
-            Some(_) if !overwrite => {
-                if site.workspace.observe(path).entry != observed.entry {
-                    return Err(in_the_way());
-                }
+            Some(_) if !self.overwrite => {
+                let same = self.site.workspace.observe(path).entry == *entry;
+                return if same { Ok(()) } else { Err(in_the_way()) };
             }
-            _ => workspace::move_path(&from, &to)?,
+            _ => {}
         }
-        written.push(path);
+        let from = path.under(self.made.root());
+        match self.source {
+            Source::Spent => workspace::move_path(&from, &to)?,
+            Source::Kept => workspace::copy_file(&from, &to)?,
+        }
+        self.brought.push(path.clone());
+        Ok(())
     }
-    // Written between the look and the move.
-    let late = staged.changed_aside();
-    if !late.is_empty() && !overwrite {
-        return Err(Obstacle::Conflict(late));
+
+    /// The result does not come in after all, and must not be lost.
+    fn take_back(&self) {
+        for path in self.brought.iter().filter(|_| self.source == Source::Spent) {
+            // Where it cannot be moved it is lost, and made anew by the next build.
+            let _ =
+                workspace::move_path(&path.under(self.site.workspace.root()), &path.under(self.made.root()));
+        }
     }
-    let seen = site.workspace.observe_all(&written);
-    Ok(written.into_iter().cloned().zip(seen).collect())
 }
 
 /// Paths at which something stands that conductor neither recorded nor is about to repeat. What git has is safe

@@ -2,7 +2,7 @@
 //! validate, and only then bring the result into the tree.
 
 use super::apart::{Apart, NotReady, writes};
-use super::integrate::{Obstacle, integrate};
+use super::integrate::{Obstacle, Source, integrate};
 use super::perform::{Done, Outcome, Refusal, check_paths, require};
 use super::ran::Ran;
 use super::staging::{Staged, StagingError};
@@ -121,7 +121,7 @@ fn finish(site: &Site, assignment: &Assignment, attempt: u32, made: Made) -> Res
         keep_outputs(site, &at, &produced.outputs)?;
         Some(Staged::open_branch(site, &assignment.task, attempt, branch.clone())?)
     } else {
-        match integrate(site, assignment, attempt, &at, &produced.outputs, branch.clone()) {
+        match integrate(site, assignment, attempt, (&at, Source::Spent), &produced.outputs, branch.clone()) {
             Ok(came) => {
                 produced.outputs = came.outputs;
                 warnings.extend(came.warnings);

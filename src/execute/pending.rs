@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use super::integrate::{Obstacle, integrate};
+use super::integrate::{Obstacle, Source, integrate};
 use super::perform::{Outcome, Refusal, Waiting};
 use super::staging::{Staged, StagingError};
 use super::{Site, git};
@@ -161,10 +161,13 @@ pub fn release(
             ));
         }
     }
-    for edited in record.edited.iter().filter(|edited| edited.after != edited.before && edited.after.exists()) {
+    for edited in record.edited.iter().filter(|edited| edited.after != edited.before && edited.after.exists())
+    {
         if made.observe(&edited.path).entry != edited.after {
             let place = site.shown(&edited.path.under(&folder));
-            return Err(format!("{place} is not what was made and checked; run `conductor build --force` for it"));
+            return Err(format!(
+                "{place} is not what was made and checked; run `conductor build --force` for it"
+            ));
         }
     }
     let mut outputs: Vec<(WorkspacePath, Observed)> = paths.into_iter().cloned().zip(seen).collect();
@@ -188,7 +191,7 @@ pub fn release(
         let open = Staged::open_branch(site, &assignment.task, attempt, branch.clone());
         staged = Some(open.map_err(|error| error.to_string())?);
     } else {
-        match integrate(site, assignment, attempt, &made, &outputs, branch.clone()) {
+        match integrate(site, assignment, attempt, (&made, Source::Kept), &outputs, branch.clone()) {
             Ok(came) => {
                 (staged, outputs) = (Some(came.staged), came.outputs);
                 warnings.extend(came.warnings);

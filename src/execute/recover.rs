@@ -3,18 +3,18 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufReader, Read as _, Seek as _, SeekFrom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::integrate::is_covered;
 use super::staging::restore;
-use crate::model::{Diagnostic, Event, RunId};
+use crate::model::{Diagnostic, Event, RunId, TaskId, UNFINISHED};
 use crate::report::events;
 use crate::store::{BranchMove, Intent, Objects, RunDir, State, list_runs};
 use crate::workspace::Workspace;
 use crate::worktree::{Error, Repository};
 
 /// How many runs that never came to their end are looked at.
-const UNFINISHED: usize = 8;
+const LOOKED_AT: usize = 8;
 /// The last event of a run fits into so many bytes.
 const LAST_EVENT: i64 = 4096;
 
@@ -39,10 +39,19 @@ pub fn recover(workspace: &Workspace, folder: &Path, state: &State, intents: &[I
             );
         }
     }
+    for output in intents.iter().flat_map(|intent| &intent.outputs) {
+        let folder = if output.folder { Some(output.path.clone()) } else { output.path.parent() };
+        remove_unfinished(&folder.unwrap_or_default().under(workspace.root()), output.folder);
+    }
     for intent in intents.iter().filter(|intent| !intent.landing && is_recorded(state, intent)) {
         keep_replaced(folder, intent);
     }
     orphans(workspace, &folder.join("aside"), intents);
+    for place in unclaimed(folder, state) {
+        // What cannot be removed now is tried again by the next build.
+        let _ = super::apart::remove_all(&place);
+        crate::workspace::prune_empty_parents(folder, &place);
+    }
     let workspaces = folder.join("workspaces");
     let moved = intents.iter().any(|intent| intent.branch.is_some());
     if moved || workspaces.is_dir() {
@@ -93,7 +102,7 @@ fn private_folders(workspaces: &Path) {
 /// The last runs, as far as they were killed: what they left was not looked for yet, as a build does so before
 /// its own run begins.
 fn unfinished(folder: &Path) -> impl Iterator<Item = RunId> {
-    let runs = list_runs(folder).into_iter().take(UNFINISHED);
+    let runs = list_runs(folder).into_iter().take(LOOKED_AT);
     runs.take_while(|run| !has_finished(&RunDir::of(folder, run).events()))
 }
 
@@ -126,6 +135,32 @@ fn is_recorded(state: &State, intent: &Intent) -> bool {
         failure.run == intent.run && (rolled_back || !failure.outputs.is_empty())
     });
     accepted || left
+}
+
+/// Removes files of conductor's own that were being written when it was killed.
+fn remove_unfinished(folder: &Path, deep: bool) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_name().as_encoded_bytes().starts_with(UNFINISHED.as_bytes()) {
+            // What cannot be removed is never listed, and in nobody's way.
+            let _ = std::fs::remove_file(entry.path()).or_else(|_| std::fs::remove_dir_all(entry.path()));
+        } else if deep && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_unfinished(&entry.path(), true);
+        }
+    }
+}
+
+/// Folders of waiting results for which no task waits any more.
+fn unclaimed(folder: &Path, state: &State) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder.join("pending")).into_iter().flatten().flatten();
+    let mut places: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    if !places.is_empty() {
+        let ids = state.ids().map(TaskId::new);
+        let waits = |id: &TaskId| state.failure(id).is_some_and(|failure| failure.pending.is_some());
+        let claimed: BTreeSet<String> = ids.filter(waits).map(|id| id.file_name()).collect();
+        let name = |place: &PathBuf| place.file_name().map(|name| name.to_string_lossy().into_owned());
+        places.retain(|place| !name(place).is_some_and(|name| claimed.contains(&name)));
+    }
+    places
 }
 
 /// What a recorded result replaced and what still lies aside is kept for a rollback, as it would have been.

@@ -40,6 +40,10 @@ pub fn sentence(reason: &Reason, style: Style) -> String {
         ReasonKind::OutputMissing => format!("output {} is missing", words.subject("of this task")),
         ReasonKind::OutputModified => format!("output {}", words.content("was changed since it was made")),
         ReasonKind::ValidationChanged => words.check(),
+        // A person refused it: `conductor reject --note`.
+        ReasonKind::ValidationFailed if reason.name.as_deref() == Some("approve") => {
+            format!("rejected: {}", one_line(reason.new.as_deref().unwrap_or("no reason was given")))
+        }
         ReasonKind::ValidationFailed => words.with_message("a check refused the result"),
         ReasonKind::ChangedDuringRun => format!("{} changed while the task ran", words.subject("an input")),
         ReasonKind::RolledBack => words.of_task("was rolled back", "rolled back"),

@@ -48,12 +48,14 @@ pub struct Desk {
     pub(super) site: Arc<Site>,
     pub(super) staged: Vec<Staged>,
     landings: usize,
+    /// Tasks whose waiting result is in the tree, and not yet durably recorded.
+    taken_in: Vec<TaskId>,
 }
 
 impl Desk {
     /// For decisions on what the engine has observed.
     pub fn new(engine: Engine, site: Arc<Site>) -> Self {
-        Self { engine, site, staged: Vec::new(), landings: 0 }
+        Self { engine, site, staged: Vec::new(), landings: 0, taken_in: Vec::new() }
     }
 
     pub(super) fn id(&self, index: TaskIndex) -> TaskId {
@@ -167,9 +169,7 @@ impl Desk {
             Accepted::Overtaken(paths) => return Err(self.undo(&paths)),
         }
         self.land(index, &mut settled)?;
-        if let Err(error) = execute::clear_pending(&self.site, &assignment.task.id) {
-            settled.notices.push(Diagnostic::warning("approve::left", error.to_string()));
-        }
+        self.taken_in.push(assignment.task.id.clone());
         Ok(settled)
     }
 
@@ -228,6 +228,10 @@ impl Desk {
         })?;
         for staged in self.staged.drain(..) {
             staged.finish(&self.site);
+        }
+        for task in self.taken_in.drain(..) {
+            // What cannot be removed now is removed by the next build's recovery.
+            let _ = execute::clear_pending(&self.site, &task);
         }
         Ok(())
     }

@@ -100,6 +100,8 @@ pub struct Build<'a> {
     unrecorded: HashSet<TaskIndex>,
     /// Results that are not yet safely recorded keep what they replaced.
     unsettled: Vec<Staged>,
+    /// Tasks whose waiting result is in the tree, and not yet safely recorded.
+    taken_in: Vec<TaskId>,
     committed: Instant,
     signal: Option<i32>,
     /// No new task starts: something failed, or a signal came.
@@ -166,6 +168,7 @@ impl<'a> Build<'a> {
             cancels: RunDir::of(&site.folder, &site.run),
             unrecorded: HashSet::new(),
             unsettled: Vec::new(),
+            taken_in: Vec::new(),
             committed: Instant::now(),
             signal: None,
             halted: false,
@@ -379,6 +382,10 @@ impl<'a> Build<'a> {
             Ok(()) => {
                 for staged in self.unsettled.drain(..) {
                     staged.finish(&self.site);
+                }
+                for task in self.taken_in.drain(..) {
+                    // What cannot be removed now is removed by the next build's recovery.
+                    let _ = execute::clear_pending(&self.site, &task);
                 }
             }
             Err(error) if last || !self.broken => {

@@ -81,7 +81,10 @@ impl Desk {
         for index in plan.indices() {
             let Some(record) = self.engine.state().record(&plan.task_id(index)) else { continue };
             let output = record.output(path).filter(|_| !record.on_branch);
-            if output.is_some_and(|output| output.entry != now) {
+            // A person has chosen already, and the result waits for other paths.
+            let pending = self.pending(index).and_then(|pending| pending.record.output(path).cloned());
+            let chosen = pending.is_some_and(|output| output.entry == now);
+            if output.is_some_and(|output| output.entry != now) && !chosen {
                 return Some((index, Conflict::Output(record)));
             }
         }
@@ -102,7 +105,13 @@ impl Desk {
     ) -> Result<Settled, Refused> {
         let assignment = self.waiting_assignment(index)?;
         let kept = execute::keep_version(&self.site, path).map_err(failed)?;
-        let mut settled = self.narrow(index, path, pending, &assignment)?;
+        let mut settled = match self.narrow(index, path, pending, &assignment) {
+            Ok(settled) => settled,
+            Err(refused) => {
+                execute::return_version(&self.site, path).map_err(failed)?;
+                return Err(refused);
+            }
+        };
         settled.notices.extend(kept.map(|kept| yours_is_in(path, &kept)));
         Ok(settled)
     }

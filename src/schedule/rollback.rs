@@ -11,7 +11,8 @@ use crate::execute;
 use crate::graph::TaskIndex;
 use crate::incremental::Move;
 use crate::model::{
-    Diagnostic, Entry, EntryKind, Failure, OutputEntry, Reason, ReasonKind, Record, RunId, TaskId, Undo, WorkspacePath,
+    Diagnostic, Entry, EntryKind, Failure, OutputEntry, Reason, ReasonKind, Record, RunId, TaskId, Undo,
+    WorkspacePath,
 };
 
 /// What rolling one task back does.
@@ -71,8 +72,10 @@ impl Desk {
             let failure = self.engine.state().failure(&id);
             let before = failure.filter(|failure| failure.reason.kind == ReasonKind::RolledBack);
             let diagnostic = match before {
-                Some(_) => Diagnostic::error("rollback::nothing", format!("{id} has been rolled back already"))
-                    .help(format!("`conductor build {id}` makes a result anew")),
+                Some(_) => {
+                    Diagnostic::error("rollback::nothing", format!("{id} has been rolled back already"))
+                        .help(format!("`conductor build {id}` makes a result anew"))
+                }
                 None => {
                     let message = format!("{id} has no result that could be rolled back");
                     Diagnostic::error("rollback::nothing", message)
@@ -97,7 +100,10 @@ impl Desk {
             let all: Vec<(&WorkspacePath, Entry)> =
                 all.chain(gone.map(|output| (&output.path, Entry::absent()))).collect();
             for (path, recorded) in all {
-                let now = self.output_now(path);
+                let mut now = self.output_now(path);
+                if now.kind == EntryKind::Unreadable && !recorded.exists() && self.goes(&record, path) {
+                    now = Entry::absent();
+                }
                 let to = before(path).map_or_else(Entry::absent, |output| output.entry);
                 if recorded.kind == EntryKind::Folder && now.kind == EntryKind::Unreadable {
                     // An empty folder in which a person has put something: that is theirs by now.
@@ -145,6 +151,12 @@ impl Desk {
         }
         let command = task.rollback.as_ref().map(crate::model::Command::display);
         Ok(Step { task: id, run: record.run.clone(), paths, command, branch, index, record, undo })
+    }
+
+    /// Does nothing lie below a path but what the result made?
+    fn goes(&self, record: &Record, path: &WorkspacePath) -> bool {
+        let below = self.site.workspace.list(path).unwrap_or_default();
+        below.iter().all(|path| record.output(path).is_some())
     }
 
     /// What stands at the path of an output: a folder with something in it is no output, but on the way to

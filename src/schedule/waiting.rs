@@ -58,7 +58,7 @@ impl Build<'_> {
                 for diagnostic in released.warnings {
                     (self.sink)(Event::Notice { diagnostic });
                 }
-                let _ = execute::clear_pending(&self.site, &assignment.task.id);
+                self.taken_in.push(assignment.task.id.clone());
                 let outputs = pending.record.outputs.clone();
                 let reasons = assignment.reasons.clone();
                 Ok(Some(TaskResult { key: Some(key), outputs, reasons, ..plain(Status::Cached) }))

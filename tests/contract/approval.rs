@@ -37,7 +37,10 @@ fn a_result_waits_and_nothing_of_it_is_in_the_tree_until_it_is_approved() {
         w.build(&[]).fails_with(5).ran(&[]).are("paused", &["T1"]);
         assert_eq!(w.check(&[]).fails_with(3).reason("T1", "approval_missing")["kind"], "approval_missing");
         let list = w.json("list", &[]);
-        assert_eq!((&list.task("T1")["state"], &list.task("T1")["waits_for"]), (&"stale".into(), &"approval".into()));
+        assert_eq!(
+            (&list.task("T1")["state"], &list.task("T1")["waits_for"]),
+            (&"stale".into(), &"approval".into())
+        );
         w.run(&["list"]).success().says("waits for approval");
         w.run(&["why", "T1"]).success().says("approval");
         let run = w.json("approve", &["T1", "--note", "looks right"]);
@@ -58,7 +61,10 @@ fn the_previous_outputs_stay_until_the_new_ones_are_approved() {
         let w = waiting(isolation);
         w.run(&["approve", "T1"]).success();
         w.file("a", "2").build(&[]).fails_with(5);
-        assert_eq!((w.read("o"), w.read("d/x"), w.read(".conductor/pending/T1/o")), ("1".into(), "1".into(), "2".into()));
+        assert_eq!(
+            (w.read("o"), w.read("d/x"), w.read(".conductor/pending/T1/o")),
+            ("1".into(), "1".into(), "2".into())
+        );
         w.run(&["approve", "T1"]).success();
         assert_eq!((w.read("o"), w.read("d/x")), ("2".into(), "2".into()));
         w.build(&[]).success();
@@ -116,7 +122,11 @@ fn a_rejected_result_is_stale_with_the_note_as_its_reason() {
         assert!(!w.has(".conductor/pending"));
         let check = w.check(&["T1"]);
         let reasons = check.fails_with(3).reasons("T1");
-        assert_eq!((&reasons[0]["kind"], &reasons[0]["new"]), (&"validation_failed".into(), &"wrong tone".into()), "{check}");
+        assert_eq!(
+            (&reasons[0]["kind"], &reasons[0]["new"]),
+            (&"validation_failed".into(), &"wrong tone".into()),
+            "{check}"
+        );
         w.run(&["why", "T1"]).success().says("wrong tone");
         w.run(&["approve", "T1"]).fails_with(2);
         w.run(&["reject", "T1"]).fails_with(2);
@@ -144,7 +154,10 @@ fn a_person_s_file_in_the_way_of_an_approved_result_is_never_lost() {
     w.file("o", "mine").file("d/other", "mine");
     let run = w.json("approve", &["T1"]);
     run.success().says("conflicts");
-    assert_eq!((w.read("o"), w.conflicts(), w.read("d/other")), ("1".into(), vec!["o".to_owned()], "mine".into()));
+    assert_eq!(
+        (w.read("o"), w.conflicts(), w.read("d/other")),
+        ("1".into(), vec!["o".to_owned()], "mine".into())
+    );
     for side in ["--theirs", "--mine"] {
         let w = waiting("sandbox");
         w.file("o", "mine");
@@ -172,13 +185,18 @@ fn under_none_a_person_s_version_stays_while_the_result_waits() {
 
 #[test]
 fn edits_wait_for_approval_like_outputs() {
-    let w = World::new("tasks: { E: { isolation: sandbox, approve: true, inputs: [], edits: [src/*], run: 'echo more >> src/a; rm src/b; echo new > src/c' } }");
+    let w = World::new(
+        "tasks: { E: { isolation: sandbox, approve: true, inputs: [], edits: [src/*], run: 'echo more >> src/a; rm src/b; echo new > src/c' } }",
+    );
     w.file("src/a", "1\n").file("src/b", "2\n");
     w.build(&[]).fails_with(5);
     assert_eq!((w.read("src/a"), w.read("src/b"), w.has("src/c")), ("1\n".into(), "2\n".into(), false));
     w.file(".conductor/pending/E/src/c", "tampered").run(&["approve", "E"]).fails_with(4);
     w.file(".conductor/pending/E/src/c", "new\n").run(&["approve", "E"]).success().says("src/a");
-    assert_eq!((w.read("src/a"), w.has("src/b"), w.read("src/c")), ("1\nmore\n".into(), false, "new\n".into()));
+    assert_eq!(
+        (w.read("src/a"), w.has("src/b"), w.read("src/c")),
+        ("1\nmore\n".into(), false, "new\n".into())
+    );
     w.build(&[]).runs_nothing();
     w.run(&["rollback", "E"]).success();
     assert_eq!((w.read("src/a"), w.read("src/b"), w.has("src/c")), ("1\n".into(), "2\n".into(), false));
@@ -203,7 +221,8 @@ tasks:
 
 #[test]
 fn an_edit_in_mid_run_leaves_nothing_to_approve_in_the_tree() {
-    let w = World::new("tasks: { T1: { approve: true, inputs: [a], outputs: [o], run: 'cp a o; echo x >> a' } }");
+    let w =
+        World::new("tasks: { T1: { approve: true, inputs: [a], outputs: [o], run: 'cp a o; echo x >> a' } }");
     w.file("a", "1");
     let run = w.build(&[]);
     run.says("a changed while it ran");

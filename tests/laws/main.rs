@@ -12,6 +12,7 @@ mod edits;
 mod failures;
 mod faults;
 mod ground;
+mod integration;
 mod keys;
 mod midrun;
 mod oracle;
