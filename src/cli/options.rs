@@ -31,6 +31,7 @@ impl Options {
             Command::Approve(args) => args.format.is_json(),
             Command::Reject(args) => args.format.is_json(),
             Command::Resolve(args) => args.format.is_json(),
+            Command::Merge(args) => args.format.is_json(),
             Command::Rollback(args) => args.format.is_json(),
             Command::Init(args) => args.format.is_json(),
             Command::Completions(args) => args.format.is_json(),
@@ -101,6 +102,8 @@ pub(super) enum Command {
     Reject(RejectArgs),
     /// Say whose version of a file holds, yours or conductor's
     Resolve(ResolveArgs),
+    /// Merge tasks' branches into HEAD, all of them or none
+    Merge(TargetArgs),
     /// Take results back: what they replaced returns, and their tasks are due again
     Rollback(RollbackArgs),
     /// Write a first conductor.yaml
