@@ -86,7 +86,9 @@ impl Apart {
             Ok(()) => Ok(apart),
             Err(error) => {
                 apart.remove();
-                Err(error)
+                // What went while it was copied is no failure of the task's.
+                let moved = assignment.snapshot.changes(&site.workspace);
+                Err(if moved.is_empty() { error } else { NotReady::Moved(moved) })
             }
         }
     }
@@ -108,8 +110,11 @@ impl Apart {
     fn fill(&mut self, site: &Site, assignment: &Assignment) -> Result<(), NotReady> {
         let task = &assignment.task;
         if task.sees == Sees::All {
-            for path in site.workspace.walk(&[WorkspacePath::root()]).paths {
-                self.copy(site, &path)?;
+            // What an earlier run made must not pass for something that this one makes.
+            let own = |path: &WorkspacePath| task.outputs.iter().any(|output| path.is_within(&output.path));
+            let seen = site.workspace.walk(&[WorkspacePath::root()]).paths;
+            for path in seen.iter().filter(|path| !own(path)) {
+                self.copy(site, path)?;
             }
         }
         // What an editor is not to find although the tree has it: a state before it came to be.
@@ -400,6 +405,7 @@ impl Apart {
     /// Leaves the folder for a person to look at; says where it is.
     pub(super) fn leave(self, why: &str) -> PathBuf {
         let _ = remove_all(&self.private);
+        workspace::prune_empty_parents(self.folder.parent().unwrap_or(&self.folder), &self.private);
         if let Some(linked) = &self.linked {
             // Not kept on purpose, it goes with the next build; it is here until then.
             let _ = linked.keep(why);

@@ -2,6 +2,8 @@
 //! its private folder does not hold. A guess only adds a sentence to a failure.
 
 use std::collections::BTreeSet;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Component, Path, PathBuf};
 
 use super::Site;
 use super::place::Place;
@@ -21,19 +23,14 @@ pub(super) fn undeclared_reads(
     place.private.as_ref()?;
     let task = &assignment.task;
     let text = String::from_utf8_lossy(said);
-    let root = place.root().to_string_lossy().into_owned();
+    let dir = task.dir.under(place.root());
     let split = |c: char| {
         c.is_whitespace()
             || matches!(c, '\'' | '"' | '`' | ':' | ',' | ';' | '(' | ')' | '<' | '>' | '=' | '[' | ']')
     };
     let mut found = BTreeSet::new();
     for word in text.split(split).filter(|word| !word.is_empty()) {
-        let word = word.strip_prefix(&root).map_or(word, |rest| rest.trim_start_matches('/'));
-        let from_dir = |word: &str| {
-            let full = if task.dir.is_root() { word.to_owned() } else { format!("{}/{word}", task.dir) };
-            WorkspacePath::new(full).ok().filter(|path| !path.is_root())
-        };
-        let Some(path) = from_dir(word) else { continue };
+        let Some(path) = seen_from(&dir, word, place.root(), site.workspace.root()) else { continue };
         let missing = place.workspace.signature(&path) == Signature::ABSENT;
         let there = site.workspace.signature(&path);
         if missing && there != Signature::ABSENT && !path.as_bytes().starts_with(b".conductor") {
@@ -50,4 +47,19 @@ pub(super) fn undeclared_reads(
         named.join(", "),
         task.id,
     ))
+}
+
+/// The path of the workspace that a command in the folder `dir` means by a word, be it written from there, from
+/// the root of its private folder or from that of the workspace itself.
+fn seen_from(dir: &Path, word: &str, private: &Path, tree: &Path) -> Option<WorkspacePath> {
+    let mut full = PathBuf::new();
+    for part in dir.join(word).components() {
+        match part {
+            Component::ParentDir => _ = full.pop(),
+            Component::CurDir => {}
+            part => full.push(part),
+        }
+    }
+    let inside = full.strip_prefix(private).or_else(|_| full.strip_prefix(tree)).ok()?;
+    WorkspacePath::new(inside.as_os_str().as_bytes()).ok().filter(|path| !path.is_root())
 }

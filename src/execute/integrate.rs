@@ -13,7 +13,7 @@ use super::Site;
 use super::staging::{Found, Staged, StagingError};
 use crate::graph::TaskIndex;
 use crate::incremental::{Assignment, Move};
-use crate::model::{Entry, EntryKind, TaskId, WorkspacePath};
+use crate::model::{Diagnostic, Entry, EntryKind, Isolation, TaskId, WorkspacePath};
 use crate::store::{BranchMove, Intent, Planned};
 use crate::workspace::{self, Observed, Workspace};
 
@@ -31,8 +31,17 @@ impl<E: Into<StagingError>> From<E> for Obstacle {
     }
 }
 
-/// Moves `outputs`, which lie below `made`, to their places in the tree. Returns what is to be finished once
-/// the result is recorded, and the outputs as they look there.
+/// A result that came into the tree.
+pub(super) struct Integrated {
+    /// To be finished once the result is recorded.
+    pub(super) staged: Staged,
+    /// The outputs as they look there.
+    pub(super) outputs: Vec<(WorkspacePath, Observed)>,
+    /// What a person should know of files of theirs.
+    pub(super) warnings: Vec<Diagnostic>,
+}
+
+/// Moves `outputs`, which lie below `made`, to their places in the tree.
 pub(super) fn integrate(
     site: &Site,
     assignment: &Assignment,
@@ -40,19 +49,21 @@ pub(super) fn integrate(
     made: &Workspace,
     outputs: &[(WorkspacePath, Observed)],
     branch: Option<BranchMove>,
-) -> Result<(Staged, Vec<(WorkspacePath, Observed)>), Obstacle> {
+) -> Result<Integrated, Obstacle> {
     let entries: BTreeMap<&WorkspacePath, Entry> =
         outputs.iter().map(|(path, seen)| (path, seen.entry)).collect();
     let found = Found::look(site, assignment, false)?;
     let conflicts = conflicts(site, assignment, &found, &entries);
-    if !conflicts.is_empty() {
+    if !conflicts.is_empty() && assignment.isolation != Isolation::None {
         return Err(Obstacle::Conflict(conflicts));
     }
     let mut staged = Staged::begin_found(site, &assignment.task, attempt, found, false, branch)?;
-    match bring_in(site, &staged, made, outputs) {
-        Ok(seen) => {
-            staged.keep_conflicts(site, &entries);
-            Ok((staged, seen))
+    // In the tree a person's version gives way: it is kept with the conflicts.
+    let overwrite = assignment.isolation == Isolation::None;
+    match bring_in(site, &staged, made, outputs, overwrite) {
+        Ok(outputs) => {
+            let warnings = staged.keep_conflicts(site, &entries);
+            Ok(Integrated { staged, outputs, warnings })
         }
         Err(obstacle) => {
             staged.restore(site, None)?;
@@ -66,25 +77,36 @@ fn bring_in(
     staged: &Staged,
     made: &Workspace,
     outputs: &[(WorkspacePath, Observed)],
+    overwrite: bool,
 ) -> Result<Vec<(WorkspacePath, Observed)>, Obstacle> {
     let mut written = Vec::new();
     for (path, observed) in outputs {
         let (from, to) = (path.under(made.root()), path.under(site.workspace.root()));
-        if observed.entry.kind == EntryKind::Folder {
-            workspace::make_folder(&to)?;
-        } else if to.symlink_metadata().is_ok_and(|there| !there.is_dir()) {
-            // It was not there, or it was a file of a person with the same content.
-            if site.workspace.observe(path).entry != observed.entry {
-                return Err(Obstacle::Conflict(vec![path.clone()]));
+        let there = to.symlink_metadata().ok();
+        let in_the_way = || Obstacle::Conflict(vec![path.clone()]);
+        match there {
+            Some(there) if observed.entry.kind == EntryKind::Folder && !there.is_dir() => {
+                return Err(in_the_way());
             }
-        } else {
-            workspace::move_path(&from, &to)?;
+            _ if observed.entry.kind == EntryKind::Folder => workspace::make_folder(&to)?,
+            // A folder of a person's, where a file is to be. In an empty one there is nothing to lose.
+            Some(there) if there.is_dir() => {
+                workspace::remove_path(&to).map_err(|_| in_the_way())?;
+                workspace::move_path(&from, &to)?;
+            }
+            // It was not there, or it was a file of a person with the same content.
+            Some(_) if !overwrite => {
+                if site.workspace.observe(path).entry != observed.entry {
+                    return Err(in_the_way());
+                }
+            }
+            _ => workspace::move_path(&from, &to)?,
         }
         written.push(path);
     }
     // Written between the look and the move.
     let late = staged.changed_aside();
-    if !late.is_empty() {
+    if !late.is_empty() && !overwrite {
         return Err(Obstacle::Conflict(late));
     }
     let seen = site.workspace.observe_all(&written);

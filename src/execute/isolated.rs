@@ -122,9 +122,10 @@ fn finish(site: &Site, assignment: &Assignment, attempt: u32, made: Made) -> Res
         Some(Staged::open_branch(site, &assignment.task, attempt, branch.clone())?)
     } else {
         match integrate(site, assignment, attempt, &at, &produced.outputs, branch.clone()) {
-            Ok((staged, outputs)) => {
-                produced.outputs = outputs;
-                Some(staged)
+            Ok(came) => {
+                produced.outputs = came.outputs;
+                warnings.extend(came.warnings);
+                Some(came.staged)
             }
             Err(Obstacle::Conflict(paths)) => {
                 return pending::hold(site, assignment, Wait::Conflict(paths), &at, produced, warnings, log);

@@ -46,21 +46,54 @@ pub(super) fn hold(
             let restored = site.objects.restore(&change.after, &change.path.under(&folder), mode);
             restored.map_err(|error| StagingError(error.to_string()))?;
         }
-        if let Wait::Conflict(paths) = &wait {
-            for path in paths {
-                let kept = path.under(&site.folder.join("conflicts").join(&site.run.0));
-                if path.under(&folder).is_file() || path.under(&folder).is_symlink() {
-                    workspace::copy_file(&path.under(&folder), &kept)?;
-                }
-            }
-        }
         Ok(())
     };
     keep()?;
     if let Wait::Conflict(paths) = &wait {
+        let made: Vec<&WorkspacePath> = produced.outputs.iter().map(|(path, _)| path).collect();
+        keep_new_versions(site, &assignment.task.id, &made, paths)?;
         warnings.extend(paths.iter().map(|path| conflict(site, &assignment.task.id, path)));
     }
     Ok(Outcome::Waiting(Box::new(Waiting { wait, produced, warnings, log })))
+}
+
+/// Keeps what a waiting result holds at and below `paths` where a person will look for it:
+/// `.conductor/conflicts/RUN/PATH`.
+fn keep_new_versions(
+    site: &Site,
+    task: &TaskId,
+    made: &[&WorkspacePath],
+    paths: &[WorkspacePath],
+) -> Result<(), StagingError> {
+    let kept = site.folder.join("conflicts").join(&site.run.0);
+    let folder = folder(site, task);
+    for path in made.iter().filter(|made| paths.iter().any(|path| made.is_within(path))) {
+        let from = path.under(&folder);
+        if from.is_dir() && !from.is_symlink() {
+            workspace::make_folder(&path.under(&kept))?;
+        } else {
+            workspace::copy_file(&from, &path.under(&kept))?;
+        }
+    }
+    Ok(())
+}
+
+/// A person has approved a result that cannot come in, because versions of theirs stand at `paths`: it waits
+/// for these now. Says so of each.
+///
+/// # Errors
+/// The new versions cannot be kept.
+pub fn turn_into_conflict(
+    site: &Site,
+    task: &TaskId,
+    pending: &mut Pending,
+    paths: Vec<WorkspacePath>,
+) -> Result<Vec<Diagnostic>, StagingError> {
+    let made: Vec<&WorkspacePath> = pending.record.outputs.iter().map(|output| &output.path).collect();
+    keep_new_versions(site, task, &made, &paths)?;
+    let told = paths.iter().map(|path| conflict(site, task, path)).collect();
+    pending.wait = Wait::Conflict(paths);
+    Ok(told)
 }
 
 /// Says that a person's version stands in the way, and what to do.
@@ -68,10 +101,12 @@ fn conflict(site: &Site, task: &TaskId, path: &WorkspacePath) -> Diagnostic {
     let kept = path.under(&site.folder.join("conflicts").join(&site.run.0));
     let message =
         format!("{path} is not what conductor made; the new version by {task} does not overwrite it");
-    Diagnostic::error("build::conflict", message).help(format!(
-        "the new version is kept in {}; `conductor resolve {path} --theirs` takes it, `--mine` keeps yours",
-        site.shown(&kept)
-    ))
+    let both = format!("`conductor resolve {path} --theirs` takes conductor's, `--mine` keeps yours");
+    Diagnostic::error("build::conflict", message).help(if kept.symlink_metadata().is_ok() {
+        format!("the new version is kept in {}; {both}", site.shown(&kept))
+    } else {
+        format!("the new version has nothing there; {both}")
+    })
 }
 
 /// Forgets a waiting result.
@@ -126,6 +161,12 @@ pub fn release(
             ));
         }
     }
+    for edited in record.edited.iter().filter(|edited| edited.after != edited.before && edited.after.exists()) {
+        if made.observe(&edited.path).entry != edited.after {
+            let place = site.shown(&edited.path.under(&folder));
+            return Err(format!("{place} is not what was made and checked; run `conductor build --force` for it"));
+        }
+    }
     let mut outputs: Vec<(WorkspacePath, Observed)> = paths.into_iter().cloned().zip(seen).collect();
     let discovered = pending.discovered.iter().map(|path| (path.clone(), site.workspace.observe(path)));
     let discovered = discovered.collect();
@@ -148,7 +189,10 @@ pub fn release(
         staged = Some(open.map_err(|error| error.to_string())?);
     } else {
         match integrate(site, assignment, attempt, &made, &outputs, branch.clone()) {
-            Ok((held, seen)) => (staged, outputs) = (Some(held), seen),
+            Ok(came) => {
+                (staged, outputs) = (Some(came.staged), came.outputs);
+                warnings.extend(came.warnings);
+            }
             Err(Obstacle::Conflict(paths)) => return Ok(Err(paths)),
             Err(Obstacle::Failed(error)) => return Err(error.to_string()),
         }

@@ -307,7 +307,9 @@ fn attempt_staged(
     changed.extend(discovered.too_young);
     let made: BTreeMap<&WorkspacePath, Entry> =
         outputs.iter().map(|(path, seen)| (path, seen.entry)).collect();
-    let warnings = staged.keep_conflicts(site, &made);
+    // A result that is to wait for a person replaces nothing yet.
+    let warnings =
+        if assignment.task.approve { Vec::new() } else { staged.keep_conflicts(site, &made) };
     let produced = Produced {
         discovered: discovered.inputs,
         validation,

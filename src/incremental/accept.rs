@@ -361,7 +361,9 @@ impl Engine {
             outputs.push(id);
         }
         let verified_at = self.state.now();
-        let fingerprint = self.row_fingerprint(index);
+        // Without a look at the checks, nothing must take it for fresh.
+        let unvalidated = record.validation_key == UNVALIDATED;
+        let fingerprint = if unvalidated { Digest([0; 32]) } else { self.row_fingerprint(index) };
         self.state.put_record(&assignment.task.id, fingerprint, verified_at, &inputs, &outputs, &record);
         let result = self.result_input(index);
         let outputs_changed = db::set_result(&mut self.db, result, Some(Arc::new(record)));

@@ -81,6 +81,25 @@ impl Desk {
         Ok(settled)
     }
 
+    /// The word was given, but a person's versions stand at these paths: the result waits for these now.
+    fn approved_but(
+        &mut self,
+        index: TaskIndex,
+        pending: &Pending,
+        approval: Approval,
+        paths: Vec<WorkspacePath>,
+    ) -> Refused {
+        let (id, refused) = (self.id(index), in_the_way(&paths));
+        let mut pending = pending.clone();
+        pending.record.approval = Some(approval);
+        let Some(failure) = self.engine.state().failure(&id) else { return refused };
+        if let Err(error) = execute::turn_into_conflict(&self.site, &id, &mut pending, paths) {
+            return Refused::Failed(Diagnostic::error("approve::files", error.to_string()));
+        }
+        self.engine.refuse(index, &Failure { pending: Some(Box::new(pending)), ..failure });
+        self.close().err().unwrap_or(refused)
+    }
+
     /// Throws the result away: the task is stale, with `note` as what a check would have said.
     ///
     /// # Errors
@@ -128,8 +147,13 @@ impl Desk {
     ) -> Result<Settled, Refused> {
         let released = execute::release(&self.site, assignment, pending, 0)
             .map_err(|message| Refused::Integrity(Diagnostic::error("approve::other_files", message)))?;
-        let released = released.map_err(|paths| in_the_way(&paths))?;
+        let released = match (released, approval.clone()) {
+            (Ok(released), _) => released,
+            (Err(paths), Some(approval)) => return Err(self.approved_but(index, pending, approval, paths)),
+            (Err(paths), None) => return Err(in_the_way(&paths)),
+        };
         self.staged.extend(released.staged);
+        let approval = approval.or_else(|| released.produced.approval.clone());
         let produced = Produced { approval, ..released.produced };
         let changed = produced.outputs.iter().map(|(path, _)| path.clone()).collect();
         let mut settled = Settled { changed, notices: released.warnings };

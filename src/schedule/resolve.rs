@@ -6,7 +6,9 @@ use super::desk::{Desk, Refused, Settled};
 use crate::execute;
 use crate::graph::TaskIndex;
 use crate::incremental::{Assignment, Move};
-use crate::model::{Diagnostic, Entry, Failure, Pending, Record, Wait, WorkspacePath};
+use crate::model::{
+    Diagnostic, Entry, EntryKind, Failure, OutputEntry, Pending, Record, Wait, WorkspacePath,
+};
 
 /// Whose version holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -114,9 +116,17 @@ impl Desk {
     ) -> Result<Settled, Refused> {
         let assignment = self.waiting_assignment(index)?;
         let entry = self.site.workspace.observe(path).entry;
-        for output in pending.record.outputs.iter_mut().filter(|output| output.path == *path) {
-            output.entry = entry;
+        let outputs = &mut pending.record.outputs;
+        let below = outputs.iter().any(|output| output.path != *path && output.path.is_within(path));
+        if below || !matches!(entry.kind, EntryKind::File | EntryKind::Link) {
+            let message = format!("there is no file of yours at {path} that could be its result");
+            let help = "move yours away and `conductor build`, or use `--theirs`";
+            return Err(Refused::Usage(Diagnostic::error("resolve::no_file", message).help(help)));
         }
+        // It may lie in an output folder to which the new result adds nothing of that name.
+        outputs.retain(|output| output.path != *path);
+        outputs.push(OutputEntry { path: path.clone(), entry });
+        outputs.sort_by(|a, b| a.path.cmp(&b.path));
         let evidence = execute::check_result(&self.site, &assignment, &pending.record, Some(path))
             .map_err(|message| refused_by_checks(path, &message))?;
         pending.record.evidence = evidence;

@@ -137,5 +137,12 @@ pub(super) fn folder_of(path: &Path) -> &Path {
 
 /// Makes a folder and those above it, where they are not there.
 pub fn make_folder(folder: &Path) -> Result<(), Error> {
-    fs::create_dir_all(folder).map_err(|error| Error::io("make", folder, error))
+    // Somebody else may at this very moment remove an empty folder on the way there.
+    let mut patience = 16;
+    loop {
+        match fs::create_dir_all(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && patience > 0 => patience -= 1,
+            made => return made.map_err(|error| Error::io("make", folder, error)),
+        }
+    }
 }

@@ -18,6 +18,7 @@ mod live;
 mod mid_run;
 mod readonly;
 mod reasons;
+mod sandbox;
 mod staleness;
 mod strange;
 mod versus;
