@@ -114,11 +114,10 @@ fn git_side(session: &Session, state: &State, args: &CleanArgs, tasks: &[TaskId]
         if !all && !tasks.iter().any(own) {
             continue;
         }
-        cleaned
-            .worktrees
-            .push(leftover.place.strip_prefix(root).unwrap_or(&leftover.place).display().to_string());
+        // git names it without links; here it is told as the person reached it.
+        let place = workspaces.join(leftover.place.file_name().unwrap_or_default());
+        cleaned.worktrees.push(place.strip_prefix(root).unwrap_or(&place).display().to_string());
         if !args.dry_run {
-            let place = leftover.place.clone();
             repository.discard(leftover).map_err(stop)?;
             prune_empty_parents(&session.folder, &place);
         }
