@@ -400,6 +400,7 @@ impl Apart {
     /// Leaves the folder for a person to look at; says where it is.
     pub(super) fn leave(self, why: &str) -> PathBuf {
         let _ = remove_all(&self.private);
+        workspace::prune_empty_parents(self.folder.parent().unwrap_or(&self.folder), &self.private);
         if let Some(linked) = &self.linked {
             // Not kept on purpose, it goes with the next build; it is here until then.
             let _ = linked.keep(why);

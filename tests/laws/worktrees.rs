@@ -150,6 +150,8 @@ fn assert_nothing_left(ground: &Ground, when: &str) {
         .filter(|path| path.extension().is_some_and(|end| end == "lock"))
         .collect();
     assert!(locks.is_empty(), "locks {when}: {locks:?}");
+    let objects = git(ground, &["count-objects", "-v"]);
+    assert!(objects.contains("\ngarbage: 0\n"), "half-written objects {when}: {objects}");
     git(ground, &["fsck", "--no-progress", "--no-dangling", "--strict"]);
 }
 
@@ -162,7 +164,7 @@ fn next(random: &mut u64) -> u64 {
 fn worktrees_heal_after_kill_9_at_any_moment_and_the_users_part_of_git_stays_as_it_was() {
     let ground = repository();
     let setting = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
-    let rounds = setting("CONDUCTOR_LAWS_CASES").map_or(18, |cases| cases.clamp(6, 4000));
+    let rounds = setting("CONDUCTOR_LAWS_CASES").map_or(12, |cases| cases.clamp(6, 4000));
     let mut random = setting("CONDUCTOR_LAWS_SEED").unwrap_or(11);
     let mut longest = 1500;
     let before = users(&ground);
