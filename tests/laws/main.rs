@@ -18,3 +18,4 @@ mod oracle;
 mod random_builds;
 mod recipe;
 mod scenario;
+mod worktrees;
