@@ -105,7 +105,9 @@ fn tell(output: &Output, merged: &Merged) {
 /// Both sides of a conflict.
 fn diagnostic(conflict: &Conflict) -> Diagnostic {
     let side = |side: Option<&crate::worktree::Side>| {
-        side.map_or("(removed)".to_owned(), |side| side.excerpt.clone().unwrap_or_else(|| "(binary)".to_owned()))
+        side.map_or("(removed)".to_owned(), |side| {
+            side.excerpt.clone().unwrap_or_else(|| "(binary)".to_owned())
+        })
     };
     let line = conflict.line.map_or(String::new(), |line| format!(":{line}"));
     let message = format!(

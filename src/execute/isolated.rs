@@ -103,7 +103,7 @@ fn run(site: &Site, assignment: &Assignment, apart: &mut Apart) -> Result<Made, 
 
 /// Brings the result to where it belongs, or sets it aside until a person has spoken.
 fn finish(site: &Site, assignment: &Assignment, attempt: u32, made: Made) -> Result<Outcome, Box<Refusal>> {
-    let Made { mut produced, at, changed, unchecked, warnings, log } = made;
+    let Made { mut produced, at, changed, unchecked, mut warnings, log } = made;
     if assignment.task.approve {
         if let Some(refusal) = unchecked {
             return Err(Box::new(refusal));

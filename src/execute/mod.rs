@@ -26,9 +26,7 @@ pub use byhand::{check_result, copy_version, keep_version, run_by_hand, show_ver
 pub use command::run_tool;
 pub use git::{check_branch, commit_adopted, move_branch, move_branch_back, needs_repository};
 pub use integrate::{Landed, land, put_back};
-pub use pending::{
-    Released, clear as clear_pending, folder as pending_folder, release, turn_into_conflict,
-};
+pub use pending::{Released, clear as clear_pending, folder as pending_folder, release, turn_into_conflict};
 pub use perform::{Done, Outcome, Refusal, Waiting, perform};
 pub use recover::recover;
 pub use staging::{Staged, StagingError};

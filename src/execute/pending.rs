@@ -161,10 +161,13 @@ pub fn release(
             ));
         }
     }
-    for edited in record.edited.iter().filter(|edited| edited.after != edited.before && edited.after.exists()) {
+    for edited in record.edited.iter().filter(|edited| edited.after != edited.before && edited.after.exists())
+    {
         if made.observe(&edited.path).entry != edited.after {
             let place = site.shown(&edited.path.under(&folder));
-            return Err(format!("{place} is not what was made and checked; run `conductor build --force` for it"));
+            return Err(format!(
+                "{place} is not what was made and checked; run `conductor build --force` for it"
+            ));
         }
     }
     let mut outputs: Vec<(WorkspacePath, Observed)> = paths.into_iter().cloned().zip(seen).collect();
@@ -175,7 +178,7 @@ pub fn release(
         .iter()
         .map(|edited| Change { path: edited.path.clone(), before: edited.before, after: edited.after })
         .collect();
-    let (mut branch, warnings) = (None, Vec::new());
+    let (mut branch, mut warnings) = (None, Vec::new());
     if assignment.isolation == Isolation::Worktree {
         branch = Some(git::commit(site, assignment, &made, &outputs, &edited)?);
     }

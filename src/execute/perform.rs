@@ -308,8 +308,7 @@ fn attempt_staged(
     let made: BTreeMap<&WorkspacePath, Entry> =
         outputs.iter().map(|(path, seen)| (path, seen.entry)).collect();
     // A result that is to wait for a person replaces nothing yet.
-    let warnings =
-        if assignment.task.approve { Vec::new() } else { staged.keep_conflicts(site, &made) };
+    let warnings = if assignment.task.approve { Vec::new() } else { staged.keep_conflicts(site, &made) };
     let produced = Produced {
         discovered: discovered.inputs,
         validation,

@@ -19,9 +19,7 @@ use super::db::{self, Dep, EditPath};
 use super::engine::Engine;
 use super::stand::{Chain, Link, Stand};
 use crate::graph::{EdgeKinds, Plan, TaskIndex};
-use crate::model::{
-    Edited, Entry, EntryKind, Integrate, Pattern, Record, Task, TaskId, WorkspacePath,
-};
+use crate::model::{Edited, Entry, EntryKind, Integrate, Pattern, Record, Task, TaskId, WorkspacePath};
 use crate::workspace::Globs;
 
 /// The tasks with `edits`.

@@ -37,7 +37,12 @@ impl Update {
     ///
     /// # Errors
     /// [`Error::InTheWay`] with every path where something uncommitted would be lost.
-    pub(super) fn plan(git: &git2::Repository, index: &Index, start: Option<Oid>, end: Oid) -> Result<Self, Error> {
+    pub(super) fn plan(
+        git: &git2::Repository,
+        index: &Index,
+        start: Option<Oid>,
+        end: Oid,
+    ) -> Result<Self, Error> {
         let top = git.workdir().unwrap_or(Path::new("")).to_owned();
         let changes = changes(git, start, end)?;
         let modified = modified(git, &changes)?;
@@ -45,7 +50,8 @@ impl Update {
         let mut in_the_way = BTreeSet::new();
         for (path, (old, new)) in &changes {
             let entry = index.get_path(to_path(path), 0);
-            let look = Look { top: &top, path, old: *old, new: *new, entry: entry.as_ref(), modified: &modified };
+            let look =
+                Look { top: &top, path, old: *old, new: *new, entry: entry.as_ref(), modified: &modified };
             match look.disk() {
                 Disk::Free => drop(steps.insert(path.clone(), Step { new: *new, stays: false })),
                 Disk::Stays => drop(steps.insert(path.clone(), Step { new: *new, stays: true })),
@@ -70,7 +76,12 @@ impl Update {
     }
 
     /// Does it, files first, then the index.
-    pub(super) fn apply(&self, git: &git2::Repository, mut lock: IndexLock, area: &Area) -> Result<(), Error> {
+    pub(super) fn apply(
+        &self,
+        git: &git2::Repository,
+        mut lock: IndexLock,
+        area: &Area,
+    ) -> Result<(), Error> {
         // Attributes decide on the line ends of the other files.
         let (rules, others): (Vec<_>, Vec<_>) =
             self.steps.iter().partition(|(path, _)| path.ends_with(b".gitattributes"));
@@ -94,7 +105,12 @@ impl Update {
     }
 
     /// The new files as they are to be in the working tree, in a folder of their own.
-    fn stage(&self, git: &git2::Repository, steps: &[(&Vec<u8>, &Step)], area: &Area) -> Result<TempDir, Error> {
+    fn stage(
+        &self,
+        git: &git2::Repository,
+        steps: &[(&Vec<u8>, &Step)],
+        area: &Area,
+    ) -> Result<TempDir, Error> {
         let folder = area.make()?;
         let mut options = CheckoutBuilder::new();
         options.force().disable_pathspec_match(true).update_index(false).target_dir(folder.path());
@@ -107,7 +123,8 @@ impl Update {
         }
         if any {
             let end = git.find_object(self.end, None).map_err(Error::git("read the commit", self.end))?;
-            git.checkout_tree(&end, Some(&mut options)).map_err(Error::git("write the files of", self.end))?;
+            git.checkout_tree(&end, Some(&mut options))
+                .map_err(Error::git("write the files of", self.end))?;
         }
         Ok(folder)
     }
@@ -118,7 +135,10 @@ impl Update {
             Err(error) if !is_absent(&error) => return Err(Error::io("remove", &path)(error)),
             _ => {}
         }
-        let above = path.ancestors().skip(1).take_while(|folder| *folder != self.top && folder.starts_with(&self.top));
+        let above = path
+            .ancestors()
+            .skip(1)
+            .take_while(|folder| *folder != self.top && folder.starts_with(&self.top));
         for folder in above {
             if fs::remove_dir(folder).is_err() {
                 break;
@@ -185,5 +205,8 @@ fn across(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 fn is_absent(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory)
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory
+    )
 }

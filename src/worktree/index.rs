@@ -84,7 +84,9 @@ impl IndexLock {
         let lock = git.path().join("index.lock");
         remove_stale(&lock);
         let mut file = match File::create_new(&lock) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(Error::IndexLocked { path: lock }),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                return Err(Error::IndexLocked { path: lock });
+            }
             file => file.map_err(Error::io("lock the index by", &lock))?,
         };
         let undo = |error| {

@@ -21,11 +21,7 @@ pub(super) type Blob = (Oid, u32);
 pub(super) type Changes = BTreeMap<Vec<u8>, (Option<Blob>, Option<Blob>)>;
 
 /// Every path that differs between two commits, with what it was and what it will be.
-pub(super) fn changes(
-    git: &git2::Repository,
-    start: Option<Oid>,
-    end: Oid,
-) -> Result<Changes, Error> {
+pub(super) fn changes(git: &git2::Repository, start: Option<Oid>, end: Oid) -> Result<Changes, Error> {
     let tree_of = |id: Oid| {
         let tree = git.find_commit(id).and_then(|commit| commit.tree());
         tree.map_err(Error::git("read the tree of", id))
@@ -35,12 +31,11 @@ pub(super) fn changes(
         None => git.find_tree(tree::empty(git)?).map_err(Error::git("read", "the empty tree"))?,
     };
     let new = tree_of(end)?;
-    let diff = git.diff_tree_to_tree(Some(&old), Some(&new), None).map_err(Error::git("compare HEAD with", end))?;
+    let diff =
+        git.diff_tree_to_tree(Some(&old), Some(&new), None).map_err(Error::git("compare HEAD with", end))?;
     let mut changes = Changes::new();
     for delta in diff.deltas() {
-        let blob = |file: &git2::DiffFile<'_>| {
-            file.exists().then(|| (file.id(), u32::from(file.mode())))
-        };
+        let blob = |file: &git2::DiffFile<'_>| file.exists().then(|| (file.id(), u32::from(file.mode())));
         let Some(path) = delta.new_file().path_bytes().or(delta.old_file().path_bytes()) else { continue };
         let change = changes.entry(path.to_owned()).or_default();
         change.0 = blob(&delta.old_file()).or(change.0);
@@ -50,7 +45,10 @@ pub(super) fn changes(
 }
 
 /// Which of these paths git shows as changed between index and working tree.
-pub(super) fn modified<T>(git: &git2::Repository, changes: &BTreeMap<Vec<u8>, T>) -> Result<BTreeSet<Vec<u8>>, Error> {
+pub(super) fn modified<T>(
+    git: &git2::Repository,
+    changes: &BTreeMap<Vec<u8>, T>,
+) -> Result<BTreeSet<Vec<u8>>, Error> {
     let mut options = DiffOptions::new();
     options.disable_pathspec_match(true).include_typechange(true).ignore_submodules(true);
     for path in changes.keys() {
@@ -108,7 +106,9 @@ impl Look<'_> {
             return if self.new.is_none() || blocker { Disk::Stays } else { Disk::Taken };
         }
         let found = match path.symlink_metadata() {
-            Ok(found) if found.is_dir() => return if self.new.is_some() { Disk::Folder } else { Disk::Stays },
+            Ok(found) if found.is_dir() => {
+                return if self.new.is_some() { Disk::Folder } else { Disk::Stays };
+            }
             Ok(found) => found,
             Err(_) if self.new.is_none() || has(IndexEntryExtendedFlag::SKIP_WORKTREE) => return Disk::Stays,
             // A person removed it; or it never was there.
@@ -179,7 +179,6 @@ pub(super) fn files_below(top: &Path, folder: &[u8], goes: &dyn Fn(&[u8]) -> boo
     }
     files
 }
-
 
 pub(super) fn to_path(bytes: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(bytes))

@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use git2::{ErrorCode, Oid, RepositoryState};
 
 use super::checkout::Update;
-use super::index::IndexLock;
 use super::conflict::{self, Conflict};
+use super::index::IndexLock;
 use super::{Error, Repository, branch, commit};
 
 /// What became of a merge.
@@ -100,14 +100,16 @@ fn make<'a>(
             making.merged.push((name, tip));
             continue;
         };
-        let contained = git.graph_descendant_of(at, tip).map_err(Error::git("compare with HEAD the branch", name))?;
+        let contained =
+            git.graph_descendant_of(at, tip).map_err(Error::git("compare with HEAD the branch", name))?;
         if contained || at == tip {
             making.already.push(name.clone());
             continue;
         }
         let find = |id| git.find_commit(id).map_err(Error::git("read the commit", id));
         let (ours, theirs) = (find(at)?, find(tip)?);
-        let mut index = git.merge_commits(&ours, &theirs, None).map_err(Error::git("merge the branch", name))?;
+        let mut index =
+            git.merge_commits(&ours, &theirs, None).map_err(Error::git("merge the branch", name))?;
         if index.has_conflicts() {
             making.conflicts.extend(conflict::read(git, &index, name, &making.merged)?);
             continue;
@@ -130,7 +132,9 @@ fn under_way(state: RepositoryState) -> Option<&'static str> {
         RepositoryState::Revert | RepositoryState::RevertSequence => "a revert",
         RepositoryState::CherryPick | RepositoryState::CherryPickSequence => "a cherry-pick",
         RepositoryState::Bisect => "a bisect",
-        RepositoryState::Rebase | RepositoryState::RebaseInteractive | RepositoryState::RebaseMerge => "a rebase",
+        RepositoryState::Rebase | RepositoryState::RebaseInteractive | RepositoryState::RebaseMerge => {
+            "a rebase"
+        }
         RepositoryState::ApplyMailbox | RepositoryState::ApplyMailboxOrRebase => "`git am`",
     })
 }

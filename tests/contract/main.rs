@@ -15,6 +15,7 @@ mod groups;
 mod inputs;
 mod json;
 mod live;
+mod merge;
 mod mid_run;
 mod readonly;
 mod reasons;

@@ -94,7 +94,11 @@ fn undeclared_writes_are_warned_of_and_thrown_away() {
     let w = sandboxed(&["inputs: [a]", "outputs: [o]", &format!("run: {STRAY}")]);
     w.file("a", "1\n");
     let run = w.build(&[]);
-    run.success().ran(&["T1"]).says("stray").says("deep/stray").says("does not declare: a, deep/stray, stray");
+    run.success()
+        .ran(&["T1"])
+        .says("stray")
+        .says("deep/stray")
+        .says("does not declare: a, deep/stray, stray");
     assert!(!w.has("stray") && !w.has("deep"));
     assert_eq!(w.read("a"), "1\n");
     w.build(&[]).runs_nothing();
@@ -123,7 +127,12 @@ fn removing_an_input_is_an_undeclared_write_and_touching_one_is_none() {
 
 #[test]
 fn what_git_ignores_is_no_undeclared_write() {
-    let w = sandboxed(&["inputs: []", "outputs: [o]", "writes: error", "run: touch o x.tmp; mkdir -p cache; touch cache/y"]);
+    let w = sandboxed(&[
+        "inputs: []",
+        "outputs: [o]",
+        "writes: error",
+        "run: touch o x.tmp; mkdir -p cache; touch cache/y",
+    ]);
     w.file(".gitignore", "*.tmp\n/cache/\n").git(&["init", "-q"]);
     w.build(&[]).success().ran(&["T1"]);
     assert!(!w.has("x.tmp") && !w.has("cache"));
@@ -131,14 +140,20 @@ fn what_git_ignores_is_no_undeclared_write() {
 
 #[test]
 fn home_and_tmpdir_are_private_and_the_environment_is_the_allow_list() {
-    let w = sandboxed(&["inputs: []", "outputs: [env, at]", "env: { GIVEN: yes-it-is }", "run: 'env > env; touch \"$HOME/h\" \"$TMPDIR/t\"; ls -A \"$HOME\" \"$TMPDIR\" > at'"]);
+    let w = sandboxed(&[
+        "inputs: []",
+        "outputs: [env, at]",
+        "env: { GIVEN: yes-it-is }",
+        "run: 'env > env; touch \"$HOME/h\" \"$TMPDIR/t\"; ls -A \"$HOME\" \"$TMPDIR\" > at'",
+    ]);
     let w = w.env("STRANGE", "1");
     let home = std::env::var("HOME").unwrap();
     w.build(&[]).success();
     let env = w.read("env");
     assert!(env.contains("GIVEN=yes-it-is") && env.contains("CONDUCTOR_TASK=T1"), "{env}");
     assert!(!env.contains("STRANGE"), "{env}");
-    let value = |name: &str| env.lines().find_map(|line| line.strip_prefix(&format!("{name}="))).unwrap().to_owned();
+    let value =
+        |name: &str| env.lines().find_map(|line| line.strip_prefix(&format!("{name}="))).unwrap().to_owned();
     assert_ne!(value("HOME"), home);
     assert!(value("HOME").starts_with(w.path(".conductor").to_str().unwrap()), "{env}");
     assert_ne!(value("TMPDIR"), value("HOME"));
@@ -155,15 +170,27 @@ fn a_declared_home_stays() {
 
 #[test]
 fn the_command_runs_in_its_dir_though_nothing_lies_there() {
-    let w = sandboxed(&["dir: sub/deep", "inputs: [a]", "outputs: [sub/o]", "run: 'cp ../../a ../o; test \"$(basename \"$PWD\")\" = deep'"]);
+    let w = sandboxed(&[
+        "dir: sub/deep",
+        "inputs: [a]",
+        "outputs: [sub/o]",
+        "run: 'cp ../../a ../o; test \"$(basename \"$PWD\")\" = deep'",
+    ]);
     w.file("a", "1").build(&[]).success();
     assert_eq!(w.read("sub/o"), "1");
 }
 
 #[test]
 fn folders_are_inputs_and_outputs() {
-    let w = sandboxed(&["inputs: [src]", "outputs: [out/]", "run: 'cp -a src/. out; mkdir out/empty out/sub/empty'"]);
-    w.file("src/a", "1").file("src/sub/b", "2").program("src/run.sh", "#!/bin/sh\n").link("src/link", "sub/b");
+    let w = sandboxed(&[
+        "inputs: [src]",
+        "outputs: [out/]",
+        "run: 'cp -a src/. out; mkdir out/empty out/sub/empty'",
+    ]);
+    w.file("src/a", "1")
+        .file("src/sub/b", "2")
+        .program("src/run.sh", "#!/bin/sh\n")
+        .link("src/link", "sub/b");
     let run = w.build(&[]);
     run.success();
     assert_eq!((w.read("out/a"), w.read("out/sub/b")), ("1".into(), "2".into()));
@@ -192,7 +219,11 @@ fn names_that_are_no_utf_8_go_in_and_come_out() {
 
 #[test]
 fn an_optional_output_may_be_missing_and_goes_when_it_is_made_no_more() {
-    let w = sandboxed(&["inputs: [a]", "outputs: [o, { path: maybe, optional: true }]", "run: 'cp a o; if grep -q yes a; then touch maybe; fi'"]);
+    let w = sandboxed(&[
+        "inputs: [a]",
+        "outputs: [o, { path: maybe, optional: true }]",
+        "run: 'cp a o; if grep -q yes a; then touch maybe; fi'",
+    ]);
     w.file("a", "yes").build(&[]).success();
     assert!(w.has("maybe"));
     w.file("a", "no").build(&[]).success();
@@ -218,7 +249,12 @@ tasks:
 
 #[test]
 fn sees_all_holds_the_whole_tree() {
-    let w = sandboxed(&["sees: all", "inputs: []", "outputs: [o]", "run: 'cat src/any > o; test ! -e .git; test ! -e .conductor'"]);
+    let w = sandboxed(&[
+        "sees: all",
+        "inputs: []",
+        "outputs: [o]",
+        "run: 'cat src/any > o; test ! -e .git; test ! -e .conductor'",
+    ]);
     w.git(&["init", "-q"]).file("src/any", "1").build(&[]).success();
     assert_eq!(w.read("o"), "1");
     w.build(&[]).runs_nothing();
@@ -226,7 +262,14 @@ fn sees_all_holds_the_whole_tree() {
 
 #[test]
 fn a_depfile_names_inputs_and_need_not_be_an_output() {
-    let w = sandboxed(&["sees: all", "inputs: [a]", "outputs: [o]", "depfile: x.d", "writes: error", "run: \"cat a h > o; echo o: a h > x.d\""]);
+    let w = sandboxed(&[
+        "sees: all",
+        "inputs: [a]",
+        "outputs: [o]",
+        "depfile: x.d",
+        "writes: error",
+        "run: \"cat a h > o; echo o: a h > x.d\"",
+    ]);
     w.file("a", "1").file("h", "2").build(&[]).success();
     assert!(!w.has("x.d"));
     w.build(&[]).runs_nothing();
@@ -262,7 +305,12 @@ fn checks_run_in_the_sandbox_and_what_they_change_is_discarded() {
 
 #[test]
 fn a_check_that_refuses_leaves_the_last_good_outputs() {
-    let w = sandboxed(&["inputs: [a]", "outputs: [o]", "run: cp a o", "validate: [ { run: \"! grep -q bad o\" } ]"]);
+    let w = sandboxed(&[
+        "inputs: [a]",
+        "outputs: [o]",
+        "run: cp a o",
+        "validate: [ { run: \"! grep -q bad o\" } ]",
+    ]);
     w.file("a", "good").build(&[]).success();
     w.file("a", "bad").build(&[]).fails_with(1).failed(&["T1"]);
     assert_eq!(w.read("o"), "good");
@@ -271,7 +319,12 @@ fn a_check_that_refuses_leaves_the_last_good_outputs() {
 
 #[test]
 fn a_check_sees_its_own_inputs() {
-    let w = sandboxed(&["inputs: [a]", "outputs: [o]", "run: 'cp a o; test ! -e allowed'", "validate: [ { run: grep -qxFf o allowed, inputs: [allowed] } ]"]);
+    let w = sandboxed(&[
+        "inputs: [a]",
+        "outputs: [o]",
+        "run: 'cp a o; test ! -e allowed'",
+        "validate: [ { run: grep -qxFf o allowed, inputs: [allowed] } ]",
+    ]);
     w.file("a", "1\n").file("allowed", "1\n").build(&[]).success();
     w.file("allowed", "1\n2\n").build(&[]).success().ran(&[]).checked_again(&["T1"]);
     w.file("allowed", "2\n").build(&[]).fails_with(1);
@@ -290,7 +343,12 @@ fn a_changed_check_runs_alone_in_a_sandbox() {
 
 #[test]
 fn a_check_that_could_not_run_fails_the_build_and_never_runs_the_task_again() {
-    let w = sandboxed(&["inputs: []", "outputs: [o]", "run: date +%N > o", "validate: [ { run: [./nothing-there] } ]"]);
+    let w = sandboxed(&[
+        "inputs: []",
+        "outputs: [o]",
+        "run: date +%N > o",
+        "validate: [ { run: [./nothing-there] } ]",
+    ]);
     w.build(&[]).fails_with(1).failed(&["T1"]);
     let first = w.read("o");
     w.build(&[]).fails_with(1).ran(&[]);
@@ -310,11 +368,17 @@ fn require_looks_at_the_tree() {
 
 #[test]
 fn a_result_that_holds_a_secret_fails_and_is_kept_nowhere() {
-    let w = sandboxed(&["inputs: []", "secrets: [TOKEN]", "outputs: [o]", "run: 'echo $TOKEN; echo $TOKEN > o; echo $TOKEN > stray'"]);
+    let w = sandboxed(&[
+        "inputs: []",
+        "secrets: [TOKEN]",
+        "outputs: [o]",
+        "run: 'echo $TOKEN; echo $TOKEN > o; echo $TOKEN > stray'",
+    ]);
     let w = w.env("TOKEN", "t0p-s3cret-value");
     w.build(&[]).fails_with(1).says("secret").never_says("t0p-s3cret-value");
     assert!(!w.has("o"));
-    let found = std::process::Command::new("grep").args(["-r", "t0p-s3cret-value"]).arg(w.root()).output().unwrap();
+    let found =
+        std::process::Command::new("grep").args(["-r", "t0p-s3cret-value"]).arg(w.root()).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&found.stdout), "");
 }
 
@@ -322,24 +386,38 @@ fn a_result_that_holds_a_secret_fails_and_is_kept_nowhere() {
 fn a_timeout_a_stall_and_retries_hold_in_a_sandbox() {
     let w = sandboxed(&["inputs: []", "outputs: [o]", "timeout: 300ms", "run: sleep 60"]);
     w.build(&[]).fails_with(1).says("timeout");
-    w.manifest("tasks: { T1: { isolation: sandbox, inputs: [], outputs: [o], stall: 300ms, run: sleep 60 } }");
+    w.manifest(
+        "tasks: { T1: { isolation: sandbox, inputs: [], outputs: [o], stall: 300ms, run: sleep 60 } }",
+    );
     w.build(&[]).fails_with(1).says("stall");
     let counter = tempfile::tempdir().unwrap();
     let flaky = "if [ -e \"$1/again\" ]; then touch o; else touch stray; exit 1; fi";
     std::fs::write(counter.path().join("again"), "").unwrap();
-    let retry = format!("tasks: {{ T1: {{ isolation: sandbox, inputs: [], outputs: [o], retries: 1, run: [sh, -c, '{flaky}', sh, {}] }} }}", counter.path().display());
+    let retry = format!(
+        "tasks: {{ T1: {{ isolation: sandbox, inputs: [], outputs: [o], retries: 1, run: [sh, -c, '{flaky}', sh, {}] }} }}",
+        counter.path().display()
+    );
     w.manifest(&retry).build(&[]).success();
 }
 
 #[test]
 fn a_second_attempt_starts_in_a_clean_sandbox() {
-    let w = sandboxed(&["inputs: []", "outputs: [o]", "retries: 2", "run: 'test ! -e o && test ! -e stray || exit 9; touch o stray; exit 1'"]);
+    let w = sandboxed(&[
+        "inputs: []",
+        "outputs: [o]",
+        "retries: 2",
+        "run: 'test ! -e o && test ! -e stray || exit 9; touch o stray; exit 1'",
+    ]);
     w.build(&[]).fails_with(1).says("exit code 1").never_says("exit code 9");
 }
 
 #[test]
 fn a_failed_sandbox_is_kept_with_a_line_that_says_where_and_the_next_run_cleans_it() {
-    let w = sandboxed(&["inputs: [a]", "outputs: [o]", "run: 'echo half > o; mkdir locked; touch locked/x; chmod 500 locked; ! grep -q bad a'"]);
+    let w = sandboxed(&[
+        "inputs: [a]",
+        "outputs: [o]",
+        "run: 'echo half > o; mkdir locked; touch locked/x; chmod 500 locked; ! grep -q bad a'",
+    ]);
     w.file("a", "bad");
     w.build(&[]).fails_with(1).says("its sandbox is kept in .conductor/workspaces/T1");
     assert_eq!(w.read(".conductor/workspaces/T1/o"), "half\n");
@@ -411,7 +489,9 @@ fn isolation_none_runs_a_sandboxed_task_in_the_tree() {
 fn sandboxes_find_undeclared_inputs_of_a_whole_manifest() {
     let w = World::new("tasks:\n  A:\n    inputs: [a]\n    outputs: [o]\n    run: cat a b > o\n");
     w.file("a", "1").file("b", "2").build(&[]).success();
-    w.build(&["--isolation", "sandbox", "--force"]).fails_with(1).says("add `b` to its `inputs` (conductor.yaml:4)");
+    w.build(&["--isolation", "sandbox", "--force"])
+        .fails_with(1)
+        .says("add `b` to its `inputs` (conductor.yaml:4)");
     assert_eq!(w.read("o"), "12");
 }
 
@@ -419,7 +499,9 @@ fn sandboxes_find_undeclared_inputs_of_a_whole_manifest() {
 fn the_network_can_be_off() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    let connect = format!("python3 -c \"import socket; socket.create_connection((\\\"127.0.0.1\\\", {port}), 5)\" 2>/dev/null && echo reached > o || echo cut > o");
+    let connect = format!(
+        "python3 -c \"import socket; socket.create_connection((\\\"127.0.0.1\\\", {port}), 5)\" 2>/dev/null && echo reached > o || echo cut > o"
+    );
     let w = sandboxed(&["inputs: []", "outputs: [o]", "network: off", &format!("run: '{connect}'")]);
     let run = w.build(&[]);
     if !enforces(&run) {
@@ -460,7 +542,14 @@ fn many_sandboxes_at_once_come_and_go() {
 
 #[test]
 fn copy_and_setup_prepare_a_sandbox_and_are_no_part_of_key_or_result() {
-    let w = sandboxed(&["inputs: []", "outputs: [o]", "writes: error", "copy: [.env, lib]", "setup: touch prepared", "run: 'cat .env lib/x > o; test -e prepared; echo spoilt > .env'"]);
+    let w = sandboxed(&[
+        "inputs: []",
+        "outputs: [o]",
+        "writes: error",
+        "copy: [.env, lib]",
+        "setup: touch prepared",
+        "run: 'cat .env lib/x > o; test -e prepared; echo spoilt > .env'",
+    ]);
     w.file(".env", "e").file("lib/x", "x").build(&[]).success();
     assert_eq!((w.read("o"), w.read(".env")), ("ex".to_owned(), "e".to_owned()));
     assert!(!w.has("prepared"));
@@ -469,7 +558,12 @@ fn copy_and_setup_prepare_a_sandbox_and_are_no_part_of_key_or_result() {
 
 #[test]
 fn an_output_of_an_earlier_run_does_not_pass_for_a_new_one_where_the_whole_tree_is_seen() {
-    let w = sandboxed(&["sees: all", "inputs: [a]", "outputs: [o, d/]", "run: 'test -e o && exit 9; grep -q none a || cp a o; ls -A d > d/list'"]);
+    let w = sandboxed(&[
+        "sees: all",
+        "inputs: [a]",
+        "outputs: [o, d/]",
+        "run: 'test -e o && exit 9; grep -q none a || cp a o; ls -A d > d/list'",
+    ]);
     w.file("a", "1").build(&[]).success();
     w.file("d/mine", "x").file("a", "2").build(&[]).success();
     assert_eq!(w.read("d/list"), "list\n");
