@@ -1,5 +1,8 @@
-//! `conductor clean`: removes recorded outputs that nobody has modified, and their records.
+//! `conductor clean`: removes recorded outputs that nobody has modified, and their records; worktrees of tasks that
+//! failed; with `--branches` also conductor's branches.
 
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::ops::ControlFlow;
 
@@ -10,10 +13,11 @@ use super::options::{CleanArgs, Global};
 use super::session::Session;
 use super::{Exit, Output, Stop};
 use crate::incremental::Caller;
-use crate::model::TaskId;
+use crate::model::{Diagnostic, TaskId};
 use crate::report::count;
 use crate::store::{Access, State};
 use crate::workspace::{prune_empty_parents, remove_path};
+use crate::worktree::{self, Repository, branch_name};
 
 pub(super) fn run(global: &Global, args: &CleanArgs, caller: Caller, output: &Output) -> Result<Exit, Stop> {
     let session = Session::open(global, caller)?;
@@ -34,6 +38,7 @@ pub(super) fn run(global: &Global, args: &CleanArgs, caller: Caller, output: &Ou
         session.scope(&args.targets)?.0.into_iter().map(|index| session.plan.task_id(index)).collect()
     };
     let (mut removed, mut kept) = (Vec::new(), Vec::new());
+    let git = git_side(&session, &state, args, &tasks)?;
     for task in tasks {
         let Some(record) = state.record(&task) else { continue };
         for output in record.outputs {
@@ -57,7 +62,11 @@ pub(super) fn run(global: &Global, args: &CleanArgs, caller: Caller, output: &Ou
     }
     state.finish()?;
     if output.json {
-        output.say_json(&json!({"version": 1, "dry_run": args.dry_run, "removed": removed, "kept": kept}));
+        let Cleaned { worktrees, branches, kept_branches } = git;
+        output.say_json(&json!({
+            "version": 1, "dry_run": args.dry_run, "removed": removed, "kept": kept,
+            "worktrees": worktrees, "branches": branches, "kept_branches": kept_branches,
+        }));
         return Ok(Exit::Success);
     }
     let mut text = String::new();
@@ -68,7 +77,74 @@ pub(super) fn run(global: &Global, args: &CleanArgs, caller: Caller, output: &Ou
     for path in &kept {
         let _ = writeln!(text, "kept {path}: it is not what conductor made");
     }
+    for place in &git.worktrees {
+        let _ = writeln!(text, "{verb} the worktree {place}");
+    }
+    for name in &git.branches {
+        let _ = writeln!(text, "{verb} the branch {name}");
+    }
+    for name in &git.kept_branches {
+        let _ = writeln!(text, "kept the branch {name}: it stands at a commit that conductor did not write");
+    }
     let _ = writeln!(text, "{verb} {}, kept {}", count(removed.len(), "output"), kept.len());
     output.say(&text);
     Ok(Exit::Success)
+}
+
+/// What git had of conductor's.
+#[derive(Default)]
+struct Cleaned {
+    /// Folders of worktrees, from the workspace's root.
+    worktrees: Vec<String>,
+    branches: Vec<String>,
+    /// Branches that somebody else moved.
+    kept_branches: Vec<String>,
+}
+
+/// Removes worktrees of tasks that failed, and branches where that is asked for; those of `tasks`, or all.
+fn git_side(session: &Session, state: &State, args: &CleanArgs, tasks: &[TaskId]) -> Result<Cleaned, Stop> {
+    let mut cleaned = Cleaned::default();
+    let Some(repository) = Repository::discover(session.workspace.root()) else { return Ok(cleaned) };
+    let stop = |error: worktree::Error| session.stop(Exit::Failed, vec![failed(&error)]);
+    let all = args.targets.is_empty();
+    let workspaces = session.folder.join("workspaces");
+    let root = session.workspace.root();
+    for leftover in repository.leftovers(&workspaces).map_err(stop)? {
+        let own = |task: &TaskId| leftover.place.file_name() == Some(OsStr::new(&task.file_name()));
+        if !all && !tasks.iter().any(own) {
+            continue;
+        }
+        cleaned
+            .worktrees
+            .push(leftover.place.strip_prefix(root).unwrap_or(&leftover.place).display().to_string());
+        if !args.dry_run {
+            let place = leftover.place.clone();
+            repository.discard(leftover).map_err(stop)?;
+            prune_empty_parents(&session.folder, &place);
+        }
+    }
+    // Where conductor left the branches.
+    let recorded = |task: &TaskId| {
+        let commit = state.record(task).and_then(|record| record.commit);
+        (branch_name(task.as_str()), commit.or_else(|| state.failure(task)?.commit))
+    };
+    let recorded: BTreeMap<String, Option<String>> = tasks.iter().map(recorded).collect();
+    let branches = if args.branches { repository.branches().map_err(stop)? } else { Vec::new() };
+    for name in branches.into_iter().filter(|name| all || recorded.contains_key(name)) {
+        let tip = repository.branch_tip(&name).map_err(stop)?;
+        let known = recorded.get(&name).is_some_and(|commit| *commit == tip);
+        if !known && !repository.is_written_by_conductor(&name) {
+            cleaned.kept_branches.push(name);
+            continue;
+        }
+        if !args.dry_run {
+            repository.delete_branch(&name).map_err(stop)?;
+        }
+        cleaned.branches.push(name);
+    }
+    Ok(cleaned)
+}
+
+fn failed(error: &worktree::Error) -> Diagnostic {
+    Diagnostic::error("clean::git", error.to_string())
 }

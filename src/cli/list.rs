@@ -13,7 +13,7 @@ use crate::incremental::{Caller, Standing};
 use crate::model::{Task, Work};
 use crate::report::live_state::{Activity, LiveState};
 use crate::report::style::Paint;
-use crate::report::{Style, events};
+use crate::report::{Style, events, one_line};
 use crate::store::{Lock, RunDir};
 
 pub(super) fn run(global: &Global, args: &TargetArgs, caller: Caller, output: &Output) -> Result<Exit, Stop> {
@@ -152,7 +152,7 @@ fn table(
                 Some(id) => {
                     let title = plan.groups().iter().find(|other| other.id == *id);
                     let title = title.and_then(|group| group.title.clone()).unwrap_or_default();
-                    format!("{id} {title}").trim_end().to_owned()
+                    one_line(&format!("{id} {title}"))
                 }
             };
             let _ = writeln!(text, "{}", style.paint(Paint::Dim, &heading));
@@ -162,7 +162,7 @@ fn table(
             if standings.get(&index).is_some_and(Standing::is_due) { Paint::Bad } else { Paint::Good };
         let id = style.paint(Paint::Name, &format!("{:width$}", plan.id(index)));
         let state = style.paint(paint, &format!("{state:10}"));
-        let line = format!("  {id}  {state}  {}", task.title.unwrap_or_default());
+        let line = format!("  {id}  {state}  {}", one_line(&task.title.unwrap_or_default()));
         let _ = writeln!(text, "{}", line.trim_end());
     }
     text

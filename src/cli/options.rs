@@ -298,6 +298,9 @@ pub(super) struct CleanArgs {
     /// Only the outputs of these
     #[arg(value_name = "TARGET")]
     pub(super) targets: Vec<String>,
+    /// The branches of these too, as far as conductor put them where they stand
+    #[arg(long)]
+    pub(super) branches: bool,
     /// Say what would be removed, and remove nothing
     #[arg(short = 'n', long)]
     pub(super) dry_run: bool,

@@ -198,16 +198,20 @@ fn folder(location: &Location) -> PathBuf {
 
 fn header(location: &Location, plan: &Plan, origin: &Origin) -> Option<Vec<u8>> {
     let part = plan.sources().files.first().is_some_and(|root| is_part(&root.text));
-    postcard::to_stdvec(&(&location.file, env!("CARGO_PKG_VERSION"), part, origin)).ok()
+    postcard::to_stdvec(&(bytes_of(&location.file), env!("CARGO_PKG_VERSION"), part, origin)).ok()
+}
+
+fn bytes_of(path: &std::path::Path) -> &[u8] {
+    std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str())
 }
 
 /// The plan on disk, where it is still that of `location`. One of a manifest that may be part of another
 /// counts only if `accept_part`.
 fn cached(location: &Location, caller: &Caller, accept_part: bool) -> Option<Plan> {
     let (columns, bodies) = store::load_plan(&folder(location), |header| {
-        let read: Result<(PathBuf, String, bool, Origin), _> = postcard::from_bytes(header);
+        let read: Result<(Vec<u8>, String, bool, Origin), _> = postcard::from_bytes(header);
         read.is_ok_and(|(file, version, part, origin)| {
-            file == location.file
+            file == bytes_of(&location.file)
                 && version == env!("CARGO_PKG_VERSION")
                 && (accept_part || !part)
                 && origin.is_current(location, &|name| caller.text(name))

@@ -39,7 +39,8 @@ pub(super) fn run(global: &Global, args: &WhyArgs, caller: Caller, output: &Outp
         document["key"] = json!(key);
         document["chain"] = chain.iter().map(|index| session.plan.id(*index)).collect();
         document["recorded"] = record.as_ref().map_or(Value::Null, |record| {
-            json!({"key": record.key, "run": record.run, "duration_ms": record.duration.as_millis(), "checks": record.evidence})
+            json!({"key": record.key, "run": record.run, "duration_ms": record.duration.as_millis(), "checks": record.evidence,
+                "approval": record.approval, "commit": record.commit})
         });
         if let Some(versus) = &versus {
             document["vs"] = versus.json();
@@ -114,7 +115,14 @@ fn render(
             count(record.outputs.len(), "output")
         );
         for check in &record.evidence {
-            let _ = writeln!(text, "  {} {}", if check.passed { "passed" } else { "failed" }, check.check);
+            let _ = writeln!(text, "  {}", explain::evidence(check));
+        }
+        if let Some(approval) = &record.approval {
+            let note = approval.note.as_ref().map_or(String::new(), |note| format!(": {note}"));
+            let _ = writeln!(text, "  approved {}{note}", approval.at);
+        }
+        if let Some(commit) = &record.commit {
+            let _ = writeln!(text, "  commit {}", &commit[..commit.len().min(10)]);
         }
     }
     text

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Site;
+use super::perform::{Refusal, set_up};
 use super::place::{Place, Private};
 use super::staging::{StagingError, make_folders};
 use crate::incremental::{Assignment, Change};
@@ -25,6 +26,8 @@ pub(super) struct Apart {
     before: BTreeMap<WorkspacePath, Signature>,
     /// Brought in by `copy`: no part of the result, whatever happens to it.
     copied: BTreeSet<WorkspacePath>,
+    /// Made by `setup`: no part of what the task writes.
+    prepared: BTreeSet<WorkspacePath>,
     /// What git knows of it, where it is a worktree.
     linked: Option<Linked>,
 }
@@ -77,8 +80,8 @@ impl Apart {
         write.extend(linked.iter().map(|linked| linked.git_dir().to_owned()));
         let confinement = confinement(site, assignment, write);
         let place = Place { workspace, private: Some(Private { home, tmp, env: Vec::new(), confinement }) };
-        let (before, copied) = (BTreeMap::new(), BTreeSet::new());
-        let mut apart = Self { place, folder, private, before, copied, linked };
+        let (before, copied, prepared) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
+        let mut apart = Self { place, folder, private, before, copied, prepared, linked };
         match apart.fill(site, assignment) {
             Ok(()) => Ok(apart),
             Err(error) => {
@@ -225,6 +228,7 @@ impl Apart {
 
     /// Brings in what git has not: outside the key, and never part of the result.
     pub(super) fn bring_copies(&mut self, site: &Site, patterns: &[Pattern]) -> Result<(), StagingError> {
+        let seen = self.place.workspace.list(&WorkspacePath::root())?;
         let globs = Globs::new(patterns)?;
         for pattern in patterns.iter().filter(|pattern| !pattern.negated) {
             for path in site.workspace.list(&pattern.base())? {
@@ -235,10 +239,42 @@ impl Apart {
                 }
             }
         }
-        if let (Some(linked), Some(private)) = (&self.linked, &mut self.place.private) {
-            private.env = linked.exclude(&self.copied).map_err(git_failed)?;
+        self.hide_from_git(&seen)
+    }
+
+    /// Runs `setup`, and remembers what it made.
+    pub(super) fn set_up(&mut self, site: &Site, assignment: &Assignment) -> Result<(), Box<Refusal>> {
+        if assignment.task.setup.is_none() {
+            return Ok(());
         }
+        let everything = |apart: &Self| -> Result<Vec<WorkspacePath>, StagingError> {
+            Ok(apart.place.workspace.list(&WorkspacePath::root())?)
+        };
+        let before: BTreeSet<WorkspacePath> = everything(self)?.into_iter().collect();
+        set_up(site, &self.place, assignment)?;
+        self.prepared = everything(self)?.into_iter().filter(|path| !before.contains(path)).collect();
+        let seen: Vec<WorkspacePath> =
+            before.into_iter().filter(|path| !self.copied.contains(path)).collect();
+        Ok(self.hide_from_git(&seen)?)
+    }
+
+    /// Lets git in a worktree pass over what was copied or prepared. `seen` is what the task sees: of a folder
+    /// in which nothing of that lies the folder alone is named, so that git need not compare with every file.
+    fn hide_from_git(&mut self, seen: &[WorkspacePath]) -> Result<(), StagingError> {
+        let (Some(linked), Some(private)) = (&self.linked, &mut self.place.private) else { return Ok(()) };
+        let above = |path: &WorkspacePath| std::iter::successors(Some(path.clone()), WorkspacePath::parent);
+        let seen = seen.iter().flat_map(above).chain([WorkspacePath::root()]);
+        let seen: BTreeSet<WorkspacePath> = seen.collect();
+        let whole = |path: &WorkspacePath| above(path).take_while(|path| !seen.contains(path)).last();
+        let hidden: BTreeSet<WorkspacePath> =
+            self.copied.iter().chain(&self.prepared).filter_map(whole).collect();
+        private.env = linked.exclude(&hidden).map_err(git_failed)?;
         Ok(())
+    }
+
+    /// Was this brought in by `copy`, and left as it was? Then it is no output.
+    pub(super) fn is_copied(&self, path: &WorkspacePath, now: &Signature) -> bool {
+        self.copied.contains(path) && self.before.get(path) == Some(now)
     }
 
     /// Remembers what lies in the folder, to tell later what the command wrote.
@@ -252,7 +288,12 @@ impl Apart {
 
     /// What the command wrote, changed or removed although the task declares it neither as output nor under
     /// `edits`. What git ignores does not count.
-    pub(super) fn undeclared(&self, site: &Site, task: &Task) -> Result<Vec<WorkspacePath>, StagingError> {
+    pub(super) fn undeclared(
+        &self,
+        site: &Site,
+        assignment: &Assignment,
+    ) -> Result<Vec<WorkspacePath>, StagingError> {
+        let task = &assignment.task;
         let now = self.place.workspace.list(&WorkspacePath::root())?;
         let signatures =
             self.place.workspace.signatures(&now.iter().map(WorkspacePath::as_bytes).collect::<Vec<_>>());
@@ -265,15 +306,27 @@ impl Apart {
                 || task.depfile.as_ref().is_some_and(|(depfile, _)| depfile == path)
                 || edits.matches(path)
                 || self.copied.contains(path)
+                || self.prepared.contains(path)
         };
         let mut found: Vec<WorkspacePath> = moved
             .chain(gone)
             .filter(|(path, signature)| !signature.is_folder() && !declared(path))
             .map(|(path, _)| path.clone())
             .filter(|path| !site.workspace.ignores(path, false))
+            .filter(|path| !self.is_only_touched(site, assignment, path))
             .collect();
         found.sort();
         Ok(found)
+    }
+
+    /// Has it another time, but the content with which it was brought in?
+    fn is_only_touched(&self, site: &Site, assignment: &Assignment, path: &WorkspacePath) -> bool {
+        let now = self.place.workspace.observe(path).entry;
+        let read = assignment.action.inputs.iter().map(|input| (&input.path, input.entry));
+        let needed = assignment.action.needs.iter().map(|need| (&need.path, need.entry));
+        let brought = read.chain(needed).find(|(input, _)| *input == path).map(|(_, entry)| entry);
+        let brought = brought.unwrap_or_else(|| site.workspace.observe(path).entry);
+        self.before.contains_key(path) && now.exists() && now == brought
     }
 
     /// What became of every path that matches `edits`.
@@ -355,6 +408,7 @@ impl Apart {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
 fn git_failed(error: crate::worktree::Error) -> StagingError {
     StagingError(error.to_string())
 }

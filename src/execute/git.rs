@@ -3,30 +3,30 @@
 
 use super::Site;
 use crate::incremental::{Assignment, Change};
-use crate::model::{Diagnostic, Entry, EntryKind, Integrate, Isolation, Task, WorkspacePath};
+use crate::model::{Diagnostic, Entry, EntryKind, Isolation, Record, Task, TaskId, WorkspacePath};
 use crate::store::BranchMove;
 use crate::workspace::{Observed, Workspace};
 use crate::worktree::{Commit, Content, Repository, Trailers, branch_name};
 
 /// Commits a result: HEAD's tree, what the task's needs made, and what it made itself. No branch moves yet.
 /// The outputs lie below `at`.
-///
-/// A branch that stands at a commit which conductor did not make is kept under another name first.
 pub(super) fn commit(
     site: &Site,
     assignment: &Assignment,
     at: &Workspace,
     outputs: &[(WorkspacePath, Observed)],
     edited: &[Change],
-) -> Result<(BranchMove, Option<Diagnostic>), String> {
+) -> Result<BranchMove, String> {
     let repository = site.repository.as_ref().ok_or("there is no git repository any more")?;
     let task = &assignment.task;
-    let mut entries = Vec::new();
+    let mut entries: Vec<(WorkspacePath, Content)> =
+        assignment.vanished.iter().map(|path| (path.clone(), Content::Absent)).collect();
     for made in &assignment.inherited {
         entries.extend(content(site, &made.path, &made.entry).map(|content| (made.path.clone(), content)));
     }
-    let gone = assignment.previous.iter().map(|(output, _)| &output.path);
-    let gone = gone.filter(|path| task.outputs.iter().any(|output| path.is_within(&output.path)));
+    let previous = assignment.previous.iter().map(|(output, _)| &output.path);
+    let previous = previous.filter(|path| task.outputs.iter().any(|output| path.is_within(&output.path)));
+    let gone = previous.chain(&assignment.leftovers);
     entries.extend(gone.map(|path| (path.clone(), Content::Absent)));
     for (path, seen) in outputs {
         entries.extend(content_at(at, path, &seen.entry).map(|content| (path.clone(), content)));
@@ -41,42 +41,89 @@ pub(super) fn commit(
         key: assignment.key.0.to_hex(),
     };
     let title = title(task);
-    let commit = Commit { entries: &entries, needs: &assignment.commits, title: &title, trailers: &trailers };
+    // A commit whose branch was removed may be gone; what it held is among the entries.
+    let needs = assignment.commits.iter().filter(|commit| repository.trailers(commit).is_ok());
+    let needs: Vec<String> = needs.cloned().collect();
+    let commit = Commit { entries: &entries, needs: &needs, title: &title, trailers: &trailers };
     let after = repository.commit(&commit).map_err(|error| error.to_string())?;
     let name = branch_name(task.id.as_str());
-    let (before, warning) = tip(site, repository, assignment, &name)?;
-    Ok((BranchMove { name, before, after }, warning))
+    let before = repository.branch_tip(&name).map_err(|error| error.to_string())?;
+    let foreign = before.as_ref().is_some_and(|tip| !is_own(repository, &name, tip, own_commit(assignment)));
+    Ok(BranchMove { name, before, foreign, after })
 }
 
-/// Moves a branch to the commit of a result that has just been accepted. That it could not be moved loses
-/// nothing: the result stands, and the commit is told.
+/// Commits a result that a person changed and the checks accepted, as the tree and the objects hold it.
+///
+/// # Errors
+/// It cannot be committed.
+pub fn commit_adopted(
+    site: &Site,
+    assignment: &Assignment,
+    record: &Record,
+) -> Result<Option<BranchMove>, String> {
+    if assignment.isolation != Isolation::Worktree || record.on_branch {
+        return Ok(None);
+    }
+    let paths: Vec<&WorkspacePath> = record.outputs.iter().map(|output| &output.path).collect();
+    let seen = site.workspace.observe_all(&paths);
+    let outputs: Vec<(WorkspacePath, Observed)> = paths.into_iter().cloned().zip(seen).collect();
+    let edited = record.edited.iter().map(|edited| Change {
+        path: edited.path.clone(),
+        before: edited.before,
+        after: edited.after,
+    });
+    let edited: Vec<Change> = edited.collect();
+    commit(site, assignment, &site.workspace, &outputs, &edited).map(Some)
+}
+
+/// Moves a branch to the commit of a result that has just been accepted; what somebody else put there is kept
+/// under another name. That it could not be moved loses nothing: the result stands, and the commit is told.
 pub fn move_branch(site: &Site, branch: &BranchMove) -> Option<Diagnostic> {
     let repository = site.repository.as_ref()?;
-    let moved = repository.set_branch(&branch.name, branch.before.as_deref(), Some(&branch.after));
-    moved.err().map(|error| {
-        Diagnostic::warning("build::branch", error.to_string())
-            .help(format!("the result is in commit {}", branch.after))
-    })
+    let kept = if branch.foreign { repository.keep_aside(&branch.name, &site.run.0) } else { Ok(None) };
+    let moved = kept.and_then(|kept| {
+        let before = branch.before.as_deref().filter(|_| !branch.foreign);
+        repository.set_branch(&branch.name, before, Some(&branch.after)).map(|()| kept)
+    });
+    match moved {
+        Ok(None) => None,
+        Ok(Some(kept)) => {
+            let message = format!("the branch {} stood at a commit that conductor did not make", branch.name);
+            Some(Diagnostic::warning("build::branch", message).help(format!("it is kept as {kept}")))
+        }
+        Err(error) => Some(
+            Diagnostic::warning("build::branch", error.to_string())
+                .help(format!("the result is in commit {}", branch.after)),
+        ),
+    }
+}
+
+/// May the branch of a result that is to be rolled back move back from `from` to `to`?
+///
+/// # Errors
+/// It stands at a commit of somebody else's.
+pub fn check_branch(site: &Site, task: &TaskId, from: &str, to: Option<&str>) -> Result<(), String> {
+    let Some(repository) = site.repository.as_ref() else { return Ok(()) };
+    let name = branch_name(task.as_str());
+    match repository.branch_tip(&name).map_err(|error| error.to_string())? {
+        Some(tip) if to != Some(&*tip) && !is_own(repository, &name, &tip, Some(from)) => {
+            Err(format!("the branch {name} stands at {tip}, which conductor did not write"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Moves the branch of a result that is rolled back.
 ///
 /// # Errors
-/// It does not stand where conductor left it, or cannot be moved.
-pub fn move_branch_back(
-    site: &Site,
-    task: &crate::model::TaskId,
-    from: &str,
-    to: Option<&str>,
-) -> Result<(), String> {
+/// It cannot be moved.
+pub fn move_branch_back(site: &Site, task: &TaskId, to: Option<&str>) -> Result<(), String> {
     let Some(repository) = site.repository.as_ref() else { return Ok(()) };
     let name = branch_name(task.as_str());
-    match repository.branch_tip(&name) {
+    match repository.branch_tip(&name).map_err(|error| error.to_string())? {
         // A person removed it.
-        Ok(None) => Ok(()),
-        Ok(Some(tip)) if to == Some(&*tip) => Ok(()),
-        Ok(Some(_)) => repository.set_branch(&name, Some(from), to).map_err(|error| error.to_string()),
-        Err(error) => Err(error.to_string()),
+        None => Ok(()),
+        Some(tip) => repository.set_branch(&name, Some(&tip), to).map_err(|error| error.to_string()),
     }
 }
 
@@ -84,28 +131,18 @@ fn title(task: &Task) -> String {
     task.title.as_ref().map_or_else(|| task.id.to_string(), |title| format!("{}: {title}", task.id))
 }
 
-/// Where the branch stands, by conductor's doing.
-fn tip(
-    site: &Site,
-    repository: &Repository,
-    assignment: &Assignment,
-    name: &str,
-) -> Result<(Option<String>, Option<Diagnostic>), String> {
-    let tip = repository.branch_tip(name).map_err(|error| error.to_string())?;
-    let own = match (&assignment.record, &assignment.failure) {
-        (Some(record), _) => record.commit.as_ref(),
-        (None, Some(failure)) => failure.commit.as_ref(),
+/// The commit at which conductor left the task's branch, as far as is recorded.
+fn own_commit(assignment: &Assignment) -> Option<&str> {
+    match (&assignment.record, &assignment.failure) {
+        (Some(record), _) => record.commit.as_deref(),
+        (None, Some(failure)) => failure.commit.as_deref(),
         (None, None) => None,
-    };
-    if tip.is_none() || tip.as_ref() == own {
-        return Ok((tip, None));
     }
-    let kept = repository.keep_aside(name, &site.run.0).map_err(|error| error.to_string())?;
-    let warning = kept.map(|kept| {
-        let message = format!("the branch {name} stood at a commit that conductor did not make");
-        Diagnostic::warning("build::branch", message).help(format!("it is kept as {kept}"))
-    });
-    Ok((None, warning))
+}
+
+/// Did conductor put the branch at its tip? The record says so, or git's log of the branch, where the records are lost.
+fn is_own(repository: &Repository, name: &str, tip: &str, recorded: Option<&str>) -> bool {
+    recorded == Some(tip) || repository.is_written_by_conductor(name)
 }
 
 /// A state of a path: where the tree holds it from there, else from the objects.
@@ -146,9 +183,7 @@ pub fn needs_repository(
     root: &std::path::Path,
     tasks: impl Iterator<Item = (std::sync::Arc<Task>, Isolation)>,
 ) -> Vec<Diagnostic> {
-    let wanting: Vec<_> = tasks
-        .filter(|(task, isolation)| *isolation == Isolation::Worktree || task.integrate == Integrate::Branch)
-        .collect();
+    let wanting: Vec<_> = tasks.filter(|(_, isolation)| *isolation == Isolation::Worktree).collect();
     if wanting.is_empty() {
         return Vec::new();
     }

@@ -3,13 +3,13 @@
 
 use super::apart::{Apart, NotReady, writes};
 use super::integrate::{Obstacle, integrate};
-use super::perform::{Done, Outcome, Refusal, check_paths, require, set_up};
+use super::perform::{Done, Outcome, Refusal, check_paths, require};
 use super::ran::Ran;
 use super::staging::{Staged, StagingError};
 use super::{Site, checks, collect, git, hints, pending};
 use crate::incremental::{Assignment, Change, Produced};
 use crate::model::{
-    CheckKind, Diagnostic, Integrate, Isolation, Reason, ReasonKind, Wait, WorkspacePath, Writes,
+    CheckKind, Diagnostic, Integrate, Isolation, Reason, ReasonKind, Signature, Wait, WorkspacePath, Writes,
 };
 use crate::workspace::{Observed, Workspace};
 
@@ -21,8 +21,7 @@ pub(super) fn attempt(site: &Site, assignment: &Assignment, attempt: u32) -> Res
         Err(NotReady::Moved(paths)) => return Ok(Outcome::Moved(paths)),
         Err(NotReady::Failed(error)) => return Err(error.into()),
     };
-    let outcome =
-        run(site, assignment, &mut apart).and_then(|made| finish(site, assignment, attempt, &apart, made));
+    let outcome = run(site, assignment, &mut apart).and_then(|made| finish(site, assignment, attempt, made));
     match outcome {
         Ok(outcome) => {
             apart.remove();
@@ -56,7 +55,7 @@ struct Made {
 fn run(site: &Site, assignment: &Assignment, apart: &mut Apart) -> Result<Made, Box<Refusal>> {
     let task = &assignment.task;
     apart.bring_copies(site, &task.copy)?;
-    set_up(site, &apart.place, assignment)?;
+    apart.set_up(site, assignment)?;
     apart.mark()?;
     let ran = Ran::command(site, &apart.place, assignment).map_err(|failed| {
         let mut refusal = failed.refusal;
@@ -65,7 +64,7 @@ fn run(site: &Site, assignment: &Assignment, apart: &mut Apart) -> Result<Made, 
         }
         Box::new(refusal)
     })?;
-    let foreign = |_: &WorkspacePath, _: &crate::model::Signature| false;
+    let foreign = |path: &WorkspacePath, now: &Signature| apart.is_copied(path, now);
     let outputs = collect::outputs(site, &apart.place.workspace, task, foreign).map_err(|e| {
         let hint = hints::undeclared_reads(site, &apart.place, assignment, &ran.tail);
         ran.refuse(hint.map_or(e.clone(), |hint| format!("{e}\n{hint}")))
@@ -103,13 +102,7 @@ fn run(site: &Site, assignment: &Assignment, apart: &mut Apart) -> Result<Made, 
 }
 
 /// Brings the result to where it belongs, or sets it aside until a person has spoken.
-fn finish(
-    site: &Site,
-    assignment: &Assignment,
-    attempt: u32,
-    _apart: &Apart,
-    made: Made,
-) -> Result<Outcome, Box<Refusal>> {
+fn finish(site: &Site, assignment: &Assignment, attempt: u32, made: Made) -> Result<Outcome, Box<Refusal>> {
     let Made { mut produced, at, changed, unchecked, warnings, log } = made;
     if assignment.task.approve {
         if let Some(refusal) = unchecked {
@@ -117,12 +110,10 @@ fn finish(
         }
         return pending::hold(site, assignment, Wait::Approval, &at, produced, warnings, log);
     }
-    let mut warnings = warnings;
     let mut branch = None;
     if assignment.isolation == Isolation::Worktree {
-        let (step, warning) = git::commit(site, assignment, &at, &produced.outputs, &produced.edited)
+        let step = git::commit(site, assignment, &at, &produced.outputs, &produced.edited)
             .map_err(|message| Box::new(Refusal::new(message)))?;
-        warnings.extend(warning);
         produced.commit = Some(step.after.clone());
         branch = Some(step);
     }
@@ -165,7 +156,7 @@ fn undeclared(
     ran: &Ran,
 ) -> Result<Option<Diagnostic>, Box<Refusal>> {
     let task = &assignment.task;
-    let paths = apart.undeclared(site, task)?;
+    let paths = apart.undeclared(site, assignment)?;
     let Some(first) = paths.first() else { return Ok(None) };
     let named: Vec<String> = paths.iter().take(8).map(ToString::to_string).collect();
     let more = paths.len() - named.len();

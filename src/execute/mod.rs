@@ -24,7 +24,7 @@ mod staging;
 pub use apart::unenforced;
 pub use byhand::{check_result, copy_version, keep_version, run_by_hand, show_version};
 pub use command::run_tool;
-pub use git::{move_branch, move_branch_back, needs_repository};
+pub use git::{check_branch, commit_adopted, move_branch, move_branch_back, needs_repository};
 pub use integrate::{Landed, land, put_back};
 pub use pending::{Released, clear as clear_pending, folder as pending_folder, release};
 pub use perform::{Done, Outcome, Refusal, Waiting, perform};

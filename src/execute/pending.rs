@@ -134,11 +134,9 @@ pub fn release(
         .iter()
         .map(|edited| Change { path: edited.path.clone(), before: edited.before, after: edited.after })
         .collect();
-    let (mut branch, mut warnings) = (None, Vec::new());
+    let (mut branch, warnings) = (None, Vec::new());
     if assignment.isolation == Isolation::Worktree {
-        let (step, warning) = git::commit(site, assignment, &made, &outputs, &edited)?;
-        warnings.extend(warning);
-        branch = Some(step);
+        branch = Some(git::commit(site, assignment, &made, &outputs, &edited)?);
     }
     let staged;
     if record.on_branch {

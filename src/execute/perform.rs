@@ -167,7 +167,7 @@ fn validate_apart(site: &Site, assignment: &Assignment) -> Result<Outcome, Box<R
     let outcome = (|| {
         apart.bring_result(site, assignment)?;
         apart.bring_copies(site, &assignment.task.copy)?;
-        set_up(site, &apart.place, assignment)?;
+        apart.set_up(site, assignment)?;
         let validation = checks::look_at_inputs(site, &assignment.validation);
         apart.bring_check_inputs(site, &check_paths(&validation))?;
         Ok(validate_alone(site, &apart.place, assignment, validation))

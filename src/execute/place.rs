@@ -2,13 +2,16 @@
 //! root the task's paths are seen just as from the workspace's.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Site;
 use crate::process::Confinement;
 use crate::workspace::Workspace;
+
+/// How many entries of git's configuration the environment holds.
+const COUNT: &str = "GIT_CONFIG_COUNT";
 
 /// See the module.
 pub(super) struct Place {
@@ -48,7 +51,17 @@ impl Place {
                 env.insert(name.into(), folder.clone().into());
             }
         }
-        env.extend(private.env.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))));
+        // git's configuration comes numbered; what the task declares of it stays.
+        let count = env.get(OsStr::new(COUNT)).and_then(|count| count.to_str()?.parse::<usize>().ok());
+        let declared = count.unwrap_or(0);
+        for (name, value) in &private.env {
+            let (name, value) = match name.strip_suffix("_0") {
+                Some(name) => (format!("{name}_{declared}"), value.clone().into_os_string()),
+                None if *name == COUNT => (COUNT.to_owned(), (declared + 1).to_string().into()),
+                None => ((*name).to_owned(), value.clone().into_os_string()),
+            };
+            env.insert(name.into(), value);
+        }
     }
 
     /// What keeps a command of this place in it.

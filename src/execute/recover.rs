@@ -57,17 +57,19 @@ fn git_side(
     intents: &[Intent],
     workspaces: &Path,
 ) -> Option<Diagnostic> {
-    let back = |branch: &BranchMove| {
-        let there = repository.branch_tip(&branch.name)?.as_ref() == Some(&branch.after);
-        if there {
-            repository.set_branch(&branch.name, Some(&branch.after), branch.before.as_deref())?;
+    let back = |branch: &BranchMove| -> Result<(), Error> {
+        repository.unlock_branch(&branch.name)?;
+        let tip = repository.branch_tip(&branch.name)?;
+        if tip.as_ref() == Some(&branch.after) || tip.is_none() {
+            repository.set_branch(&branch.name, tip.as_deref(), branch.before.as_deref())?;
         }
         Ok(())
     };
     let unrecorded = intents.iter().filter(|intent| !is_recorded(state, intent));
-    let moved: Result<(), Error> = unrecorded.filter_map(|intent| intent.branch.as_ref()).try_for_each(back);
-    let recovered = moved.and_then(|()| repository.recover(workspaces).map(drop));
-    recovered.err().map(|error| {
+    let moved = unrecorded.filter_map(|intent| intent.branch.as_ref()).map(back);
+    let removed = std::iter::once_with(|| repository.recover(workspaces).map(drop));
+    let failed: Vec<Error> = moved.chain(removed).filter_map(Result::err).collect();
+    failed.first().map(|error| {
         Diagnostic::warning("build::recovery", format!("git was not brought back after a crash: {error}"))
     })
 }

@@ -125,7 +125,7 @@ fn says(graph: &Edges, from: u32, edge: &Edge) -> String {
     };
     let id = |task: u32| &graph.tasks[task as usize].id;
     let path = || output_path(graph, edge.to, output).map(WorkspacePath::to_text).unwrap_or_default();
-    let what = glob.as_ref().map_or_else(path, |glob| glob.to_string());
+    let what = glob.as_ref().map_or_else(path, ToString::to_string);
     format!("{} reads {what}, which {} makes", id(from), id(edge.to))
 }
 

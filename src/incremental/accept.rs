@@ -140,7 +140,7 @@ impl Engine {
     fn undo(assignment: &Assignment, run: &RunId) -> Vec<Undo> {
         let (mut undo, outputs, commit) = match (&assignment.record, &assignment.failure) {
             (Some(record), _) => (record.undo.clone(), record.outputs.clone(), record.commit.clone()),
-            (None, Some(failure)) => (failure.undo.clone(), failure.outputs.clone(), None),
+            (None, Some(failure)) => (failure.undo.clone(), failure.outputs.clone(), failure.commit.clone()),
             (None, None) => (Vec::new(), Vec::new(), None),
         };
         let kept = !assignment.task.incremental || outputs.is_empty();
@@ -163,8 +163,8 @@ impl Engine {
         record.validation = validation;
         record.evidence = evidence;
         self.state.tick();
-        let output_ids: Vec<FileId> =
-            record.outputs.iter().map(|output| self.state.intern(&output.path)).collect();
+        let in_tree = record.outputs.iter().filter(|_| !record.on_branch);
+        let output_ids: Vec<FileId> = in_tree.map(|output| self.state.intern(&output.path)).collect();
         self.record(assignment, record, &output_ids);
     }
 

@@ -19,9 +19,7 @@ use super::db::{self, Dep, EditPath};
 use super::engine::Engine;
 use super::stand::{Chain, Link, Stand};
 use crate::graph::{EdgeKinds, Plan, TaskIndex};
-use crate::model::{
-    Diagnostic, Edited, Entry, EntryKind, Integrate, Pattern, Record, Task, TaskId, WorkspacePath,
-};
+use crate::model::{Edited, Entry, EntryKind, Integrate, Pattern, Record, Task, TaskId, WorkspacePath};
 use crate::workspace::Globs;
 
 /// The tasks with `edits`.
@@ -143,32 +141,6 @@ impl Engine {
             let chains = self.chains();
             deps.sort_by_key(|(dep, _)| chains.editors.iter().position(|editor| editor.index == *dep));
         }
-    }
-
-    /// Tasks that run in the tree although what they need stays on a branch, where they cannot find it.
-    pub fn misplaced_readers(&self, scope: &[TaskIndex]) -> Vec<Diagnostic> {
-        let mut errors = Vec::new();
-        for index in scope.iter().copied().filter(|index| !self.plan.is_hidden(*index)) {
-            let Ok(task) = self.plan.task(index) else { continue };
-            if task.is_gate() || self.isolation_of(&task) != crate::model::Isolation::None {
-                continue;
-            }
-            let carrying = self.plan.deps(index).filter(|(_, kinds)| kinds.carries_outputs());
-            let needed = carrying.filter_map(|(dep, _)| self.plan.task(dep).ok());
-            if let Some(maker) = needed.into_iter().find(|dep| dep.integrate == Integrate::Branch) {
-                let message = format!("{} needs {}, whose result stays on its branch", task.id, maker.id);
-                errors.push(
-                    Diagnostic::error("build::on_branch", message)
-                        .label(task.at, "runs in the working tree")
-                        .label(maker.at, "`integrate: branch`")
-                        .help(format!(
-                            "write `isolation: worktree` for {}, or `integrate: tree` for {}",
-                            task.id, maker.id
-                        )),
-                );
-            }
-        }
-        errors
     }
 
     pub(super) fn chain(&mut self, chains: &Chains, path: &WorkspacePath) -> Chain {

@@ -11,9 +11,12 @@ use crate::workspace::{Globs, LinkTarget};
 /// So many are told one by one: nobody reads more.
 const MAX_TOLD: usize = 100;
 
-/// Doubts by what they are about: the task as the manifest has it, the place, the link.
+/// What a doubt is about: the task as the manifest has it, the place (file and offset), the link.
+type Subject = (String, u32, u32, Option<WorkspacePath>);
+
+/// Doubts by what they are about, with the number of other instances that share them.
 #[derive(Default)]
-struct Doubts(BTreeMap<(String, u32, u32, Option<WorkspacePath>), (Diagnostic, usize)>);
+struct Doubts(BTreeMap<Subject, (Diagnostic, usize)>);
 
 impl Doubts {
     /// Instances of a matrix share what is wrong with them: it is told of the first, and counted of the others.

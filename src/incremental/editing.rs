@@ -7,7 +7,7 @@ use super::Change;
 use super::chain::{Chains, Editor, carried};
 use super::engine::Engine;
 use crate::graph::TaskIndex;
-use crate::model::{At, Diagnostic, Pattern, Task, WorkspacePath};
+use crate::model::{At, Diagnostic, Integrate, Isolation, Pattern, Task, WorkspacePath};
 use crate::workspace::Globs;
 
 /// A task that reads a path.
@@ -43,6 +43,35 @@ impl Engine {
         }
         for (path, last) in self.unordered_readers(&chains, &paths) {
             errors.push(self.unordered_reader(&path, &chains.editors[last]));
+        }
+        errors
+    }
+
+    /// Tasks that run in the tree although what they need stays on a branch, where they cannot find it.
+    pub fn misplaced_readers(&self, scope: &[TaskIndex]) -> Vec<Diagnostic> {
+        let mut errors = Vec::new();
+        for index in scope.iter().copied() {
+            if self.plan.is_hidden(index) || !self.is_candidate(index) {
+                continue;
+            }
+            let Ok(task) = self.plan.task(index) else { continue };
+            if task.is_gate() || self.isolation_of(&task) != Isolation::None {
+                continue;
+            }
+            let carrying = self.plan.deps(index).filter(|(_, kinds)| kinds.carries_outputs());
+            let needed = carrying.filter_map(|(dep, _)| self.plan.task(dep).ok());
+            if let Some(maker) = needed.into_iter().find(|dep| dep.integrate == Integrate::Branch) {
+                let message = format!("{} needs {}, whose result stays on its branch", task.id, maker.id);
+                errors.push(
+                    Diagnostic::error("build::on_branch", message)
+                        .label(task.at, "runs in the working tree")
+                        .label(maker.at, "`integrate: branch`")
+                        .help(format!(
+                            "write `isolation: worktree` for {}, or `integrate: tree` for {}",
+                            task.id, maker.id
+                        )),
+                );
+            }
         }
         errors
     }

@@ -1,6 +1,6 @@
 //! The engine: plan, recorded state, tree and database under one owner.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::db::{self, Database, FileInput, ResultInput, TaskInput, Verdict};
@@ -8,8 +8,8 @@ use super::guard::Snapshot;
 use super::world::{Caller, ToolRunner, World};
 use crate::graph::{Plan, TaskIndex};
 use crate::model::{
-    Action, ActionKey, Components, Diagnostic, Failure, Isolation, OutputEntry, Reason, Record, Signature,
-    Task, TaskId, Validation, WorkspacePath,
+    Action, ActionKey, Components, Diagnostic, Entry, Failure, Isolation, OutputEntry, Reason, Record,
+    Signature, Task, TaskId, Validation, WorkspacePath,
 };
 use crate::store;
 use crate::workspace::Workspace;
@@ -99,12 +99,25 @@ pub struct Assignment {
     pub isolation: Isolation,
     /// What everything that it needs made, directly or not, sorted by path: for a worktree's commit.
     pub inherited: Vec<OutputEntry>,
+    /// Outputs of earlier results, its own and of what it needs, that nobody makes any more.
+    pub vanished: Vec<WorkspacePath>,
     /// The commits of the results that it needs, hexadecimal.
     pub commits: Vec<String>,
     /// Where its inputs are declared, to say where one is missing.
     pub inputs_at: Option<crate::model::Place>,
     /// Every path that its `edits` match, sorted; some may not be there.
     pub edits: Vec<WorkspacePath>,
+}
+
+/// What the commit of a result takes over from those of its needs.
+#[derive(Default)]
+struct Inherited {
+    /// The last state of each path.
+    made: BTreeMap<WorkspacePath, Entry>,
+    /// Paths that were made once and are no more.
+    vanished: Vec<WorkspacePath>,
+    /// The commits that hold them.
+    commits: Vec<String>,
 }
 
 impl Engine {
@@ -203,12 +216,13 @@ impl Engine {
         let failure = input.failure(&self.db);
         self.find_estranged();
         let isolation = self.isolation_of(&shape.task);
-        let (inherited, commits) = match isolation {
+        let Inherited { made, vanished, commits } = match isolation {
             Isolation::Worktree => self.inherited_results(index),
-            _ => (Vec::new(), Vec::new()),
+            _ => Inherited::default(),
         };
         Ok(Assignment {
-            inherited,
+            inherited: made.into_iter().map(|(path, entry)| OutputEntry { path, entry }).collect(),
+            vanished,
             commits,
             index,
             task: Arc::clone(&shape.task),
@@ -228,21 +242,36 @@ impl Engine {
         })
     }
 
-    /// What everything made that a task needs, with the last state of each path, and the commits that hold it.
-    fn inherited_results(&mut self, index: TaskIndex) -> (Vec<OutputEntry>, Vec<String>) {
+    /// What the commit of a task's result takes over.
+    fn inherited_results(&mut self, index: TaskIndex) -> Inherited {
         let needed = super::chain::carried(&self.plan, index);
         let plan = Arc::clone(&self.plan);
-        let (mut made, mut commits) = (std::collections::BTreeMap::new(), Vec::new());
+        let mut inherited = Inherited::default();
+        let mut earlier = BTreeSet::new();
         // Dependencies first, so that a later editor's state of a path is the one that stays.
-        for other in plan.order().filter(|other| needed.contains(other)) {
+        for other in plan.order().filter(|other| needed.contains(other) || *other == index) {
             let result = self.result_input(other);
             let Some(record) = result.record(&self.db) else { continue };
-            made.extend(record.outputs.iter().map(|output| (output.path.clone(), output.entry)));
+            let Ok(task) = plan.task(other) else { continue };
+            let undone = record.undo.iter().flat_map(|undo| &undo.outputs).map(|output| &output.path);
+            let undone = undone.filter(|path| task.outputs.iter().any(|output| path.is_within(&output.path)));
+            // Where something stands there nonetheless, a person put it there.
+            let there = |path: &WorkspacePath| self.workspace.signature(path) != Signature::ABSENT;
+            let gone =
+                undone.filter(|path| record.output(path).is_none() && (record.on_branch || !there(path)));
+            earlier.extend(gone.cloned());
+            if other == index {
+                continue;
+            }
+            let made = record.outputs.iter().map(|output| (output.path.clone(), output.entry));
+            inherited.made.extend(made);
             let edited = record.edited.iter().filter(|edited| edited.before != edited.after);
-            made.extend(edited.map(|edited| (edited.path.clone(), edited.after)));
-            commits.extend(record.commit.clone());
+            inherited.made.extend(edited.map(|edited| (edited.path.clone(), edited.after)));
+            inherited.commits.extend(record.commit.clone());
         }
-        (made.into_iter().map(|(path, entry)| OutputEntry { path, entry }).collect(), commits)
+        earlier.retain(|path| !inherited.made.contains_key(path));
+        inherited.vanished = earlier.into_iter().collect();
+        inherited
     }
 
     /// Where a task runs: as it says, unless the build says otherwise. A task that edits files is never

@@ -249,7 +249,7 @@ impl Engine {
     }
 
     /// Outputs that stay on a branch and whose bytes are not kept any more: nothing can be built on them.
-    fn lost(&self, record: &Record) -> Vec<WorkspacePath> {
+    pub(super) fn lost(&self, record: &Record) -> Vec<WorkspacePath> {
         let outputs = record.outputs.iter().filter(|_| record.on_branch);
         outputs.filter(|output| !self.objects.has(&output.entry)).map(|output| output.path.clone()).collect()
     }

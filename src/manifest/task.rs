@@ -91,6 +91,10 @@ pub(super) fn build(
     let mut task = builder.common(work?, title, role, group);
     task.env.clone_from(&env);
     rules::check(&reader, written.entry.key_at, &fields, &task);
+    // What `defaults` say of branches is for those that have one.
+    if task.isolation != Isolation::Worktree {
+        task.integrate = Integrate::Tree;
+    }
     Some(task)
 }
 

@@ -10,6 +10,7 @@ mod entry;
 mod event;
 mod id;
 mod manifest;
+pub mod os_path;
 mod path;
 mod reason;
 mod record;

@@ -211,8 +211,14 @@ impl Desk {
             .map_err(|message| refused_by_checks(path, &message))?;
         record.evidence = evidence;
         record.run = self.site.run.clone();
+        let branch = execute::commit_adopted(&self.site, &assignment, &record)
+            .map_err(|message| Refused::Failed(Diagnostic::error("resolve::commit", message)))?;
+        if let Some(branch) = &branch {
+            record.commit = Some(branch.after.clone());
+        }
         self.engine.adopt_result(&assignment, record);
-        Ok(Settled { changed: vec![path.clone()], notices: Vec::new() })
+        let notice = branch.and_then(|branch| execute::move_branch(&self.site, &branch));
+        Ok(Settled { changed: vec![path.clone()], notices: notice.into_iter().collect() })
     }
 }
 

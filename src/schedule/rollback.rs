@@ -115,10 +115,16 @@ impl Desk {
             let message = format!("what stood at {path} before {id} ran was not kept: {why}");
             refused.push(Refused::Failed(Diagnostic::error("rollback::not_kept", message)));
         }
+        let branch = record.commit.clone().map(|commit| (commit, undo.commit.clone()));
+        if let Some((from, to)) = &branch
+            && let Err(message) = execute::check_branch(&self.site, &id, from, to.as_deref())
+        {
+            let help = "put that branch elsewhere first, or keep the result";
+            refused.push(Refused::Integrity(Diagnostic::error("rollback::branch", message).help(help)));
+        }
         if !refused.is_empty() {
             return Err(refused);
         }
-        let branch = record.commit.clone().map(|commit| (commit, undo.commit.clone()));
         let command = task.rollback.as_ref().map(crate::model::Command::display);
         Ok(Step { task: id, run: record.run.clone(), paths, command, branch, index, record, undo })
     }
@@ -157,8 +163,8 @@ impl Desk {
             }
             return Err(changed_since(&step.task, &first));
         }
-        if let Some((from, to)) = &step.branch
-            && let Err(message) = execute::move_branch_back(&self.site, &step.task, from, to.as_deref())
+        if let Some((_, to)) = &step.branch
+            && let Err(message) = execute::move_branch_back(&self.site, &step.task, to.as_deref())
         {
             if let Some(staged) = landed.staged {
                 let _ = staged.restore(&self.site, None);

@@ -55,6 +55,8 @@ pub struct BranchMove {
     pub name: String,
     /// None where it is made.
     pub before: Option<String>,
+    /// Somebody else put it there: that is kept under another name.
+    pub foreign: bool,
     /// Where it is to stand.
     pub after: String,
 }

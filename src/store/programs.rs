@@ -5,7 +5,9 @@
 //! it, has no rows for them. A file that cannot be read costs one reading of each program.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::io::Write as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::model::{Digest, Signature};
@@ -18,7 +20,8 @@ const VERSION: u8 = 1;
 /// What is known of programs.
 #[derive(Debug, Default)]
 pub struct Programs {
-    known: BTreeMap<PathBuf, (Signature, Digest)>,
+    /// By the bytes of their paths, which need not be UTF-8.
+    known: BTreeMap<Vec<u8>, (Signature, Digest)>,
     changed: bool,
 }
 
@@ -35,12 +38,16 @@ impl Programs {
 
     /// The digest of the program at `path`, if it still has the signature under which it was read.
     pub fn digest(&self, path: &Path, signature: Signature) -> Option<Digest> {
-        self.known.get(path).filter(|(known, _)| *known == signature).map(|(_, digest)| *digest)
+        self.known
+            .get(path.as_os_str().as_bytes())
+            .filter(|(known, _)| *known == signature)
+            .map(|(_, digest)| *digest)
     }
 
     /// Remembers a digest. The signature was taken before the program was read, and is not racy.
     pub fn learn(&mut self, path: &Path, signature: Signature, digest: Digest) {
-        self.changed |= self.known.insert(path.to_owned(), (signature, digest)) != Some((signature, digest));
+        self.changed |= self.known.insert(path.as_os_str().as_bytes().to_vec(), (signature, digest))
+            != Some((signature, digest));
     }
 
     /// Keeps what was learnt since, and forgets programs that are gone. The caller holds the
@@ -49,7 +56,7 @@ impl Programs {
         if !std::mem::take(&mut self.changed) {
             return Ok(());
         }
-        self.known.retain(|path, _| path.exists());
+        self.known.retain(|path, _| Path::new(OsStr::from_bytes(path)).exists());
         let path = place(dir);
         durable::remove_leftovers(&path);
         durable::replace(&path, |file| {

@@ -57,10 +57,10 @@ pub enum BadGlob {
     /// Its grammar.
     #[error("{}", .0.kind())]
     Syntax(#[from] globset::Error),
-    /// See [`MAX_LENGTH`].
+    /// Longer than any path.
     #[error("it is longer than {MAX_LENGTH} bytes")]
     TooLong,
-    /// See [`MAX_BRACES`].
+    /// Braces within braces, deeper than anybody writes.
     #[error("its braces nest more than {MAX_BRACES} levels deep")]
     TooDeep,
 }

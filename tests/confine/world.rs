@@ -21,13 +21,19 @@ pub(crate) fn all_means() -> Vec<Support> {
     FOUND
         .get_or_init(|| {
             let own = Support::with_helper(conductor());
+            let bwrap = conductor::process::find_program("bwrap".as_ref(), None, Path::new("/"));
             let mut means = Vec::new();
             if matches!(own.files, Files::Landlock { version: 3.. }) && own.network == Network::Namespace {
+                if bwrap.is_some() {
+                    // As for a user who may make no namespace himself.
+                    let network = Network::Bubblewrap;
+                    means.push(Support { network, bubblewrap: bwrap.clone(), ..own.clone() });
+                }
                 means.push(own);
             } else {
                 eprintln!("SKIPPED: this machine has no Landlock or no network namespace for us ({own:?})");
             }
-            match conductor::process::find_program("bwrap".as_ref(), None, Path::new("/")) {
+            match bwrap {
                 Some(bwrap) => means.push(by_bubblewrap(bwrap)),
                 None => eprintln!("SKIPPED: `bwrap` is not installed; confinement by it is not tested"),
             }

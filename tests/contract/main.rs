@@ -22,3 +22,4 @@ mod staleness;
 mod strange;
 mod versus;
 mod workspace;
+mod worktree;

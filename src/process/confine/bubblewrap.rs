@@ -81,9 +81,9 @@ fn mounts(command: &mut Command, confinement: &Confinement) -> Result<(), Proble
     // Outer ones first: an inner one is mounted on top of them.
     mounts.sort();
     let is_within_write = |path: &Path| {
-        let around =
+        let mut around =
             mounts.iter().filter(|(_, mount, other)| *mount != Mount::Read && path.starts_with(other));
-        around.last().is_some_and(|(_, mount, _)| *mount == Mount::Write)
+        around.next_back().is_some_and(|(_, mount, _)| *mount == Mount::Write)
     };
     for (_, mount, path) in &mounts {
         match mount {

@@ -32,14 +32,12 @@ pub(in super::super) fn confined<'e>(
     env: impl IntoIterator<Item = (&'e OsStr, &'e OsStr)>,
 ) -> Result<(Command, Report), Problem> {
     let (withheld, env): (Vec<_>, Vec<_>) = env.into_iter().partition(|(name, _)| is_withheld(name));
-    let helper = &confinement.support.helper;
-    let mut command = match bubblewrap::command(confinement, dir)? {
-        Some(command) => command,
-        None => {
-            let mut command = Command::new(helper);
-            command.arg0("conductor");
-            command
-        }
+    let mut command = if let Some(command) = bubblewrap::command(confinement, dir)? {
+        command
+    } else {
+        let mut command = Command::new(&confinement.support.helper);
+        command.arg0("conductor");
+        command
     };
     command.arg(ENTRY);
     if matches!(confinement.files(), Files::Landlock { .. }) {

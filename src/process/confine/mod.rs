@@ -92,7 +92,7 @@ impl Confinement {
     /// A sentence for each part of it that this machine cannot enforce, for a warning.
     pub fn unenforced(&self) -> Vec<String> {
         let files = self.support.files_gap();
-        files.into_iter().chain(self.network_by().and_then(|by| by.gap())).map(str::to_owned).collect()
+        files.into_iter().chain(self.network_by().and_then(Network::gap)).map(str::to_owned).collect()
     }
 
     /// By which means the paths are enforced.

@@ -44,13 +44,13 @@ fn stay((user, group): (u32, u32)) -> io::Result<()> {
     fs::write("/proc/self/gid_map", format!("{group} {group} 1"))
 }
 
-/// RTM_NEWLINK: changes an interface.
+/// `RTM_NEWLINK`: changes an interface.
 const NEW_LINK: u16 = 16;
-/// NLM_F_REQUEST and NLM_F_ACK.
+/// `NLM_F_REQUEST` and `NLM_F_ACK`.
 const ACKNOWLEDGED_REQUEST: u16 = 1 | 4;
-/// NLMSG_ERROR: an answer, also where there is no error.
+/// `NLMSG_ERROR`: an answer, also where there is no error.
 const ANSWER: u16 = 2;
-/// IFF_UP.
+/// `IFF_UP`.
 const UP: u32 = 1;
 /// In a new namespace it is always the first interface.
 const LOOPBACK: i32 = 1;

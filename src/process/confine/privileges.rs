@@ -8,8 +8,8 @@ use rustix::thread::{
     set_no_new_privs,
 };
 
-/// Among those that are missing: SYS_ADMIN, SYS_PTRACE and PERFMON (either of which reads other processes'
-/// environments), DAC_READ_SEARCH (opens a file by its number), MKNOD (reaches any disk).
+/// Among those that are missing: `SYS_ADMIN`, `SYS_PTRACE` and `PERFMON` (each of which reads other processes'
+/// environments), `DAC_READ_SEARCH` (opens a file by its number), `MKNOD` (reaches any disk).
 const KEPT: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::DAC_OVERRIDE)
     .union(CapabilitySet::FOWNER)

@@ -209,7 +209,7 @@ fn blocks_are_shared_where_the_file_system_can() {
         let (from, to) = (mounted.path().join("from"), mounted.path().join("folder/to"));
         let content: Vec<u8> = (0..40_000_000_u32).map(|n| n.to_le_bytes()[n as usize % 4]).collect();
         file(&from, &content, 0o755);
-        let free = || rustix::fs::statvfs(&mounted.path()).map(|stat| stat.f_bavail * stat.f_frsize).unwrap();
+        let free = || rustix::fs::statvfs(mounted.path()).map(|stat| stat.f_bavail * stat.f_frsize).unwrap();
         rustix::fs::syncfs(File::open(mounted.path()).unwrap()).unwrap();
         let before = free();
         for expected in [Expected::Signature(signature(&from)), entry(&content, true)] {
