@@ -27,7 +27,7 @@ use crate::store::{self, Access, Attempts, Holder, Journal, Lock, LockError, Pro
 use crate::worktree::Repository;
 
 /// Runs are kept for so long, or so many of them, whichever is more.
-const KEEP: (usize, Duration) = (100, Duration::from_secs(30 * 24 * 60 * 60));
+pub(super) const KEEP: (usize, Duration) = (100, Duration::from_secs(30 * 24 * 60 * 60));
 
 /// The tasks that were asked for, and all that they depend on, in dependency order.
 type Goal = (BTreeSet<TaskIndex>, Vec<TaskIndex>);
@@ -307,6 +307,10 @@ fn build(
         tell_json(&result, &engine, &scope)?;
     }
     site.journal.clear();
+    // What is on disk must not speak of anything that goes.
+    if engine.state_mut().commit().is_ok() {
+        site.objects.sweep_if_due(|| engine.state().needed_objects());
+    }
     let _ = store::prune(&session.folder, KEEP.0, KEEP.1);
     Ok(exit(&result))
 }

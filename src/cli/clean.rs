@@ -5,17 +5,19 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::build::hold;
+use super::build::{KEEP, hold};
 use super::options::{CleanArgs, Global};
 use super::session::Session;
 use super::{Exit, Output, Stop};
+use crate::execute::{recover, remove_all};
 use crate::incremental::Caller;
-use crate::model::{Diagnostic, TaskId};
+use crate::model::{Diagnostic, Failure, RunId, TaskId};
 use crate::report::count;
-use crate::store::{Access, State};
+use crate::store::{Access, Journal, Objects, State, list_runs};
 use crate::workspace::{prune_empty_parents, remove_path};
 use crate::worktree::{self, Repository, branch_name};
 
@@ -31,6 +33,11 @@ pub(super) fn run(global: &Global, args: &CleanArgs, caller: Caller, output: &Ou
     };
     let (mut state, found) = State::open(&session.folder, access);
     notices.extend(found);
+    if !args.dry_run {
+        let (journal, intents) = Journal::open(&session.folder, access);
+        notices.extend(recover(&session.workspace, &session.folder, &state, &intents));
+        journal.clear();
+    }
     output.warn(&notices, session.sources());
     let tasks: Vec<TaskId> = if args.targets.is_empty() {
         state.ids().map(TaskId::new).collect()
@@ -39,8 +46,8 @@ pub(super) fn run(global: &Global, args: &CleanArgs, caller: Caller, output: &Ou
     };
     let (mut removed, mut kept) = (Vec::new(), Vec::new());
     let git = git_side(&session, &state, args, &tasks)?;
-    for task in tasks {
-        let Some(record) = state.record(&task) else { continue };
+    for task in &tasks {
+        let Some(record) = state.record(task) else { continue };
         for output in record.outputs {
             let now = session.workspace.observe(&output.path);
             if !now.entry.exists() {
@@ -57,15 +64,26 @@ pub(super) fn run(global: &Global, args: &CleanArgs, caller: Caller, output: &Ou
             removed.push(output.path);
         }
         if !args.dry_run {
-            state.forget(&task);
+            // A result that waits for a person has cost something, and is no output yet.
+            let waiting = state.failure(task).filter(|failure| failure.pending.is_some());
+            state.forget(task);
+            if let Some(failure) = waiting {
+                state.put_failure(task, &Failure { outputs: Vec::new(), undo: Vec::new(), ..failure });
+            }
         }
     }
     state.finish()?;
+    let targets = (!args.targets.is_empty()).then_some(&*tasks);
+    let leftovers = leftovers(&session, &state, targets, args.dry_run);
+    if !args.dry_run {
+        Objects::of(&session.folder).sweep(&state.needed_objects());
+    }
     if output.json {
         let Cleaned { worktrees, branches, kept_branches } = git;
         output.say_json(&json!({
             "version": 1, "dry_run": args.dry_run, "removed": removed, "kept": kept,
             "worktrees": worktrees, "branches": branches, "kept_branches": kept_branches,
+            "leftovers": leftovers,
         }));
         return Ok(Exit::Success);
     }
@@ -80,6 +98,9 @@ pub(super) fn run(global: &Global, args: &CleanArgs, caller: Caller, output: &Ou
     for place in &git.worktrees {
         let _ = writeln!(text, "{verb} the worktree {place}");
     }
+    for place in &leftovers {
+        let _ = writeln!(text, "{verb} {place}");
+    }
     for name in &git.branches {
         let _ = writeln!(text, "{verb} the branch {name}");
     }
@@ -89,6 +110,46 @@ pub(super) fn run(global: &Global, args: &CleanArgs, caller: Caller, output: &Ou
     let _ = writeln!(text, "{verb} {}, kept {}", count(removed.len(), "output"), kept.len());
     output.say(&text);
     Ok(Exit::Success)
+}
+
+/// Removes what conductor keeps for people and nobody needs any more: folders of failed sandboxes, waiting results
+/// of which no record speaks, and conflicts older than runs are kept. Of `targets` only the sandboxes.
+fn leftovers(session: &Session, state: &State, targets: Option<&[TaskId]>, dry_run: bool) -> Vec<String> {
+    let below = |name: &str| -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(session.folder.join(name)).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).collect()
+    };
+    let named = |place: &PathBuf, task: &TaskId| place.file_name() == Some(OsStr::new(&task.file_name()));
+    let mut places = below("workspaces");
+    // Those of git have been removed with what git knows of them.
+    places.retain(|place| !place.join(".git").is_file());
+    if let Some(targets) = targets {
+        places.retain(|place| targets.iter().any(|task| named(place, task)));
+    } else {
+        let waits = |id: &TaskId| state.failure(id).is_some_and(|failure| failure.pending.is_some());
+        let waiting: Vec<TaskId> = state.ids().map(TaskId::new).filter(waits).collect();
+        places.extend(
+            below("pending").into_iter().filter(|place| !waiting.iter().any(|task| named(place, task))),
+        );
+        places.extend(below("conflicts").into_iter().filter(|place| is_old(session, place)));
+    }
+    places.sort();
+    if !dry_run {
+        places.retain(|place| remove_all(place).is_ok());
+        for place in &places {
+            prune_empty_parents(&session.folder, place);
+        }
+    }
+    let shown = |place: &PathBuf| place.strip_prefix(session.workspace.root()).unwrap_or(place).to_owned();
+    places.iter().map(|place| shown(place).display().to_string()).collect()
+}
+
+/// Is it of a run that is kept no more?
+fn is_old(session: &Session, place: &Path) -> bool {
+    let run = place.file_name().and_then(OsStr::to_str).map(|name| RunId(name.to_owned()));
+    let listed = run.is_some_and(|run| list_runs(&session.folder).contains(&run));
+    let modified = place.symlink_metadata().and_then(|metadata| metadata.modified());
+    !listed && modified.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > KEEP.1))
 }
 
 /// What git had of conductor's.

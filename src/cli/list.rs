@@ -9,8 +9,8 @@ use super::options::{Global, TargetArgs};
 use super::session::Session;
 use super::{Exit, Output, Stop};
 use crate::graph::TaskIndex;
-use crate::incremental::{Caller, Standing};
-use crate::model::{Task, Work};
+use crate::incremental::{Caller, Engine, Standing, Verdict};
+use crate::model::{Diagnostic, Task, Wait, Work};
 use crate::report::live_state::{Activity, LiveState};
 use crate::report::style::Paint;
 use crate::report::{Style, events, one_line};
@@ -29,12 +29,49 @@ pub(super) fn run(global: &Global, args: &TargetArgs, caller: Caller, output: &O
     session.refuse_unordered(&mut engine)?;
     let standings = engine.assess(&all)?;
     let live = live(&session);
+    let waits = awaited(&mut engine, &standings)?;
     if output.json {
-        output.say_json(&document(&session, &shown, &standings, live.as_ref()));
+        let mut document = document(&session, &shown, &standings, live.as_ref());
+        for (index, what) in waits {
+            if let Some(row) = document["tasks"].get_mut(session.plan.id(index)) {
+                row["waits_for"] = json!(what);
+            }
+        }
+        output.say_json(&document);
     } else {
         output.say(&table(&session, &shown, &standings, live.as_ref(), output.style()));
+        let shown = waits.iter().filter(|(index, _)| shown.contains(index));
+        let lines = shown.map(|(index, what)| told(session.plan.id(*index), what));
+        output.hint(&lines.collect::<String>());
     }
     Ok(Exit::Success)
+}
+
+/// Of the tasks whose result is ready: what a person is to say of it.
+fn awaited(
+    engine: &mut Engine,
+    standings: &BTreeMap<TaskIndex, Standing>,
+) -> Result<BTreeMap<TaskIndex, &'static str>, Diagnostic> {
+    let mut waits = BTreeMap::new();
+    for index in standings.iter().filter(|(_, standing)| standing.is_due()).map(|(index, _)| *index) {
+        if engine.verdict(index)?.state != Verdict::Waiting {
+            continue;
+        }
+        let failure = engine.state().failure(&engine.plan().task_id(index));
+        let what = failure.and_then(|failure| failure.pending).map(|pending| match pending.wait {
+            Wait::Approval => "approval",
+            Wait::Conflict(_) => "resolve",
+        });
+        waits.extend(what.map(|what| (index, what)));
+    }
+    Ok(waits)
+}
+
+fn told(id: &str, what: &str) -> String {
+    match what {
+        "approval" => format!("{id} waits for approval: conductor approve {id} or conductor reject {id}\n"),
+        _ => format!("{id} waits for a version to be chosen: conductor why {id}, conductor resolve PATH\n"),
+    }
 }
 
 /// What the build that runs now has told so far.

@@ -447,8 +447,11 @@ pub(super) fn writes(task: &Task, isolation: Isolation) -> Writes {
     task.writes.unwrap_or(if isolation == Isolation::Worktree { Writes::Error } else { Writes::Warn })
 }
 
-/// Removes a folder, also one in which a task has forbidden writing.
-pub(super) fn remove_all(folder: &Path) -> Result<(), StagingError> {
+/// Removes a folder, also one in which a task has forbidden writing. Nothing there is fine.
+///
+/// # Errors
+/// Something in it cannot be removed.
+pub fn remove_all(folder: &Path) -> Result<(), StagingError> {
     use std::os::unix::fs::PermissionsExt as _;
     fn loosen(folder: &Path) {
         let _ = std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700));

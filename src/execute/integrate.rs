@@ -60,11 +60,10 @@ pub(super) fn integrate(
     let mut staged = Staged::begin_found(site, &assignment.task, attempt, found, false, branch)?;
     // In the tree a person's version gives way: it is kept with the conflicts.
     let overwrite = assignment.isolation == Isolation::None;
-    match bring_in(site, &staged, made, outputs, overwrite) {
-        Ok(outputs) => {
-            let warnings = staged.keep_conflicts(site, &entries);
-            Ok(Integrated { staged, outputs, warnings })
-        }
+    let came = bring_in(site, &staged, made, outputs, overwrite);
+    let came = came.and_then(|outputs| Ok((outputs, staged.keep_conflicts(site, &entries)?)));
+    match came {
+        Ok((outputs, warnings)) => Ok(Integrated { staged, outputs, warnings }),
         Err(obstacle) => {
             staged.restore(site, None)?;
             Err(obstacle)

@@ -21,7 +21,7 @@ mod ran;
 mod recover;
 mod staging;
 
-pub use apart::unenforced;
+pub use apart::{remove_all, unenforced};
 pub use byhand::{check_result, copy_version, keep_version, run_by_hand, show_version};
 pub use command::run_tool;
 pub use git::{check_branch, commit_adopted, move_branch, move_branch_back, needs_repository};

@@ -308,7 +308,11 @@ fn attempt_staged(
     let made: BTreeMap<&WorkspacePath, Entry> =
         outputs.iter().map(|(path, seen)| (path, seen.entry)).collect();
     // A result that is to wait for a person replaces nothing yet.
-    let warnings = if assignment.task.approve { Vec::new() } else { staged.keep_conflicts(site, &made) };
+    let warnings = if assignment.task.approve {
+        Vec::new()
+    } else {
+        staged.keep_conflicts(site, &made).map_err(|error| ran.refuse(error.to_string()))?
+    };
     let produced = Produced {
         discovered: discovered.inputs,
         validation,

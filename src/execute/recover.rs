@@ -9,7 +9,7 @@ use super::integrate::is_covered;
 use super::staging::restore;
 use crate::model::{Diagnostic, Event, RunId};
 use crate::report::events;
-use crate::store::{BranchMove, Intent, RunDir, State, list_runs};
+use crate::store::{BranchMove, Intent, Objects, RunDir, State, list_runs};
 use crate::workspace::Workspace;
 use crate::worktree::{Error, Repository};
 
@@ -38,6 +38,9 @@ pub fn recover(workspace: &Workspace, folder: &Path, state: &State, intents: &[I
                     .help(format!("they are in {}", aside.display())),
             );
         }
+    }
+    for intent in intents.iter().filter(|intent| !intent.landing && is_recorded(state, intent)) {
+        keep_replaced(folder, intent);
     }
     orphans(workspace, &folder.join("aside"), intents);
     let workspaces = folder.join("workspaces");
@@ -123,6 +126,17 @@ fn is_recorded(state: &State, intent: &Intent) -> bool {
         failure.run == intent.run && (rolled_back || !failure.outputs.is_empty())
     });
     accepted || left
+}
+
+/// What a recorded result replaced and what still lies aside is kept for a rollback, as it would have been.
+fn keep_replaced(folder: &Path, intent: &Intent) {
+    let objects = Objects::of(folder);
+    let Ok(moved) = Workspace::open(&folder.join("aside").join(&intent.aside).join("moved")) else { return };
+    for path in &intent.moved_aside {
+        // Where it cannot be kept, a rollback will say so.
+        let _ = objects.take(&path.under(moved.root()), &moved.observe(path).entry);
+    }
+    let _ = objects.sync();
 }
 
 /// Outputs that are still set aside though no intent speaks of them (the journal was lost): they are the

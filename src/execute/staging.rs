@@ -182,7 +182,7 @@ impl Staged {
         &mut self,
         site: &Site,
         made: &BTreeMap<&WorkspacePath, Entry>,
-    ) -> Vec<Diagnostic> {
+    ) -> Result<Vec<Diagnostic>, StagingError> {
         let workspace = &site.workspace;
         self.replaced.retain(|(path, entry)| made.get(path) != Some(entry));
         let overwritten = self.foreign_files().filter(|(path, before)| workspace.signature(path) != *before);
@@ -195,14 +195,13 @@ impl Staged {
                 continue;
             }
             let place = path.under(&site.folder.join("conflicts").join(&site.run.0));
-            let said = match workspace::move_path(&kept, &place) {
-                Ok(()) => format!("your version is kept in {}", site.shown(&place)),
-                Err(error) => format!("your version is still in {} ({error})", site.shown(&kept)),
-            };
+            // A copy: after a crash it is this one that goes back.
+            workspace::copy_file(&kept, &place)?;
+            let said = format!("your version is kept in {}", site.shown(&place));
             let message = format!("{path} was not what conductor made; {} replaced it", self.intent.task);
             warnings.push(Diagnostic::warning("build::conflict", message).help(said));
         }
-        warnings
+        Ok(warnings)
     }
 
     /// Files that lie in the output folders and that this task did not make.

@@ -90,13 +90,15 @@ impl Desk {
         paths: Vec<WorkspacePath>,
     ) -> Refused {
         let (id, refused) = (self.id(index), in_the_way(&paths));
+        let first = paths.first().cloned().unwrap_or_default();
         let mut pending = pending.clone();
         pending.record.approval = Some(approval);
         let Some(failure) = self.engine.state().failure(&id) else { return refused };
         if let Err(error) = execute::turn_into_conflict(&self.site, &id, &mut pending, paths) {
             return Refused::Failed(Diagnostic::error("approve::files", error.to_string()));
         }
-        self.engine.refuse(index, &Failure { pending: Some(Box::new(pending)), ..failure });
+        let reason = Reason::new(ReasonKind::OutputModified).path(&first);
+        self.engine.refuse(index, &Failure { pending: Some(Box::new(pending)), reason, ..failure });
         self.close().err().unwrap_or(refused)
     }
 

@@ -11,7 +11,8 @@ use crate::execute;
 use crate::graph::TaskIndex;
 use crate::incremental::Move;
 use crate::model::{
-    Diagnostic, Entry, Failure, OutputEntry, Reason, ReasonKind, Record, RunId, TaskId, Undo, WorkspacePath,
+    Diagnostic, Entry, EntryKind, Failure, OutputEntry, Reason, ReasonKind, Record, RunId, TaskId, Undo,
+    WorkspacePath,
 };
 
 /// What rolling one task back does.
@@ -68,8 +69,19 @@ impl Desk {
     ) -> Result<Step, Vec<Refused>> {
         let id = self.id(index);
         let Some(record) = self.engine.state().record(&id) else {
-            let message = format!("{id} has no result that could be rolled back");
-            return Err(vec![Refused::Usage(Diagnostic::error("rollback::nothing", message))]);
+            let failure = self.engine.state().failure(&id);
+            let before = failure.filter(|failure| failure.reason.kind == ReasonKind::RolledBack);
+            let diagnostic = match before {
+                Some(_) => {
+                    Diagnostic::error("rollback::nothing", format!("{id} has been rolled back already"))
+                        .help(format!("`conductor build {id}` makes a result anew"))
+                }
+                None => {
+                    let message = format!("{id} has no result that could be rolled back");
+                    Diagnostic::error("rollback::nothing", message)
+                }
+            };
+            return Err(vec![Refused::Usage(diagnostic)]);
         };
         let task =
             self.engine.plan().task(index).map_err(|error| {
@@ -88,9 +100,11 @@ impl Desk {
             let all: Vec<(&WorkspacePath, Entry)> =
                 all.chain(gone.map(|output| (&output.path, Entry::absent()))).collect();
             for (path, recorded) in all {
-                let now = self.site.workspace.observe(path).entry;
+                let now = self.output_now(path);
                 let to = before(path).map_or_else(Entry::absent, |output| output.entry);
-                if now != recorded && now != to {
+                if recorded.kind == EntryKind::Folder && now.kind == EntryKind::Unreadable {
+                    // An empty folder in which a person has put something: that is theirs by now.
+                } else if now != recorded && now != to {
                     refused.push(changed_since(&id, path));
                 } else if now != to {
                     paths.push((path.clone(), now, to));
@@ -109,8 +123,15 @@ impl Desk {
             ahead.insert(edited.path.clone(), edited.before);
             paths.push((edited.path.clone(), now, edited.before));
         }
-        let lost = paths.iter().find(|(_, _, to)| to.exists() && !self.site.objects.has(to));
-        if let Some((path, ..)) = lost {
+        let put_back = paths.iter().filter(|(_, _, to)| to.exists());
+        let (kept, lost): (Vec<_>, Vec<_>) = put_back.partition(|(_, _, to)| self.site.objects.has(to));
+        for (path, _, to) in kept {
+            if let Err(error) = self.site.objects.verify(to) {
+                let message = format!("what stood at {path} before {id} ran cannot be put back: {error}");
+                refused.push(Refused::Integrity(Diagnostic::error("rollback::damaged", message)));
+            }
+        }
+        if let Some((path, ..)) = lost.first() {
             let why = if undo.kept { "it is gone" } else { "the task is `incremental`" };
             let message = format!("what stood at {path} before {id} ran was not kept: {why}");
             refused.push(Refused::Failed(Diagnostic::error("rollback::not_kept", message)));
@@ -127,6 +148,17 @@ impl Desk {
         }
         let command = task.rollback.as_ref().map(crate::model::Command::display);
         Ok(Step { task: id, run: record.run.clone(), paths, command, branch, index, record, undo })
+    }
+
+    /// What stands at the path of an output: a folder with something in it is no output, but on the way to
+    /// others.
+    fn output_now(&self, path: &WorkspacePath) -> Entry {
+        let now = self.site.workspace.observe(path).entry;
+        let holds_something = || self.site.workspace.list(path).is_ok_and(|below| !below.is_empty());
+        if now.kind == EntryKind::Folder && holds_something() {
+            return Entry { kind: EntryKind::Unreadable, ..now };
+        }
+        now
     }
 
     /// Takes one step. What was taken before it stays taken, whatever becomes of this one.
@@ -188,6 +220,10 @@ impl Desk {
         self.engine.refuse(step.index, &failure);
         self.engine.look_again(&settled.changed);
         self.close()?;
+        // A result of its that waits for a person goes with the one that it was to replace.
+        if let Err(error) = execute::clear_pending(&self.site, &step.task) {
+            settled.notices.push(Diagnostic::warning("rollback::left", error.to_string()));
+        }
         Ok(settled)
     }
 }

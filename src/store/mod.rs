@@ -13,6 +13,7 @@
 //! | `lock` | who is building | [`Lock`] |
 //! | `runs/<id>/` | events, logs and requests to cancel; what ran | [`RunDir`], [`Attempts`] |
 //! | `plan` | the compiled plan | [`save_plan`], [`load_plan`] |
+//! | `objects/` | bytes that the tree does not hold any more | [`Objects`] |
 //! | `programs` | digests of `tools` programs | [`Programs`] |
 
 mod attempts;
@@ -23,6 +24,7 @@ mod frame;
 mod journal;
 mod lock;
 mod log;
+mod needed;
 mod objects;
 mod plan;
 mod programs;

@@ -13,7 +13,9 @@ use std::io::{self, Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use super::{Error, failed};
 use crate::model::{Digest, Entry, EntryKind};
@@ -21,18 +23,26 @@ use crate::model::{Digest, Entry, EntryKind};
 /// The beginning of the names of objects that are being written.
 const UNFINISHED: &str = ".tmp-";
 
+/// Its time says when the objects were last swept.
+const SWEPT: &str = ".swept";
+
+/// A sweep reads all records, and is not worth more than one a day.
+const BETWEEN_SWEEPS: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// The objects of one workspace.
 #[derive(Debug)]
 pub struct Objects {
     dir: PathBuf,
     /// Written since the last [`Self::sync`].
     unsynced: Mutex<Vec<PathBuf>>,
+    /// Something was kept through this handle.
+    grown: AtomicBool,
 }
 
 impl Objects {
     /// The objects below `folder` (`.conductor`). Nothing is made before the first one is kept.
     pub fn of(folder: &Path) -> Self {
-        Self { dir: folder.join("objects"), unsynced: Mutex::new(Vec::new()) }
+        Self { dir: folder.join("objects"), unsynced: Mutex::new(Vec::new()), grown: AtomicBool::new(false) }
     }
 
     fn place(&self, digest: &Digest) -> PathBuf {
@@ -108,6 +118,7 @@ impl Objects {
     }
 
     fn note(&self, place: PathBuf) {
+        self.grown.store(true, Ordering::Relaxed);
         self.unsynced.lock().unwrap_or_else(PoisonError::into_inner).push(place);
     }
 
@@ -187,10 +198,42 @@ impl Objects {
         Ok(bytes)
     }
 
+    /// Is the content of `entry` here and undamaged?
+    ///
+    /// # Errors
+    /// It is not here, or damaged.
+    pub fn verify(&self, entry: &Entry) -> Result<(), Error> {
+        if !has_content(entry) {
+            return Ok(());
+        }
+        let place = self.place(&entry.digest);
+        let found = File::open(&place).and_then(|mut file| copy_hashing(&mut file, &mut io::sink()));
+        found.and_then(|found| verify(&found, &entry.digest)).map_err(failed("read", &place))
+    }
+
+    /// Sweeps where something was kept through this handle and the last sweep is a day ago. `needed` is asked
+    /// only then.
+    pub fn sweep_if_due(&self, needed: impl FnOnce() -> HashSet<Digest>) {
+        let stamp = self.dir.join(SWEPT);
+        let last = fs::metadata(&stamp).and_then(|metadata| metadata.modified()).ok();
+        // A time in the future is one of a clock that was wrong.
+        let recently = |last: std::time::SystemTime| last.elapsed().is_ok_and(|age| age < BETWEEN_SWEEPS);
+        if !self.grown.load(Ordering::Relaxed) || last.is_some_and(recently) {
+            return;
+        }
+        self.sweep(&needed());
+        if self.dir.is_dir() {
+            // Without it the next build that keeps something sweeps once more.
+            let _ = fs::remove_file(&stamp);
+            let _ = File::create(&stamp);
+        }
+    }
+
     /// Removes every object whose digest is not in `needed`, and what killed writes left behind. Nobody may
     /// be keeping anything meanwhile. Returns how many bytes went.
     pub fn sweep(&self, needed: &HashSet<Digest>) -> u64 {
         let mut freed = 0;
+        let _ = fs::remove_file(self.dir.join(SWEPT));
         for folder in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
             let prefix = folder.file_name();
             for object in fs::read_dir(folder.path()).into_iter().flatten().flatten() {
@@ -211,11 +254,6 @@ impl Objects {
         let _ = fs::remove_dir(&self.dir);
         freed
     }
-
-    /// How many objects there are, as far as a look at the folders' sizes tells: zero only if there are none.
-    pub fn is_empty(&self) -> bool {
-        fs::read_dir(&self.dir).map_or(true, |mut folders| folders.next().is_none())
-    }
 }
 
 fn has_content(entry: &Entry) -> bool {
@@ -230,7 +268,7 @@ fn verify(found: &Digest, expected: &Digest) -> io::Result<()> {
     }
 }
 
-fn copy_hashing(source: &mut dyn Read, target: &mut File) -> io::Result<Digest> {
+fn copy_hashing(source: &mut dyn Read, target: &mut dyn Write) -> io::Result<Digest> {
     let mut buffer = vec![0; 64 * 1024];
     let mut hasher = blake3::Hasher::new();
     loop {
@@ -266,7 +304,7 @@ mod tests {
         let (from, to) = (folder.path().join("from"), folder.path().join("deep/to"));
         fs::write(&from, "content").unwrap();
         let entry = file(b"content", true);
-        assert!(!objects.has(&entry) && objects.is_empty());
+        assert!(!objects.has(&entry) && objects.verify(&entry).is_err());
         objects.put(&from, &entry).unwrap();
         objects.sync().unwrap();
         assert!(objects.has(&entry));
@@ -310,7 +348,7 @@ mod tests {
             fs::write(&place, damage).unwrap();
             assert!(objects.restore(&entry, &to, 0o644).is_err());
             assert_eq!(fs::read(&to).unwrap(), b"old");
-            assert!(objects.read(&entry).is_err());
+            assert!(objects.read(&entry).is_err() && objects.verify(&entry).is_err());
         }
         fs::remove_file(objects.place(&entry.digest)).unwrap();
         let error = objects.restore(&entry, &to, 0o644).unwrap_err().to_string();
@@ -335,6 +373,28 @@ mod tests {
             objects.put(&folder.path().join(name), &file(name.as_bytes(), false)).unwrap();
         }
         assert_eq!(objects.sweep(&HashSet::from([Digest::of(b"a")])), 1);
+        assert!(objects.has(&file(b"a", false)) && !objects.has(&file(b"b", false)));
+        objects.sweep(&HashSet::new());
+        assert!(!folder.path().join(".conductor/objects").exists());
+    }
+
+    #[test]
+    fn a_sweep_is_due_once_a_day_and_only_where_something_was_kept() {
+        let (folder, objects) = world();
+        let keep = |objects: &Objects, name: &str| {
+            fs::write(folder.path().join(name), name).unwrap();
+            objects.put(&folder.path().join(name), &file(name.as_bytes(), false)).unwrap();
+        };
+        let never = || -> HashSet<Digest> { panic!("it is not due") };
+        objects.sweep_if_due(never);
+        keep(&objects, "a");
+        objects.sweep_if_due(|| HashSet::from([Digest::of(b"a")]));
+        keep(&objects, "b");
+        objects.sweep_if_due(never);
+        let stamp = File::open(folder.path().join(".conductor/objects/.swept")).unwrap();
+        stamp.set_modified(std::time::SystemTime::now() - 2 * BETWEEN_SWEEPS).unwrap();
+        Objects::of(&folder.path().join(".conductor")).sweep_if_due(never);
+        objects.sweep_if_due(|| HashSet::from([Digest::of(b"a")]));
         assert!(objects.has(&file(b"a", false)) && !objects.has(&file(b"b", false)));
         objects.sweep(&HashSet::new());
         assert!(!folder.path().join(".conductor/objects").exists());

@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod approval;
 mod build;
 mod checks;
 mod conflicts;
@@ -17,8 +18,10 @@ mod json;
 mod live;
 mod merge;
 mod mid_run;
+mod persons;
 mod readonly;
 mod reasons;
+mod rollback;
 mod sandbox;
 mod staleness;
 mod strange;
