@@ -13,6 +13,7 @@ use crate::model::TaskId;
 use crate::store::{FileId, State};
 
 /// A task's row, in short.
+#[expect(clippy::struct_excessive_bools, reason = "each is a column of the row")]
 pub(super) struct Brief {
     verified_at: u64,
     outputs_changed_at: u64,
