@@ -119,7 +119,7 @@ fn git_side(session: &Session, state: &State, args: &CleanArgs, tasks: &[TaskId]
             cleaned.worktrees.push(format!(".conductor/workspaces/{}", name.display()));
         }
         if !args.dry_run {
-            repository.discard(leftover).map_err(stop)?;
+            repository.discard(&leftover).map_err(stop)?;
             prune_empty_parents(&session.folder, &workspaces.join(name));
         }
     }
