@@ -14,6 +14,7 @@
 
 #![expect(clippy::print_stdout, reason = "the table is what a bench is for")]
 
+mod apart;
 mod confined;
 mod floor;
 mod measure;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
     let done = match args.first().and_then(|name| name.to_str()) {
         Some("floor") => floor::look(&args[1..]),
         Some("parse") => floor::parse(&args[1..]),
+        Some("worktrees") => apart::make(&args[1..]),
         Some("spawn") => confined::spawn(&args[1..]),
         // `cargo bench` says `--bench`; without it this is a test run, in which nothing is measured.
         _ if args.iter().any(|arg| arg == "--bench") => bench(),
@@ -58,6 +60,7 @@ fn bench() -> Result<()> {
     let trivials = size("CONDUCTOR_BENCH_TRIVIAL", 2000);
     trivial(trivials, rounds.min(3))?;
     confined::rows(trivials, rounds.min(5))?;
+    apart::rows(rounds.min(5))?;
     large(size("CONDUCTOR_BENCH_TASKS", 10_000), rounds)
 }
 

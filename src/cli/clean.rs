@@ -76,7 +76,9 @@ pub(super) fn run(global: &Global, args: &CleanArgs, caller: Caller, output: &Ou
     let targets = (!args.targets.is_empty()).then_some(&*tasks);
     let (leftovers, gone) = leftovers(&session, &state, targets, args.dry_run);
     if !args.dry_run {
-        gone.iter().for_each(|task| state.forget(task));
+        for task in &gone {
+            state.forget(task);
+        }
         state.finish()?;
         Objects::of(&session.folder).sweep(&state.needed_objects());
     }
@@ -178,19 +180,19 @@ fn git_side(session: &Session, state: &State, args: &CleanArgs, tasks: &[TaskId]
     let stop = |error: worktree::Error| session.stop(Exit::Failed, vec![failed(&error)]);
     let all = args.targets.is_empty();
     let workspaces = session.folder.join("workspaces");
-    let root = session.workspace.root();
     for leftover in repository.leftovers(&workspaces).map_err(stop)? {
         let own = |task: &TaskId| leftover.place.file_name() == Some(OsStr::new(&task.file_name()));
         if !all && !tasks.iter().any(own) {
             continue;
         }
-        cleaned
-            .worktrees
-            .push(leftover.place.strip_prefix(root).unwrap_or(&leftover.place).display().to_string());
+        let name = leftover.place.file_name().unwrap_or_default().to_owned();
+        // The others are halves of what was being removed.
+        if !name.as_encoded_bytes().starts_with(b".") {
+            cleaned.worktrees.push(format!(".conductor/workspaces/{}", name.display()));
+        }
         if !args.dry_run {
-            let place = leftover.place.clone();
-            repository.discard(leftover).map_err(stop)?;
-            prune_empty_parents(&session.folder, &place);
+            repository.discard(&leftover).map_err(stop)?;
+            prune_empty_parents(&session.folder, &workspaces.join(name));
         }
     }
     // Where conductor left the branches.

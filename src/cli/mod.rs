@@ -14,6 +14,7 @@ mod graph;
 mod init;
 mod list;
 mod log;
+mod merge;
 mod options;
 mod output;
 mod runs;
@@ -109,6 +110,7 @@ fn dispatch(options: Options, caller: Caller, output: &Output) -> Result<Exit, S
         Command::Approve(args) => desk::approve(&global, &args, caller, output),
         Command::Reject(args) => desk::reject(&global, &args, caller, output),
         Command::Resolve(args) => desk::resolve(&global, &args, caller, output),
+        Command::Merge(args) => merge::run(&global, &args, caller, output),
         Command::Rollback(args) => desk::rollback(&global, &args, caller, output),
         Command::Init(args) => init::run(&global, &args, output),
         Command::Schema(_) => Ok(schema::run(output)),

@@ -21,7 +21,7 @@ impl Options {
             Command::Build(args) => args.format.is_json(),
             Command::Check(args) => args.format.is_json(),
             Command::Validate(args) | Command::Schema(args) => args.format.is_json(),
-            Command::List(args) => args.format.is_json(),
+            Command::List(args) | Command::Merge(args) => args.format.is_json(),
             Command::Why(args) => args.format.is_json(),
             Command::Graph(args) => args.format == GraphFormat::Json,
             Command::Log(args) => args.format.is_json(),
@@ -101,6 +101,8 @@ pub(super) enum Command {
     Reject(RejectArgs),
     /// Say whose version of a file holds, yours or conductor's
     Resolve(ResolveArgs),
+    /// Merge tasks' branches into HEAD, all of them or none
+    Merge(TargetArgs),
     /// Take results back: what they replaced returns, and their tasks are due again
     Rollback(RollbackArgs),
     /// Write a first conductor.yaml

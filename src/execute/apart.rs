@@ -100,7 +100,7 @@ impl Apart {
         {
             for leftover in repository.leftovers(folder.parent().unwrap_or(folder)).map_err(git_failed)? {
                 if leftover.place == *folder {
-                    repository.discard(leftover).map_err(git_failed)?;
+                    repository.discard(&leftover).map_err(git_failed)?;
                 }
             }
         }

@@ -189,7 +189,7 @@ impl Staged {
         let overwritten = overwritten.map(|(path, _)| (path, path.under(&self.aside.join(FOREIGN))));
         let replaced = self.persons.iter().map(|path| (path, path.under(&self.aside.join(MOVED))));
         let mut warnings = Vec::new();
-        warnings.extend(self.strangers(workspace));
+        warnings.extend(self.strangers(workspace, made));
         for (path, kept) in replaced.chain(overwritten) {
             if made.get(path) == Some(&entry_at(&self.aside, &kept)) || site.git_has(&kept) {
                 continue;
@@ -205,9 +205,10 @@ impl Staged {
     }
 
     /// Files that lie in the output folders and that this task did not make.
-    fn strangers(&self, workspace: &Workspace) -> Option<Diagnostic> {
+    fn strangers(&self, workspace: &Workspace, made: &BTreeMap<&WorkspacePath, Entry>) -> Option<Diagnostic> {
         let untouched =
             self.intent.foreign.iter().filter(|(path, before)| workspace.signature(path) == *before);
+        let untouched = untouched.filter(|(path, _)| !made.contains_key(path));
         let names: Vec<String> = untouched.map(|(path, _)| path.to_string()).collect();
         let others = names.len().checked_sub(1)?;
         let more = if others == 0 { String::new() } else { format!(" and {others} more") };

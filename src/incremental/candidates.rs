@@ -18,8 +18,8 @@ pub(super) struct Brief {
     outputs_changed_at: u64,
     has_failure: bool,
     has_record: bool,
-    /// Nothing that it made is in the tree.
-    outside: bool,
+    /// How many of its outputs are in the tree.
+    outputs: usize,
     /// The row's files are still those that the manifest's words name.
     pub(super) known: bool,
     files: Range<usize>,
@@ -76,7 +76,7 @@ impl Briefs {
                 outputs_changed_at: row.outputs_changed_at,
                 has_failure: row.has_failure,
                 has_record: row.has_record,
-                outside: joined.files.len() == outputs,
+                outputs: joined.files.len() - outputs,
                 known: said && same,
                 files: start..joined.files.len(),
             });
@@ -116,7 +116,7 @@ impl Engine {
             || self.plan.deps(index).filter(|(_, kinds)| kinds.carries_outputs()).any(|(dep, _)| {
                 briefs.get(dep).is_none_or(|dep| !dep.has_record || younger(dep.outputs_changed_at))
             })
-            || brief.outside && self.has_lost(index)
+            || brief.outputs == 0 && self.has_lost(index)
     }
 
     /// Are the bytes of a result gone that stays on its branch?

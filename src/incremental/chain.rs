@@ -20,14 +20,14 @@ use super::engine::Engine;
 use super::stand::{Chain, Link, Stand};
 use crate::graph::{EdgeKinds, Plan, TaskIndex};
 use crate::model::{Edited, Entry, EntryKind, Integrate, Pattern, Record, Task, TaskId, WorkspacePath};
-use crate::workspace::{Globs, Observed};
+use crate::workspace::Globs;
 
 /// The tasks with `edits`.
 pub(super) struct Chains {
     /// Dependencies first.
     pub(super) editors: Arc<[Editor]>,
     /// What tasks recorded of paths that they edit no more, because they or their `edits` are gone.
-    gone: BTreeMap<WorkspacePath, Vec<Edited>>,
+    pub(super) gone: BTreeMap<WorkspacePath, Vec<Edited>>,
 }
 
 /// A task with `edits`.
@@ -43,28 +43,6 @@ impl Editor {
     pub(super) fn edits(&self, path: &WorkspacePath) -> bool {
         self.globs.matches(path) && !self.task.outputs.iter().any(|output| path.is_within(&output.path))
     }
-}
-
-/// A path that the tree is to hold in another state.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Move {
-    /// Where.
-    pub path: WorkspacePath,
-    /// What the tree holds now; where it holds something else by then, a person was there.
-    pub from: Entry,
-    /// What it is to hold.
-    pub to: Entry,
-    /// The editor whose state that is.
-    pub editor: TaskIndex,
-}
-
-/// What [`Engine::landing`] finds.
-#[derive(Default, Debug)]
-pub struct Landing {
-    /// To be brought into the tree.
-    pub moves: Vec<Move>,
-    /// A person's version stands there.
-    pub contested: Vec<WorkspacePath>,
 }
 
 impl Engine {
@@ -102,7 +80,7 @@ impl Engine {
     }
 
     /// Forgets what tasks did to paths that they edit no more, for those paths that are `settled`.
-    fn forget_gone(&mut self, settled: &dyn Fn(&Chains, &WorkspacePath) -> bool) {
+    pub(super) fn forget_gone(&mut self, settled: &dyn Fn(&Chains, &WorkspacePath) -> bool) {
         let chains = self.chains();
         let paths: BTreeSet<&WorkspacePath> =
             chains.gone.keys().filter(|path| settled(&chains, path)).collect();
@@ -136,7 +114,7 @@ impl Engine {
     }
 
     /// Writes down what is known better of a result.
-    fn amend(&mut self, id: &TaskId, index: Option<TaskIndex>, record: Record) {
+    pub(super) fn amend(&mut self, id: &TaskId, index: Option<TaskIndex>, record: Record) {
         self.state.amend_record(id, &record);
         if let Some(index) = index {
             let result = self.result_input(index);
@@ -165,7 +143,7 @@ impl Engine {
         }
     }
 
-    fn chain(&mut self, chains: &Chains, path: &WorkspacePath) -> Chain {
+    pub(super) fn chain(&mut self, chains: &Chains, path: &WorkspacePath) -> Chain {
         let editors: Vec<usize> =
             (0..chains.editors.len()).filter(|at| chains.editors[*at].edits(path)).collect();
         let mut links = Vec::with_capacity(editors.len());
@@ -182,7 +160,7 @@ impl Engine {
     }
 
     /// What the tree holds at a path, to an editor: no folder is a state of a file.
-    fn state_now(&mut self, path: &WorkspacePath) -> Entry {
+    pub(super) fn state_now(&mut self, path: &WorkspacePath) -> Entry {
         let id = self.look_at(path);
         let now = self.state.file(id).map_or_else(Entry::absent, |row| row.entry);
         if now.kind == EntryKind::Folder { Entry::absent() } else { now }
@@ -367,122 +345,6 @@ impl Engine {
         if let Some(chains) = self.chains.clone() {
             for editor in chains.editors.iter() {
                 self.tasks[editor.index as usize] = None;
-            }
-        }
-    }
-
-    /// What the tree is to hold of the paths that `index` edits, given which editors stand accepted in this
-    /// build: the last state of a path all of whose editors do. If the build is over, `last`, also what its
-    /// first editors made, where the tree holds a state before that: nothing is lost by going on. Beside it the
-    /// paths at which a person's version stands in the way, since nobody has run on that.
-    pub fn landing(&mut self, index: TaskIndex, stands: &dyn Fn(TaskIndex) -> bool, last: bool) -> Landing {
-        let mut landing = Landing::default();
-        if !self.plan.edits(index) {
-            return landing;
-        }
-        let chains = self.chains();
-        for path in self.recorded_paths(&chains, index) {
-            let chain = self.chain(&chains, &path);
-            let prefix = chain.editors.iter().zip(&chain.links);
-            let prefix: Vec<(&Editor, Option<&Edited>)> = prefix
-                .map(|(at, link)| (&chains.editors[*at], link))
-                .take_while(|(editor, link)| link.accepted && stands(editor.index))
-                .map(|(editor, link)| (editor, link.edited.as_ref()))
-                .collect();
-            let known = || prefix.iter().filter_map(|(_, edited)| *edited);
-            if known().next().is_none() && chain.gone.is_empty() {
-                continue;
-            }
-            let now = self.state_now(&path);
-            let (base, stand) = chain.stand(now);
-            let (mut state, mut target) = (base, None);
-            for (editor, edited) in &prefix {
-                state = edited.map_or(state, |edited| edited.after);
-                if editor.task.integrate == Integrate::Tree {
-                    target = Some((editor.index, state));
-                }
-            }
-            let Some((editor, target)) = target else { continue };
-            let whole = prefix.len() == chain.editors.len();
-            let is_now = |edited: &Edited| edited.after == now || edited.in_tree() == Some(now);
-            let ahead = now == base || known().any(is_now);
-            if !(whole || last && ahead) {
-                continue;
-            }
-            if stand == Stand::Edited {
-                landing.contested.push(path);
-            } else {
-                landing.moves.push(Move { path, from: now, to: target, editor });
-            }
-        }
-        landing
-    }
-
-    /// The paths of an editor of which it, or another one, has recorded something.
-    fn recorded_paths(&mut self, chains: &Chains, index: TaskIndex) -> BTreeSet<WorkspacePath> {
-        let mut paths = BTreeSet::new();
-        let Some(editor) = chains.editors.iter().find(|editor| editor.index == index) else { return paths };
-        for other in chains.editors.iter() {
-            let result = self.result_input(other.index);
-            let record = result.record(&self.db);
-            let known = record.iter().flat_map(|record| &record.edited).map(|edited| &edited.path);
-            paths.extend(known.filter(|path| editor.edits(path)).cloned());
-        }
-        paths.extend(chains.gone.keys().filter(|path| editor.edits(path)).cloned());
-        paths
-    }
-
-    /// The tree holds these states now, as seen; `by` names what brought them there.
-    pub fn landed(&mut self, moves: &[(Move, Observed)], by: Option<&str>) {
-        let chains = self.chains();
-        self.state.tick();
-        for (step, seen) in moves {
-            let id = self.state.intern(&step.path);
-            self.mark_observed(id);
-            self.take(id, *seen);
-            self.note_walked(&step.path, step.to.exists());
-        }
-        for (at, editor) in chains.editors.iter().enumerate() {
-            let result = self.result_input(editor.index);
-            let Some(record) = result.record(&self.db) else { continue };
-            let mut amended = (*record).clone();
-            for edited in &mut amended.edited {
-                let step = moves.iter().map(|(step, _)| step).find(|step| step.path == edited.path);
-                let to = step.and_then(|step| chains.editors.iter().position(|e| e.index == step.editor));
-                // Editors behind that one whose result somebody took out of the tree stay due.
-                if let Some(to) = to.filter(|to| at <= *to && editor.edits(&edited.path)) {
-                    edited.landed = editor.task.integrate == Integrate::Tree;
-                    edited.held = None;
-                    if let Some(by) = by.filter(|_| at == to) {
-                        amended.landed_by = Some(by.to_owned());
-                    }
-                }
-            }
-            if amended != *record {
-                self.amend(&editor.task.id, Some(editor.index), amended);
-            }
-        }
-        let paths: BTreeSet<&WorkspacePath> = moves.iter().map(|(step, _)| &step.path).collect();
-        self.forget_gone(&|_, path| paths.contains(path));
-        self.forget_editors();
-        self.wake_readers(&chains, moves);
-    }
-
-    /// Whatever comes behind an editor may read what has landed.
-    fn wake_readers(&mut self, chains: &Chains, moves: &[(Move, Observed)]) {
-        let mut awake: Vec<TaskIndex> = chains
-            .editors
-            .iter()
-            .filter(|editor| moves.iter().any(|(step, _)| editor.edits(&step.path)))
-            .map(|editor| editor.index)
-            .collect();
-        let mut seen: BTreeSet<TaskIndex> = awake.iter().copied().collect();
-        while let Some(index) = awake.pop() {
-            let plan = Arc::clone(&self.plan);
-            for dependent in plan.dependents(index).filter(|dependent| seen.insert(*dependent)) {
-                self.make_candidate(dependent);
-                self.tasks[dependent as usize] = None;
-                awake.push(dependent);
             }
         }
     }

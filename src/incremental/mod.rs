@@ -21,6 +21,7 @@ mod estranged;
 mod explain;
 mod folders;
 mod guard;
+mod landing;
 mod observe;
 mod resolve;
 mod stand;
@@ -29,9 +30,9 @@ mod world;
 
 pub use accept::{Accepted, Change, Produced};
 pub use assess::{Standing, Told};
-pub use chain::{Landing, Move};
 pub use db::{State as Verdict, Verdict as Judgement};
 pub use engine::{Assignment, Engine, Options};
 pub use guard::{Listing, Seen, Snapshot};
+pub use landing::{Landing, Move};
 pub use versus::Compared;
 pub use world::{Caller, ToolRunner};

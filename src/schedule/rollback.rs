@@ -71,15 +71,12 @@ impl Desk {
         let Some(record) = self.engine.state().record(&id) else {
             let failure = self.engine.state().failure(&id);
             let before = failure.filter(|failure| failure.reason.kind == ReasonKind::RolledBack);
-            let diagnostic = match before {
-                Some(_) => {
-                    Diagnostic::error("rollback::nothing", format!("{id} has been rolled back already"))
-                        .help(format!("`conductor build {id}` makes a result anew"))
-                }
-                None => {
-                    let message = format!("{id} has no result that could be rolled back");
-                    Diagnostic::error("rollback::nothing", message)
-                }
+            let diagnostic = if before.is_some() {
+                Diagnostic::error("rollback::nothing", format!("{id} has been rolled back already"))
+                    .help(format!("`conductor build {id}` makes a result anew"))
+            } else {
+                let message = format!("{id} has no result that could be rolled back");
+                Diagnostic::error("rollback::nothing", message)
             };
             return Err(vec![Refused::Usage(diagnostic)]);
         };

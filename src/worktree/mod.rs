@@ -13,9 +13,14 @@
 mod admin;
 mod blob;
 mod branch;
+mod checkout;
 mod commit;
+mod conflict;
 mod error;
+mod index;
 mod linked;
+mod look;
+mod merge;
 mod name;
 mod remove;
 mod snapshot;
@@ -33,8 +38,10 @@ use git2::{ErrorCode, ObjectType, Oid, RepositoryOpenFlags};
 use crate::model::WorkspacePath;
 
 pub use commit::{Commit, Content, Trailers};
+pub use conflict::{Conflict, Side};
 pub use error::Error;
 pub use linked::{Leftover, Linked};
+pub use merge::{Merge, Merged};
 pub use name::branch_name;
 
 /// The git repository that a folder is part of.

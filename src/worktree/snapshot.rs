@@ -13,9 +13,10 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use git2::{Index, IndexEntry, IndexTime, Oid};
+use git2::{Index, IndexEntry, Oid};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
 
+use super::index::index_entry;
 use super::{Error, Linked, blob, commit};
 use crate::model::WorkspacePath;
 
@@ -128,29 +129,6 @@ impl Linked {
         }
         let name = PathBuf::from("core.excludesFile");
         Ok(vec![("GIT_CONFIG_COUNT", "1".into()), ("GIT_CONFIG_KEY_0", name), ("GIT_CONFIG_VALUE_0", file)])
-    }
-}
-
-/// An entry whose stat data are those that git would write.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "the index holds the lower 32 bits"
-)]
-pub(super) fn index_entry(path: &[u8], id: Oid, mode: u32, stat: &fs::Metadata) -> IndexEntry {
-    IndexEntry {
-        ctime: IndexTime::new(stat.ctime() as i32, stat.ctime_nsec() as u32),
-        mtime: IndexTime::new(stat.mtime() as i32, stat.mtime_nsec() as u32),
-        dev: stat.dev() as u32,
-        ino: stat.ino() as u32,
-        mode,
-        uid: stat.uid(),
-        gid: stat.gid(),
-        file_size: stat.size() as u32,
-        id,
-        flags: 0,
-        flags_extended: 0,
-        path: path.to_vec(),
     }
 }
 

@@ -5,7 +5,10 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 
-use crate::support::{Run, World};
+use crate::support::World;
+
+mod manifest;
+mod persons;
 
 /// Says `started` in the sandbox and goes on when the file `go` is there.
 const PAUSE: &str = "touch started; while [ ! -e go ]; do sleep 0.02; done; rm started go";
@@ -112,72 +115,6 @@ fn a_middle_editor_that_runs_again_starts_from_what_the_one_before_it_left() {
 }
 
 #[test]
-fn a_persons_edit_is_the_new_base_and_the_editors_run_again_in_order() {
-    let w = built();
-    w.file("a", "mine\n");
-    assert_eq!(states(&w, &ALL), ["stale", "blocked", "blocked"]);
-    let reason = w.check(&[]).reason("e1", "input_changed");
-    assert_eq!(reason["path"], "a");
-    let run = w.build(&[]);
-    run.success().ran(&ALL);
-    assert_eq!(w.read("a"), "mine\none\ntwo\nthree\n");
-    is_settled(&w);
-}
-
-#[test]
-fn after_a_persons_edit_an_editor_that_finds_the_same_as_before_does_not_run() {
-    let first = "  e1: { isolation: sandbox, inputs: [], edits: [a], run: 'sed -i s/[[:blank:]]//g a' }\n";
-    let w = world(&[first, E2, E3]);
-    w.file("a", "b \n");
-    w.build(&[]).success().ran(&ALL);
-    w.file("a", "b  \n");
-    w.build(&[]).success().ran(&["e1"]).fresh(&["e2", "e3"]);
-    assert_eq!(w.read("a"), "b\ntwo\nthree\n");
-    is_settled(&w);
-    w.file("a", " b\n");
-    w.build(&[]).success().ran(&["e1"]);
-    assert_eq!(w.read("a"), "b\ntwo\nthree\n");
-    is_settled(&w);
-}
-
-#[test]
-fn a_person_who_deletes_an_edited_file_has_made_that_the_base() {
-    let w = built();
-    w.remove("a");
-    assert_eq!(states(&w, &ALL), ["stale", "blocked", "blocked"]);
-    assert_eq!(w.check(&[]).reason("e1", "input_removed")["path"], "a");
-    w.build(&[]).success().ran(&ALL);
-    assert_eq!(w.read("a"), "one\ntwo\nthree\n", "the editors found nothing there");
-    is_settled(&w);
-    w.file("a", "again\n");
-    w.build(&[]).success().ran(&ALL);
-    assert_eq!(w.read("a"), "again\none\ntwo\nthree\n");
-}
-
-#[test]
-fn a_file_that_a_person_deletes_and_no_editor_makes_stays_away_and_comes_back_as_a_base() {
-    let globbed = |id: &str, needs: &str| {
-        let run = format!("for f in src/*; do if [ -e $f ]; then echo {id} >> $f; fi; done");
-        format!(
-            "  {id}: {{ isolation: sandbox, inputs: [], needs: [{needs}], edits: [\"src/*\"], run: '{run}' }}\n"
-        )
-    };
-    let w = World::new(&manifest(&[&globbed("e1", ""), &globbed("e2", "e1")]));
-    w.file("src/x", "x\n").file("src/y", "y\n");
-    w.build(&[]).success().ran(&["e1", "e2"]);
-    w.remove("src/x");
-    w.build(&[]).success().ran(&["e1", "e2"]);
-    assert!(!w.has("src/x"));
-    assert_eq!(w.read("src/y"), "y\ne1\ne2\n");
-    is_settled(&w);
-    w.file("src/x", "x\n");
-    w.build(&[]).success().ran(&["e1", "e2"]);
-    assert_eq!(w.read("src/x"), "x\ne1\ne2\n");
-    assert_eq!(w.read("src/y"), "y\ne1\ne2\n");
-    is_settled(&w);
-}
-
-#[test]
 fn the_tree_is_not_touched_before_the_whole_chain_is_accepted() {
     let w = built();
     let last = with(E3, "run: 'echo", &format!("run: '{PAUSE}; echo"));
@@ -222,59 +159,6 @@ fn when_a_later_editor_fails_at_first_the_tree_holds_what_was_accepted() {
     w.unset_env("FAIL");
     w.build(&[]).success().ran(&["e2", "e3"]).fresh(&["e1"]);
     assert_eq!(w.read("a"), "base\none\ntwo\nthree\n");
-    is_settled(&w);
-}
-
-#[test]
-fn a_person_may_edit_between_a_failure_and_the_next_build() {
-    let mut w = world(&[E1, &failing(E2, "e2"), E3]);
-    w.build(&[]).success();
-    w.set_env("FAIL", "e2");
-    w.file("a", "mine\n");
-    w.build(&[]).fails_with(1).ran(&["e1"]);
-    assert_eq!(w.read("a"), "mine\none\n");
-    w.file("a", "mine again\n");
-    w.unset_env("FAIL");
-    w.build(&[]).success().ran(&ALL);
-    assert_eq!(w.read("a"), "mine again\none\ntwo\nthree\n");
-    is_settled(&w);
-}
-
-#[test]
-fn a_path_put_back_to_an_earlier_state_makes_the_later_editors_stale() {
-    let w = built();
-    w.file("a", "base\none\n");
-    assert_eq!(states(&w, &ALL), ["fresh", "stale", "stale"]);
-    for id in ["e2", "e3"] {
-        let reason = w.check(&[]).reason(id, "output_modified");
-        assert_eq!(reason["path"], "a");
-        assert_eq!(reason["at"]["file"], "conductor.yaml");
-    }
-    w.build(&[]).success().ran(&["e2", "e3"]);
-    assert_eq!(w.read("a"), "base\none\ntwo\nthree\n");
-    is_settled(&w);
-}
-
-#[test]
-fn a_path_put_back_to_the_base_makes_all_its_editors_stale() {
-    let w = built();
-    w.file("a", "base\n");
-    assert_eq!(states(&w, &ALL), ["stale", "stale", "stale"]);
-    assert_eq!(w.check(&[]).reason("e1", "output_modified")["path"], "a");
-    w.build(&[]).success().ran(&ALL);
-    assert_eq!(w.read("a"), "base\none\ntwo\nthree\n");
-    is_settled(&w);
-}
-
-#[test]
-fn a_file_that_an_editor_made_and_a_person_removed_is_output_missing() {
-    let w = World::new(&manifest(&[&with(E1, "edits: [a]", "edits: [\"a*\"]")]));
-    w.build(&[]).success();
-    assert_eq!(w.read("a"), "one\n");
-    w.remove("a");
-    assert_eq!(w.check(&[]).fails_with(3).reason("e1", "output_missing")["path"], "a");
-    w.build(&[]).success().ran(&["e1"]);
-    assert_eq!(w.read("a"), "one\n");
     is_settled(&w);
 }
 
@@ -372,82 +256,6 @@ fn names_that_are_not_utf_8_are_edited() {
 }
 
 #[test]
-fn an_editor_that_makes_a_file_which_an_unordered_one_edits_fails_and_both_are_named() {
-    let w = World::new(
-        "
-tasks:
-  e1: { isolation: sandbox, inputs: [], edits: [\"src/*.x\", \"src/*.y\"], run: 'for f in src/*.x; do echo 1 >> $f; done; echo > src/new.y' }
-  e2: { isolation: sandbox, inputs: [], edits: [\"src/*.y\"], run: 'true' }
-  r: { inputs: [\"lib/new*\"], outputs: [o], run: touch o }
-  e3: { isolation: sandbox, inputs: [], edits: [\"lib/*\"], run: 'echo > lib/new' }
-",
-    );
-    w.file("src/a.x", "").file("lib/x", "");
-    let run = w.build(&["-k"]);
-    run.fails_with(1).failed(&["e1", "e3"]);
-    for text in ["it made src/new.y", "which e2 edits too", "needs: [e1]"] {
-        run.says(text);
-    }
-    run.says("it made lib/new").says("add `needs: [e3]` to r");
-    assert!(!w.has("src/new.y") && !w.has("lib/new"));
-    assert_eq!(w.read("src/a.x"), "", "nothing of it was accepted");
-}
-
-/// Every command that judges stops with 2 and one diagnostic.
-#[track_caller]
-fn is_refused(w: &World, code: &str, message: &str, lines: &[u64]) {
-    for args in [
-        &["build"][..],
-        &["build", "--dry-run"],
-        &["build", "--frozen"],
-        &["check"],
-        &["why", "e1"],
-        &["list"],
-        &["validate"],
-    ] {
-        let run = w.json(args[0], &args[1..]);
-        run.fails_with(2);
-        let found = run.diagnostics();
-        assert_eq!(found.len(), 1, "{run}");
-        assert_eq!(found[0]["code"], code, "{run}");
-        assert_eq!(found[0]["message"], message, "{run}");
-        let labels = found[0]["labels"].as_array().unwrap();
-        let at: Vec<u64> = labels.iter().map(|label| label["line"].as_u64().unwrap()).collect();
-        assert_eq!(at, lines, "{run}");
-        assert!(found[0]["help"].is_string(), "{run}");
-    }
-}
-
-#[test]
-fn editors_of_one_file_must_be_ordered_by_needs() {
-    let w = world(&[E1, &with(E2, "needs: [e1], edits: [a]", "edits: [\"*\", \"!conductor.yaml\"]")]);
-    is_refused(&w, "edits::unordered", "e1 and e2 both edit a, and neither needs the other", &[4, 5]);
-    w.manifest(&manifest(&[E1, &with(E2, "needs", "after")]));
-    is_refused(&w, "edits::unordered", "e1 and e2 both edit a, and neither needs the other", &[4, 5]);
-    w.manifest(&manifest(&[E1, E2]));
-    w.build(&[]).success();
-}
-
-#[test]
-fn a_reader_of_an_edited_file_must_need_its_last_editor() {
-    let reader = "  r: { inputs: [a], outputs: [o], run: cp a o }\n";
-    let w = world(&[E1, E2, reader]);
-    is_refused(&w, "edits::unordered_reader", "r reads a, which e2 edits, and does not need it", &[6, 5]);
-    w.manifest(&manifest(&[E1, E2, &with(reader, "inputs", "needs: [e1], inputs")]));
-    is_refused(&w, "edits::unordered_reader", "r reads a, which e2 edits, and does not need it", &[6, 5]);
-    w.manifest(&manifest(&[E1, E2, &with(reader, "inputs", "needs: [e2], inputs")]));
-    w.build(&[]).success().ran(&["e1", "e2", "r"]);
-    assert_eq!(w.read("o"), "base\none\ntwo\n");
-    is_settled(&w);
-    w.file("a", "mine\n");
-    w.build(&[]).success().ran(&["e1", "e2", "r"]);
-    assert_eq!(w.read("o"), "mine\none\ntwo\n");
-    w.file("a", "mine\none\n");
-    w.build(&[]).success().ran(&["e2"]).fresh(&["e1", "r"]);
-    is_settled(&w);
-}
-
-#[test]
 fn a_reader_with_a_glob_sees_files_that_editors_made_and_removed_in_the_same_build() {
     let w = World::new(
         "
@@ -463,92 +271,6 @@ tasks:
 }
 
 #[test]
-fn an_output_of_another_task_is_not_edited() {
-    let maker = "  m: { inputs: [], outputs: [gen/], run: touch gen/x }\n";
-    let w = world(&[&with(E1, "[a]", "[\"gen/**\"]"), maker]);
-    is_refused(&w, "edits::output", "e1 edits gen, which m makes", &[4, 5]);
-    w.manifest(&manifest(&[E1, "  m: { inputs: [], outputs: [a], run: touch a }\n"]));
-    is_refused(&w, "edits::output", "e1 edits a, which m makes", &[4, 5]);
-}
-
-#[test]
-fn an_editor_that_leaves_the_manifest_leaves_the_chain() {
-    let w = built();
-    w.manifest(&manifest(&[E1, E2]));
-    w.build(&[]).success().ran(&[]);
-    assert_eq!(w.read("a"), "base\none\ntwo\n", "the last");
-    is_settled(&w);
-
-    let w = built();
-    w.manifest(&manifest(&[E1, &with(E3, "[e2]", "[e1]")]));
-    w.build(&[]).success().ran(&["e3"]);
-    assert_eq!(w.read("a"), "base\none\nthree\n", "one in the middle");
-    is_settled(&w);
-
-    let w = built();
-    w.manifest(&manifest(&[&with(E2, "needs: [e1], ", ""), E3]));
-    w.build(&[]).success().ran(&["e2", "e3"]);
-    assert_eq!(w.read("a"), "base\ntwo\nthree\n", "the first");
-    is_settled(&w);
-    w.file("a", "base\none\n");
-    w.build(&[]).success().ran(&["e2", "e3"]);
-    assert_eq!(w.read("a"), "base\none\ntwo\nthree\n", "what it once made is a person's text now");
-}
-
-#[test]
-fn an_editor_with_another_name_does_not_edit_its_own_result() {
-    let w = world(&[E1]);
-    w.build(&[]).success();
-    w.manifest(&manifest(&[&with(E1, "e1:", "x1:")]));
-    w.build(&[]).success().ran(&["x1"]);
-    assert_eq!(w.read("a"), "base\none\n");
-    is_settled(&w);
-    w.manifest(&manifest(&["  other: { inputs: [], outputs: [o], run: touch o }\n"]));
-    w.build(&[]).success().ran(&["other"]);
-    assert_eq!(w.read("a"), "base\none\n", "without editors it is the person's");
-    w.manifest(&manifest(&[E1]));
-    w.build(&[]).success();
-    assert_eq!(w.read("a"), "base\none\none\n");
-}
-
-#[test]
-fn an_editor_that_no_longer_edits_a_path_leaves_its_chain() {
-    let w = built();
-    w.manifest(&manifest(&[E1, E2, &with(&with(E3, "[a]", "[b]"), ">> a", ">> b")]));
-    w.build(&[]).success().ran(&["e3"]);
-    assert_eq!(w.read("a"), "base\none\ntwo\n");
-    assert_eq!(w.read("b"), "three\n");
-    is_settled(&w);
-}
-
-#[test]
-fn an_editor_may_join_at_any_place_of_the_chain() {
-    let w = world(&[E1]);
-    w.build(&[]).success();
-    w.manifest(&manifest(&[E1, E2]));
-    assert_eq!(states(&w, &["e1", "e2"]), ["fresh", "stale"]);
-    w.build(&[]).success().ran(&["e2"]);
-    assert_eq!(w.read("a"), "base\none\ntwo\n", "at the end");
-    let middle = with(&with(E3, "[e2]", "[e1]"), "e3", "e15");
-    w.manifest(&manifest(&[E1, &middle, &with(E2, "[e1]", "[e15]")]));
-    w.build(&[]).success().ran(&["e15", "e2"]);
-    assert_eq!(w.read("a"), "base\none\nthree\ntwo\n", "in the middle");
-    is_settled(&w);
-    let front = "  e0: { isolation: sandbox, inputs: [], edits: [a], run: 'echo zero >> a' }\n";
-    let first = with(E1, "edits", "needs: [e0], edits");
-    w.manifest(&manifest(&[front, &first, &middle, &with(E2, "[e1]", "[e15]")]));
-    w.build(&[]).success().ran(&["e0", "e1", "e15", "e2"]);
-    assert_eq!(w.read("a"), "base\nzero\none\nthree\ntwo\n", "in front");
-    is_settled(&w);
-    let idle = "  e00: { isolation: sandbox, inputs: [], edits: [a], run: 'true' }\n";
-    let front = with(front, "edits", "needs: [e00], edits");
-    w.manifest(&manifest(&[idle, &front, &first, &middle, &with(E2, "[e1]", "[e15]")]));
-    w.build(&[]).success().ran(&["e00"]);
-    assert_eq!(w.read("a"), "base\nzero\none\nthree\ntwo\n", "one that changes nothing");
-    is_settled(&w);
-}
-
-#[test]
 fn a_file_may_be_edited_and_read_by_the_same_task() {
     let both = "  e1: { isolation: sandbox, inputs: [\"src/*\"], edits: [\"src/*\"], run: 'cat src/b >> src/a; rm src/b' }\n";
     let w = World::new(&manifest(&[both]));
@@ -560,73 +282,6 @@ fn a_file_may_be_edited_and_read_by_the_same_task() {
     w.file("src/b", "B\n");
     w.build(&[]).success().ran(&["e1"]);
     assert_eq!(w.read("src/a"), "a\nB\n");
-    is_settled(&w);
-}
-
-/// Runs a build, edits `a` while `id` runs, and lets it go on.
-fn edited_while(w: &World, id: &str, content: &str) -> Run {
-    let build = w.start(&[]);
-    w.wait_for(&format!(".conductor/workspaces/{id}/started"));
-    w.file("a", content);
-    w.file(format!(".conductor/workspaces/{id}/go"), "");
-    build.wait()
-}
-
-#[test]
-fn an_edit_in_mid_run_is_not_overwritten_and_is_the_base_of_the_next_build() {
-    for id in ALL {
-        let pause = |task: &str| {
-            let paused = format!("run: 'if [ -n \"${{FAIL:-}}\" ]; then {PAUSE}; fi; echo");
-            if task.contains(&format!("  {id}:")) {
-                with(task, "run: 'echo", &paused)
-            } else {
-                task.to_owned()
-            }
-        };
-        let mut w = world(&[&pause(E1), &pause(E2), &pause(E3)]);
-        w.build(&[]).success();
-        let first = with(&pause(E1), "echo one", "echo uno");
-        w.manifest(&manifest(&[&first, &pause(E2), &pause(E3)]));
-        w.set_env("FAIL", "1");
-        let run = edited_while(&w, id, "mine\n");
-        run.fails_with(3).says("changed while");
-        assert_eq!(run.kinds(id)[0], "changed_during_run", "{run}");
-        assert_eq!(w.read("a"), "mine\n", "{id}");
-        w.unset_env("FAIL");
-        w.build(&[]).success().ran(&ALL);
-        assert_eq!(w.read("a"), "mine\nuno\ntwo\nthree\n");
-        is_settled(&w);
-    }
-}
-
-#[test]
-fn an_edit_in_mid_run_of_a_first_build_is_not_overwritten() {
-    let w = world(&[&with(E1, "run: '", &format!("run: '{PAUSE}; "))]);
-    edited_while(&w, "e1", "mine\n").fails_with(3);
-    assert_eq!(w.read("a"), "mine\n");
-    w.manifest(&manifest(&[E1]));
-    w.build(&[]).success().ran(&["e1"]);
-    assert_eq!(w.read("a"), "mine\none\n");
-}
-
-#[test]
-fn a_file_that_a_person_makes_where_an_editor_makes_one_is_not_overwritten() {
-    let ignored =
-        "  e1: { isolation: sandbox, inputs: [], edits: [\"src/*\"], run: 'echo made >> src/x.o' }\n";
-    let w = World::new(&manifest(&[ignored]));
-    w.git(&["init", "-q"]).file(".gitignore", "*.o\n").file("src/x.o", "mine\n").file("src/y", "");
-    w.build(&[]).fails_with(3).ran(&["e1"]).says("src/x.o");
-    assert_eq!(w.read("src/x.o"), "mine\n");
-    w.build(&[]).success().ran(&["e1"]);
-    assert_eq!(w.read("src/x.o"), "mine\nmade\n");
-    is_settled(&w);
-}
-
-#[test]
-fn a_touched_file_makes_nothing_run() {
-    let w = built();
-    let content = w.read("a");
-    w.remove("a").file("a", content);
     is_settled(&w);
 }
 
@@ -716,19 +371,4 @@ fn one_editor_may_be_built_alone() {
     w.build(&[]).success().ran(&["e3"]);
     assert_eq!(w.read("a"), "base\nuno\ntwo\nthree\n");
     is_settled(&w);
-}
-
-#[test]
-fn a_folder_in_the_place_of_an_edited_file_is_left_alone() {
-    let w = built();
-    w.remove("a").file("a/mine", "mine\n");
-    let run = w.build(&[]);
-    assert_ne!(run.code, 0, "{run}");
-    run.says("a");
-    assert_eq!(w.read("a/mine"), "mine\n");
-    w.build(&[]);
-    assert_eq!(w.read("a/mine"), "mine\n");
-    w.remove("a").file("a", "mine\n");
-    w.build(&[]).success();
-    assert_eq!(w.read("a"), "mine\none\ntwo\nthree\n");
 }

@@ -16,6 +16,7 @@ mod groups;
 mod inputs;
 mod json;
 mod live;
+mod merge;
 mod mid_run;
 mod persons;
 mod readonly;

@@ -1,6 +1,8 @@
 //! A task in a sandbox sees what it declares, writes where it may, and its result comes into the tree when
 //! everything has accepted it.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use std::os::unix::ffi::OsStrExt as _;
 
 use crate::support::{Run, World, wait_until};
@@ -12,6 +14,7 @@ fn sandboxed(keys: &[&str]) -> World {
 }
 
 /// Does this machine refuse what a sandbox forbids? Where it cannot, a build says so, and so does the test.
+#[expect(clippy::print_stderr, reason = "a test that is skipped says so loudly")]
 fn enforces(run: &Run) -> bool {
     let says = run.stderr.contains("not fully enforced") || run.stdout.contains("not fully enforced");
     if says {
@@ -196,7 +199,6 @@ fn folders_are_inputs_and_outputs() {
     assert_eq!((w.read("out/a"), w.read("out/sub/b")), ("1".into(), "2".into()));
     assert!(w.path("out/empty").is_dir() && w.path("out/sub/empty").is_dir());
     assert_eq!(std::fs::read_link(w.path("out/link")).unwrap(), std::path::Path::new("sub/b"));
-    use std::os::unix::fs::PermissionsExt as _;
     assert_eq!(w.path("out/run.sh").metadata().unwrap().permissions().mode() & 0o100, 0o100);
     w.build(&[]).runs_nothing();
     w.remove("src/sub").link("src/link", "a").build(&[]).fails_with(1);

@@ -19,3 +19,4 @@ mod oracle;
 mod random_builds;
 mod recipe;
 mod scenario;
+mod worktrees;

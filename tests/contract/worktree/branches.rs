@@ -97,6 +97,10 @@ fn an_output_that_is_made_no_more_is_deleted_on_its_branch_and_on_those_that_nee
     assert_eq!(differs(&w, "conductor/T1"), ["M one/a", "D one/b"]);
     assert_eq!(differs(&w, "conductor/T2"), ["M one/a", "D one/b", "M two.txt"]);
     assert_eq!(differs(&w, "conductor/T3"), ["M three.txt"]);
+    // Another result without it: HEAD has it still, the tree has not.
+    w.file("in.txt", "short again\n").build(&[]).success();
+    assert_eq!(differs(&w, "conductor/T1"), ["M one/a", "D one/b"]);
+    assert_eq!(differs(&w, "conductor/T2"), ["M one/a", "D one/b", "M two.txt"]);
     w.git(&["checkout", "-q", "--", "one"]).git(&["stash", "-q"]);
     for branch in ["conductor/T1", "conductor/T2", "conductor/T3"] {
         w.git(&["merge", "-q", "--no-edit", branch]);
@@ -105,6 +109,37 @@ fn an_output_that_is_made_no_more_is_deleted_on_its_branch_and_on_those_that_nee
         w.git_says(&["ls-tree", "-r", "--name-only", "HEAD"]),
         "conductor.yaml\nin.txt\none/a\nthree.txt\ntwo.txt"
     );
+}
+
+#[test]
+fn an_output_that_is_declared_no_more_is_deleted_on_the_branch_as_in_the_tree() {
+    let tasks = |output: &str| {
+        format!(
+            "tasks:\n  T1: {{ inputs: [], isolation: worktree, outputs: [{output}], run: touch {output} }}\n"
+        )
+    };
+    let w = repo(&tasks("old"), &[]);
+    w.build(&[]).success();
+    commit(&w, "results");
+    w.manifest(&tasks("new")).build(&[]).success().ran(&["T1"]);
+    assert!(w.has("new") && !w.has("old"));
+    assert_eq!(differs(&w, "conductor/T1"), ["A new", "D old"]);
+}
+
+#[test]
+fn a_persons_file_in_an_output_folder_stays_on_the_branch_as_in_the_tree() {
+    let w = repo(
+        "tasks:
+  T1: { inputs: [in.txt], isolation: worktree, outputs: [out/], run: cp in.txt out/made }
+",
+        &[("in.txt", "1\n"), ("out/mine", "mine\n")],
+    );
+    w.build(&[]).success();
+    assert_eq!(differs(&w, "conductor/T1"), ["A out/made"]);
+    commit(&w, "results");
+    w.file("in.txt", "2\n").build(&[]).success();
+    assert_eq!(differs(&w, "conductor/T1"), ["M out/made"]);
+    assert_eq!(w.read("out/mine"), "mine\n");
 }
 
 #[test]

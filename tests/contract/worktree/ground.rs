@@ -268,3 +268,77 @@ fn what_the_environment_says_of_git_has_no_say() {
     assert_eq!(branches(&w), ["conductor/T1", "conductor/T2"]);
     assert!(!other.join("index").exists());
 }
+
+#[test]
+fn a_workspace_that_is_reached_through_a_link_is_the_same_one() {
+    let w = repo(ONE, &[("in.txt", "in\n")]);
+    let link = w.root().with_file_name("link");
+    std::os::unix::fs::symlink(w.root(), &link).unwrap();
+    let build = ["-C", link.to_str().unwrap(), "build"];
+    w.run(&build).success();
+    assert_eq!(w.read("two.txt"), "in\n");
+    assert_eq!(differs(&w, "conductor/T1"), ["A out/a"]);
+    nothing_left(&w);
+    w.build(&[]).runs_nothing();
+    let text = w.read("conductor.yaml").replace("cp out/a two.txt", "cp out/a two.txt; false");
+    w.file("conductor.yaml", text);
+    w.run(&build).fails_with(1).says(".conductor/workspaces/T2");
+    w.run(&["-C", link.to_str().unwrap(), "clean"]).success().says("the worktree .conductor/workspaces/T2");
+    nothing_left(&w);
+}
+
+#[test]
+fn halves_that_git_or_conductor_left_are_recovered() {
+    let w = repo(ONE, &[("in.txt", "in\n")]);
+    // As `git worktree add` leaves it when it is killed: locked while it initializes.
+    w.git(&[
+        "worktree",
+        "add",
+        "-q",
+        "--detach",
+        "--lock",
+        "--reason",
+        "initializing",
+        ".conductor/workspaces/T1",
+    ]);
+    w.git(&[
+        "worktree",
+        "add",
+        "-q",
+        "--detach",
+        "--lock",
+        "--reason",
+        "initializing",
+        ".conductor/workspaces/T9",
+    ]);
+    // An entry without a folder, a folder without an entry, and an unfinished entry.
+    w.git(&["worktree", "add", "-q", "--detach", ".conductor/workspaces/T2"])
+        .remove(".conductor/workspaces/T2");
+    w.file(".conductor/workspaces/T8/.git", "gitdir: /nowhere\n").folder(".conductor/workspaces/T7");
+    w.build(&[]).success().ran(&["T1", "T2"]);
+    nothing_left(&w);
+    // A person's own worktree elsewhere stays, locked or not.
+    w.git(&["worktree", "add", "-q", "--detach", "--lock", "../mine"]);
+    w.file("in.txt", "more\n").build(&[]).success();
+    assert_eq!(w.git_says(&["worktree", "list"]).lines().count(), 2);
+}
+
+#[test]
+fn names_that_are_not_utf_8_and_hostile_ones_are_committed_as_they_are() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let w = repo(
+        "tasks:
+  T1: { inputs: ['src/**'], isolation: worktree, outputs: [out/], run: 'cp src/* out/; s=$(git status --porcelain -z | wc -c); echo \"$s\" > out/s' }
+",
+        &[("src/a b\n\"c", "1\n"), ("src/-q", "2\n")],
+    );
+    let strange = std::ffi::OsStr::from_bytes(b"src/\xff\xfe*");
+    w.file(strange, "3\n");
+    let run = w.build(&[]);
+    run.success();
+    assert_eq!(w.read("out/s"), "8\n", "only `?? out/` is told");
+    let names = w.git_says(&["ls-tree", "-r", "--name-only", "conductor/T1", "out/"]);
+    assert_eq!(names, "out/-q\n\"out/a b\\n\\\"c\"\nout/s\n\"out/\\377\\376*\"");
+    nothing_left(&w);
+    w.build(&[]).runs_nothing();
+}
