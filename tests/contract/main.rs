@@ -23,6 +23,7 @@ mod readonly;
 mod reasons;
 mod rollback;
 mod sandbox;
+mod sandbox_ends;
 mod staleness;
 mod strange;
 mod versus;

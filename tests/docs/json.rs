@@ -105,6 +105,37 @@ fn documents_about_what_is_stale_or_failed_fit_their_schemas() {
 }
 
 #[test]
+fn documents_of_what_a_person_decides_fit_their_schemas() {
+    let place = Place::new();
+    let manifest = "conductor: 1
+tasks:
+  A: { approve: true, inputs: [a], outputs: [o], run: cp a o }
+  S: { isolation: sandbox, inputs: [a], outputs: [p], run: cp a p, rollback: echo back }
+";
+    edit(&place.work(), "conductor.yaml", manifest);
+    edit(&place.work(), "a", "1");
+    edit(&place.work(), "p", "mine");
+    document(&place, "build", 4, "build --keep-going --format json");
+    let listed = document(&place, "list", 0, "list --format json");
+    assert_eq!(
+        (&listed["tasks"]["A"]["waits_for"], &listed["tasks"]["S"]["waits_for"]),
+        (&json!("approval"), &json!("resolve"))
+    );
+    document(&place, "decision", 0, "reject A --note no --format json");
+    document(&place, "build", 4, "build --keep-going --format json");
+    document(&place, "decision", 0, "approve A --note yes --format json");
+    document(&place, "why", 0, "why A --format json");
+    document(&place, "decision", 0, "resolve p --theirs --format json");
+    document(&place, "diagnostics", 2, "resolve p --mine --format json");
+    document(&place, "diagnostics", 2, "approve A --format json");
+    document(&place, "rollback", 0, "rollback S --dry-run --format json");
+    let rolled = document(&place, "rollback", 0, "rollback S --format json");
+    assert_eq!(rolled["steps"][0]["command"], "echo back");
+    document(&place, "diagnostics", 2, "rollback S --format json");
+    document(&place, "clean", 0, "clean --format json");
+}
+
+#[test]
 fn init_tells_what_it_wrote() {
     document(&Place::new(), "init", 0, "init --format json");
 }

@@ -185,7 +185,7 @@ fn a_killed_rollback_puts_back_all_or_nothing() {
         let new = format!("{round}\n");
         ground.write("round", &new);
         ground.heals("with a new round");
-        assert_eq!(rounds(&ground), [new.clone()]);
+        assert_eq!(rounds(&ground), std::slice::from_ref(&new));
         kill_in(&mut random, ground.root(), &["rollback", "task"], 120);
         // Any build recovers.
         expect(&ground, &["build", "other"], 0, "after a kill");
@@ -198,7 +198,7 @@ fn a_killed_rollback_puts_back_all_or_nothing() {
             assert_eq!(rounds(&ground), back, "after kill {round}");
         }
         ground.heals("after a rollback");
-        assert_eq!(rounds(&ground), [new.clone()]);
+        assert_eq!(rounds(&ground), std::slice::from_ref(&new));
         assert_nothing_left(&ground, &format!("after kill {round}"));
         standing = new;
     }
