@@ -12,7 +12,7 @@ use super::staging::{StagingError, make_folders};
 use crate::incremental::{Assignment, Change};
 use crate::model::{Entry, EntryKind, Isolation, Pattern, Sees, Signature, Task, Via, WorkspacePath, Writes};
 use crate::process::confine::{Confinement, Support};
-use crate::workspace::{self, Globs, Observed, Workspace};
+use crate::workspace::{self, Cloning, Expected, Globs, Observed, Workspace};
 use crate::worktree::Linked;
 
 /// The private folder of one task.
@@ -109,23 +109,7 @@ impl Apart {
 
     fn fill(&mut self, site: &Site, assignment: &Assignment) -> Result<(), NotReady> {
         let task = &assignment.task;
-        if task.sees == Sees::All {
-            // What an earlier run made must not pass for something that this one makes.
-            let own = |path: &WorkspacePath| task.outputs.iter().any(|output| path.is_within(&output.path));
-            let seen = site.workspace.walk(&[WorkspacePath::root()]).paths;
-            for path in seen.iter().filter(|path| !own(path)) {
-                self.copy(site, path)?;
-            }
-        }
-        // What an editor is not to find although the tree has it: a state before it came to be.
-        for path in assignment.edits.iter().filter(|path| !assignment.finds(path)) {
-            self.take_away(path)?;
-        }
-        let inputs = assignment.action.inputs.iter().map(|input| (&input.path, input.entry));
-        let needs = assignment.action.needs.iter().map(|need| (&need.path, need.entry));
-        for (path, entry) in inputs.chain(needs) {
-            self.bring(site, assignment, path, &entry)?;
-        }
+        self.bring_what_it_sees(site, assignment)?;
         if task.incremental {
             for (output, _) in &assignment.previous {
                 if site.workspace.observe(&output.path).entry == output.entry {
@@ -152,24 +136,39 @@ impl Apart {
         Ok(())
     }
 
-    /// Puts a path in the state `entry` into the folder: from the tree where the tree holds that, else from the
-    /// objects.
-    fn bring(
-        &self,
-        site: &Site,
-        assignment: &Assignment,
-        path: &WorkspacePath,
-        entry: &Entry,
-    ) -> Result<(), StagingError> {
-        if !entry.exists() {
-            return Ok(());
+    /// Puts everything that the task sees into the folder, each path in the state that the key names: from the tree
+    /// where the tree holds that, else from the objects.
+    fn bring_what_it_sees(&self, site: &Site, assignment: &Assignment) -> Result<(), StagingError> {
+        let mut in_tree: BTreeSet<WorkspacePath> = BTreeSet::new();
+        if assignment.task.sees == Sees::All {
+            // What an earlier run made must not pass for something that this one makes.
+            let outputs = &assignment.task.outputs;
+            let own = |path: &WorkspacePath| outputs.iter().any(|output| path.is_within(&output.path));
+            let seen = site.workspace.walk(&[WorkspacePath::root()]).paths;
+            in_tree.extend(seen.into_iter().filter(|path| !own(path)));
         }
-        if assignment.snapshot.holds(path, entry) {
-            return self.copy(site, path);
+        // What an editor is not to find although the tree has it: a state before it came to be.
+        for path in assignment.edits.iter().filter(|path| !assignment.finds(path)) {
+            in_tree.remove(path);
         }
-        let to = path.under(self.place.root());
-        let mode = if entry.executable { 0o755 } else { 0o644 };
-        site.objects.restore(entry, &to, mode).map_err(|error| StagingError(error.to_string()))
+        let inputs = assignment.action.inputs.iter().map(|input| (&input.path, input.entry));
+        let needs = assignment.action.needs.iter().map(|need| (&need.path, need.entry));
+        let mut kept = Vec::new();
+        for (path, entry) in inputs.chain(needs).filter(|(_, entry)| entry.exists()) {
+            if assignment.snapshot.holds(path, &entry) {
+                in_tree.insert(path.clone());
+            } else {
+                in_tree.remove(path);
+                kept.push((path, entry));
+            }
+        }
+        let under = |root: &Path| in_tree.iter().map(|path| path.under(root)).collect::<Vec<PathBuf>>();
+        let (from, to) = (under(site.workspace.root()), under(self.place.root()));
+        let copies = from.iter().zip(&to);
+        // What changes while it is copied is found by the guard afterwards.
+        let copies = copies.map(|(from, to)| Cloning { from, to, expected: Expected::Anything });
+        workspace::clone_many(&copies.collect::<Vec<_>>())?;
+        kept.into_iter().try_for_each(|(path, entry)| self.restore(site, path, &entry))
     }
 
     fn copy(&self, site: &Site, path: &WorkspacePath) -> Result<(), StagingError> {

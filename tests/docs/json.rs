@@ -105,6 +105,27 @@ fn documents_about_what_is_stale_or_failed_fit_their_schemas() {
 }
 
 #[test]
+fn the_document_of_a_merge_fits_its_schema() {
+    let place = Place::new();
+    let manifest =
+        "conductor: 1\ntasks: { A: { isolation: worktree, inputs: [], outputs: [o], run: echo > o } }\n";
+    edit(&place.work(), "conductor.yaml", manifest);
+    let git = |args: &[&str]| {
+        let git = std::process::Command::new("git").args(args).current_dir(place.work()).output().unwrap();
+        assert!(git.status.success(), "{}", String::from_utf8_lossy(&git.stderr));
+    };
+    git(&["init", "-q"]);
+    git(&["config", "user.name", "P"]);
+    git(&["config", "user.email", "p@localhost"]);
+    git(&["add", "conductor.yaml"]);
+    git(&["commit", "-q", "-m", "first"]);
+    document(&place, "build", 0, "build --format json");
+    let merged = document(&place, "merge", 0, "merge --format json");
+    assert_eq!(merged["merged"], json!(["conductor/A"]));
+    assert_eq!(document(&place, "merge", 0, "merge A --format json")["commit"], json!(null));
+}
+
+#[test]
 fn documents_of_what_a_person_decides_fit_their_schemas() {
     let place = Place::new();
     let manifest = "conductor: 1
