@@ -170,11 +170,6 @@ impl Engine {
 
     /// Records a result that a person changed and the checks accepted. Its key is that of things as they are now.
     pub fn adopt_result(&mut self, assignment: &Assignment, mut record: Record) {
-        record.action = assignment.action.clone();
-        record.key = assignment.key;
-        let components = record.action.components();
-        record.validation_key = assignment.validation.key(&components, &record.outputs);
-        record.validation = assignment.validation.clone();
         self.state.tick();
         let paths: Vec<WorkspacePath> = record.outputs.iter().map(|output| output.path.clone()).collect();
         let edited: Vec<WorkspacePath> = record.edited.iter().map(|edited| edited.path.clone()).collect();
@@ -185,7 +180,25 @@ impl Engine {
             self.take(id, seen);
         }
         let ids: Vec<FileId> = paths.iter().map(|path| self.state.intern(path)).collect();
+        record.action = self.action_behind(assignment, &record);
+        let components = record.action.components();
+        record.key = components.key();
+        record.validation_key = assignment.validation.key(&components, &record.outputs);
+        record.validation = assignment.validation.clone();
         self.record(assignment, record, &ids);
+    }
+
+    /// The action of a task once `record` is its result: with a person's edit as a state that it left, it finds what
+    /// it found before, and not the edit.
+    fn action_behind(&mut self, assignment: &Assignment, record: &Record) -> crate::model::Action {
+        let index = assignment.index;
+        let result = self.result_input(index);
+        db::set_result(&mut self.db, result, Some(Arc::new(record.clone())));
+        self.tasks[index as usize] = None;
+        self.forget_editors();
+        let shape = self.task_input(index).map(|input| input.shape(&self.db));
+        let action = shape.ok().and_then(|shape| db::describe(&self.db, &shape).ok());
+        action.unwrap_or_else(|| assignment.action.clone())
     }
 
     /// Notes that a candidate turned out to be fresh, so that the next session need not ask.

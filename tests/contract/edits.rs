@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use crate::support::World;
 
+mod agents;
 mod manifest;
 mod persons;
 
