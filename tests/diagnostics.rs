@@ -69,11 +69,12 @@ fn written_cases() -> BTreeSet<String> {
 }
 
 /// Cases that are too large for a file, or no file at all.
-const MADE_HERE: [&str; 8] = [
+const MADE_HERE: [&str; 9] = [
     "expansion_too_large",
     "not_a_dispatcher",
     "not_found",
     "too_large",
+    "too_many_edges",
     "too_many_files",
     "too_many_problems",
     "too_many_tasks",
@@ -144,6 +145,73 @@ fn a_manifest_has_a_limited_number_of_tasks() {
         writeln!(text, "  T{number}: {{ run: x, inputs: [], matrix: {{ {axes} }} }}").unwrap();
     }
     check_text("too_many_tasks", &text);
+}
+
+#[test]
+fn tasks_that_all_read_from_all_others_are_too_many_edges() {
+    let mut text = "conductor: 1\ngroups: { A: {} }\ntasks:\n".to_owned();
+    for number in 0..2300 {
+        writeln!(text, "  a{number}: {{ group: A, run: x, inputs: [], outputs: [out/{number}] }}").unwrap();
+    }
+    for number in 0..2300 {
+        writeln!(text, "  b{number}: {{ needs: [A], run: x, inputs: [] }}").unwrap();
+    }
+    check_text("too_many_edges", &text);
+}
+
+#[test]
+fn instances_that_all_write_one_path_are_told_in_bounded_time() {
+    let digits = "[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]";
+    let text = format!(
+        "conductor: 1
+tasks:
+  T: {{ run: x, inputs: [], outputs: [same], matrix: {{ a: {digits}, b: {digits}, c: {digits}, d: {digits} }} }}
+"
+    );
+    let (_folder, location) = written("conductor.yaml", &text);
+    let (diagnostics, _) = load(&location);
+    assert_eq!(diagnostics.len(), 100);
+    assert!(diagnostics.iter().all(|one| one.code == "graph::overlapping_outputs"), "{:?}", diagnostics[0]);
+}
+
+#[test]
+fn a_hostile_glob_is_refused() {
+    let deep = "{".repeat(500) + "a" + &"}".repeat(500);
+    let text =
+        format!("conductor: 1\ntasks: {{ T: {{ run: x, inputs: ['{deep}', '{}'] }} }}\n", "*a".repeat(4000));
+    let (_folder, location) = written("conductor.yaml", &text);
+    let (diagnostics, _) = load(&location);
+    let told: Vec<_> = diagnostics.iter().map(|one| one.labels[0].text.as_str()).collect();
+    assert_eq!(told, ["its braces nest more than 32 levels deep", "it is longer than 4096 bytes"]);
+}
+
+/// What a file of that many bytes costs must not depend on what is in it: these once took all memory.
+#[test]
+fn hostile_texts_are_refused_in_bounded_time_and_memory() {
+    let nines = |name: char| format!("[{}]", vec![format!("*{name}"); 9].join(", "));
+    let bomb = ('b'..='z').zip('a'..).map(|(name, before)| format!("{name}: &{name} {}\n", nines(before)));
+    let texts = [
+        ("alias_bomb", format!("conductor: 1\na: &a [x, x, x]\n{}", bomb.collect::<String>())),
+        ("too_deep", format!("conductor: 1\ntasks: {}", "[".repeat(10_000))),
+        ("too_deep", format!("conductor: 1\ntasks: {}", "{a: ".repeat(10_000))),
+        ("too_deep", format!("conductor: 1\ntasks:\n  {}a\n", "- ".repeat(10_000))),
+        (
+            "too_deep",
+            (1..2_000).fold("tasks:\n".to_owned(), |text, depth| text + &" ".repeat(depth) + "a:\n"),
+        ),
+        ("too_large", format!("conductor: 1\nproject: '{}'\n", "x".repeat(5 << 20))),
+        ("too_large", "a ".repeat(3 << 20)),
+        ("too_large", "\n:{}[]".repeat(1 << 20)),
+        ("yaml_syntax", "a: ]\n".repeat(1 << 20)),
+        ("duplicate_key", format!("conductor: 1\n{}", "a: 1\n".repeat(100_000))),
+    ];
+    for (code, text) in texts {
+        let (_folder, location) = written("conductor.yaml", &text);
+        let (diagnostics, _) = load(&location);
+        assert!(diagnostics.len() <= 101);
+        let codes: BTreeSet<&str> = diagnostics.iter().map(|one| one.code.as_str()).collect();
+        assert!(codes.contains(format!("manifest::{code}").as_str()), "{code}: {codes:?}");
+    }
 }
 
 #[test]

@@ -7,13 +7,15 @@
 //! | variable | default | |
 //! | --- | --- | --- |
 //! | `CONDUCTOR_BENCH_TASKS` | 10000 | tasks of the large graph, each with one source, one output, two needs |
-//! | `CONDUCTOR_BENCH_TRIVIAL` | 2000 | tasks of the graph that is nothing but processes |
+//! | `CONDUCTOR_BENCH_TRIVIAL` | 2000 | tasks of the graph that is nothing but processes, and processes that are confined |
 //! | `CONDUCTOR_BENCH_ROUNDS` | 9 | how often each process is measured |
 //!
 //! The floors are this very program, started anew with the name of a floor (`floor`).
 
 #![expect(clippy::print_stdout, reason = "the table is what a bench is for")]
 
+mod apart;
+mod confined;
 mod floor;
 mod measure;
 mod table;
@@ -33,6 +35,8 @@ fn main() -> ExitCode {
     let done = match args.first().and_then(|name| name.to_str()) {
         Some("floor") => floor::look(&args[1..]),
         Some("parse") => floor::parse(&args[1..]),
+        Some("worktrees") => apart::make(&args[1..]),
+        Some("spawn") => confined::spawn(&args[1..]),
         // `cargo bench` says `--bench`; without it this is a test run, in which nothing is measured.
         _ if args.iter().any(|arg| arg == "--bench") => bench(),
         _ => Ok(()),
@@ -53,7 +57,10 @@ fn bench() -> Result<()> {
     let rounds = size("CONDUCTOR_BENCH_ROUNDS", 9).max(1);
     table::head();
     small(rounds)?;
-    trivial(size("CONDUCTOR_BENCH_TRIVIAL", 2000), rounds.min(3))?;
+    let trivials = size("CONDUCTOR_BENCH_TRIVIAL", 2000);
+    trivial(trivials, rounds.min(3))?;
+    confined::rows(trivials, rounds.min(5))?;
+    apart::rows(rounds.min(5))?;
     large(size("CONDUCTOR_BENCH_TASKS", 10_000), rounds)
 }
 

@@ -17,17 +17,17 @@ use crate::execute::{Site, recover};
 use crate::graph::TaskIndex;
 use crate::incremental::{Caller, Engine, Options, Standing};
 use crate::model::{
-    Diagnostic, EVENTS_VERSION, Event, RunId, RunOutcome, RunResult, Stamped, Status, TaskResult,
+    Diagnostic, EVENTS_VERSION, Event, Isolation, RunId, RunOutcome, RunResult, Stamped, Status, TaskResult,
 };
 use crate::process::{Processes, Signals};
 use crate::report::plain::{Plain, Verbosity};
 use crate::report::{Fanout, Reader as _, Titles, events, json, live, trace};
 use crate::schedule::{self, Build, Message};
-use crate::store::{self, Access, Holder, Journal, Lock, LockError, RunDir, State};
+use crate::store::{self, Access, Attempts, Holder, Journal, Lock, LockError, Programs, RunDir, State};
 use crate::worktree::Repository;
 
 /// Runs are kept for so long, or so many of them, whichever is more.
-const KEEP: (usize, Duration) = (100, Duration::from_secs(30 * 24 * 60 * 60));
+pub(super) const KEEP: (usize, Duration) = (100, Duration::from_secs(30 * 24 * 60 * 60));
 
 /// The tasks that were asked for, and all that they depend on, in dependency order.
 type Goal = (BTreeSet<TaskIndex>, Vec<TaskIndex>);
@@ -36,11 +36,6 @@ type Goal = (BTreeSet<TaskIndex>, Vec<TaskIndex>);
 const BACKLOG: usize = 4096;
 
 pub(super) fn run(global: &Global, args: &BuildArgs, caller: Caller, output: &Output) -> Result<Exit, Stop> {
-    if let Some(mode @ (IsolationMode::Sandbox | IsolationMode::Worktree)) = args.isolation {
-        let message = format!("`--isolation {mode:?}` is not available yet in this version of conductor")
-            .to_lowercase();
-        return Err(Stop::plain(Exit::Usage, Diagnostic::error("build::not_available", message)));
-    }
     let session = Session::open(global, caller)?;
     warn(&session, output);
     let (roots, scope) = session.scope(&args.targets)?;
@@ -77,6 +72,7 @@ fn look_only(
         engine.force(roots.clone());
     }
     engine.observe(scope);
+    session.refuse_unordered(&mut engine)?;
     let standings = engine.assess(scope)?;
     let stale = standings.values().any(Standing::is_due);
     if output.json {
@@ -115,7 +111,7 @@ fn holder(run: &RunId, command: &str) -> Holder {
 }
 
 /// Wall-clock time, RFC 3339.
-fn now() -> String {
+pub(super) fn now() -> String {
     jiff::Zoned::now().strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
 }
 
@@ -126,10 +122,7 @@ fn take(
 ) -> Result<Lock, Stop> {
     Lock::acquire(&session.folder, holder, wait).map_err(|error| match error {
         LockError::Held(other) => {
-            let message = format!(
-                "run {} (process {}) holds this workspace since {}",
-                other.run, other.pid, other.since
-            );
+            let message = format!("{} holds this workspace{}", who(&other), since(&other));
             Stop::plain(
                 Exit::Failed,
                 Diagnostic::error("build::held", message).help("wait for it, or `conductor cancel`"),
@@ -139,6 +132,18 @@ fn take(
     })
 }
 
+/// A holder that took the lock this very moment has not said who it is.
+fn who(holder: &Holder) -> String {
+    match holder.pid {
+        0 => "another conductor".to_owned(),
+        pid => format!("run {} (process {pid})", holder.run),
+    }
+}
+
+fn since(holder: &Holder) -> String {
+    if holder.since.is_empty() { String::new() } else { format!(" since {}", holder.since) }
+}
+
 fn locked(
     global: &Global,
     args: &BuildArgs,
@@ -146,7 +151,7 @@ fn locked(
     mut goal: Goal,
     output: &Output,
 ) -> Result<Exit, Stop> {
-    store::prepare(&session.folder)?;
+    let notices = store::prepare(&session.folder)?;
     let run = store::new_run_id();
     let interrupted = Arc::new(Interruption::default());
     let heard = Arc::clone(&interrupted);
@@ -157,8 +162,7 @@ fn locked(
             return ControlFlow::Break(());
         }
         if !std::mem::replace(&mut told, true) {
-            output
-                .hint(&format!("run {} (process {}) holds this workspace; waiting\n", other.run, other.pid));
+            output.hint(&format!("{} holds this workspace; waiting\n", who(other)));
         }
         ControlFlow::Continue(())
     });
@@ -172,7 +176,8 @@ fn locked(
         goal = session.scope(&args.targets)?;
     }
     session.save_plan();
-    let exit = build(args, &session, goal, &run, &interrupted, output);
+    let opening = Opening { run, interrupted, notices };
+    let exit = build(args, &session, goal, opening, output);
     drop(lock);
     exit
 }
@@ -220,30 +225,50 @@ impl Interruption {
     }
 }
 
+/// What a build begins with, once it holds the workspace.
+struct Opening {
+    run: RunId,
+    interrupted: Arc<Interruption>,
+    /// What the person should hear of first.
+    notices: Vec<Diagnostic>,
+}
+
 fn build(
     args: &BuildArgs,
     session: &Session,
     (roots, scope): Goal,
-    run: &RunId,
-    interrupted: &Interruption,
+    Opening { run, interrupted, mut notices }: Opening,
     output: &Output,
 ) -> Result<Exit, Stop> {
     let start = Instant::now();
     let (journal, intents) = Journal::open(&session.folder, Access::Write);
-    let (state, mut notices) = State::open(&session.folder, Access::Write);
+    let (state, found) = State::open(&session.folder, Access::Write);
+    notices.extend(found);
     notices.extend(recover(&session.workspace, &session.folder, &state, &intents));
     journal.clear();
     let forced = if args.force { roots } else { BTreeSet::new() };
-    let options = Options { caller: session.caller.clone(), tools: Some(session.tool_runner()), forced };
+    let options = Options {
+        caller: session.caller.clone(),
+        tools: Some(session.tool_runner()),
+        programs: Programs::load(&session.folder),
+        forced,
+        isolation: args.isolation.map(IsolationMode::isolation),
+        folder: session.folder.clone(),
+    };
     let mut engine = Engine::new(Arc::clone(&session.plan), Arc::clone(&session.workspace), state, options);
     engine.observe(&scope);
-    let errors = engine.preflight(&scope);
+    session.refuse_unordered(&mut engine)?;
+    engine.narrow(&scope)?;
+    // Only what may really have to run needs its secrets and tools, and only its inputs are doubted.
+    let mut errors = engine.preflight(&scope);
+    errors.extend(session.misplaced(&engine, &scope));
     if !errors.is_empty() {
         return Err(session.stop(Exit::Usage, errors));
     }
     notices.extend(engine.doubts(&scope));
-    engine.narrow(&scope)?;
-    let run_dir = RunDir::create(&session.folder, run)?;
+    notices.extend(unenforced(&engine, &scope));
+    let asked = asked_for(args, session)?;
+    let run_dir = RunDir::create(&session.folder, &run)?;
     let (outbox, inbox) = sync_channel(BACKLOG);
     interrupted.forward(&outbox);
     let events = outbox.clone();
@@ -252,34 +277,58 @@ fn build(
         folder: session.folder.clone(),
         processes: Processes::new(),
         journal,
+        attempts: Attempts::of(&run_dir),
+        objects: store::Objects::of(&session.folder),
         run_dir,
         run: run.clone(),
         caller: session.caller.clone(),
-        repository: Mutex::new(Repository::discover(session.workspace.root())),
+        repository: Repository::discover(session.workspace.root()),
         events: Box::new(move |event| {
             let _ = events.send(Message::Event(event));
         }),
     });
     let jobs = args.jobs.map_or_else(default_jobs, usize::from);
-    let mut readers = readers(args, session, &site, output)?;
+    let mut readers = readers(args, session, &site, asked, output)?;
     let mut sink = |event: Event| {
         let t = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
         readers.event(&Stamped { v: EVENTS_VERSION, t, event });
     };
-    sink(started(args, session, run, jobs, &scope));
+    sink(started(args, session, &run, jobs, &scope));
     for diagnostic in notices {
         sink(Event::Notice { diagnostic });
     }
     let options = schedule::Options { jobs, keep_going: args.keep_going, began: start };
     let build = Build::new(engine, Arc::clone(&site), scope.clone(), options, (outbox, inbox), &mut sink)?;
-    let (result, engine) = build.run();
+    let (result, mut engine) = build.run();
+    // What could not be kept is read again the next time.
+    let _ = engine.programs_mut().save(&session.folder);
     readers.finish();
     if output.json {
         tell_json(&result, &engine, &scope)?;
     }
     site.journal.clear();
+    // What is on disk must not speak of anything that goes.
+    if engine.state_mut().commit().is_ok() {
+        site.objects.sweep_if_due(|| engine.state().needed_objects());
+    }
     let _ = store::prune(&session.folder, KEEP.0, KEEP.1);
     Ok(exit(&result))
+}
+
+/// What this machine cannot enforce of the isolation that tasks ask for, where one of them may run.
+fn unenforced(engine: &Engine, scope: &[TaskIndex]) -> Option<Diagnostic> {
+    let due = scope.iter().filter(|index| engine.is_candidate(**index));
+    let tasks = due.filter_map(|index| engine.plan().task(*index).ok());
+    let apart: Vec<_> = tasks.filter(|task| engine.isolation_of(task) != Isolation::None).collect();
+    let said = if apart.is_empty() {
+        Vec::new()
+    } else {
+        crate::execute::unenforced(apart.iter().any(|task| !task.network))
+    };
+    (!said.is_empty()).then(|| {
+        let message = format!("isolation is not fully enforced here: {}", said.join("; "));
+        Diagnostic::warning("build::not_enforced", message)
+    })
 }
 
 fn default_jobs() -> usize {
@@ -298,23 +347,37 @@ fn started(args: &BuildArgs, session: &Session, run: &RunId, jobs: usize, scope:
     }
 }
 
-/// Who follows the run: its own file, the person, and the files that were asked for.
-fn readers(args: &BuildArgs, session: &Session, site: &Site, output: &Output) -> Result<Fanout, Stop> {
-    let file = |path: &Path| -> Result<Box<dyn Write + Send>, Stop> {
-        let file = std::fs::File::create(path).map_err(|error| {
-            let message = format!("{}: {error}", path.display());
-            Stop::plain(Exit::Usage, Diagnostic::error("cli::io", message))
-        })?;
-        Ok(Box::new(file))
-    };
+fn create(path: &Path) -> Result<Box<dyn Write + Send>, Stop> {
+    let file = std::fs::File::create(path).map_err(|error| {
+        let message = format!("cannot write {}: {error}", path.display());
+        Stop::plain(Exit::Usage, Diagnostic::error("cli::io", message))
+    })?;
+    Ok(Box::new(file))
+}
+
+/// The readers that write the files which were asked for; made before there is a run, so that none is left behind
+/// when they cannot be written.
+fn asked_for(args: &BuildArgs, session: &Session) -> Result<Fanout, Stop> {
     let mut readers = Fanout::default();
-    readers.0.push(Box::new(events::Lines::new(file(&site.run_dir.events())?)));
     if let Some(path) = &args.events {
-        readers.0.push(Box::new(events::Lines::new(file(path)?)));
+        readers.0.push(Box::new(events::Lines::new(create(&session.start.join(path))?)));
     }
     if let Some(path) = &args.trace {
-        readers.0.push(Box::new(trace::Trace::new(file(path)?)));
+        readers.0.push(Box::new(trace::Trace::new(create(&session.start.join(path))?)));
     }
+    Ok(readers)
+}
+
+/// Who follows the run: its own file, the files that were asked for, and the person.
+fn readers(
+    args: &BuildArgs,
+    session: &Session,
+    site: &Site,
+    asked: Fanout,
+    output: &Output,
+) -> Result<Fanout, Stop> {
+    let mut readers = asked;
+    readers.0.insert(0, Box::new(events::Lines::new(create(&site.run_dir.events())?)));
     let plan = Arc::clone(&session.plan);
     let titles = Titles::new(move |task| plan.task(plan.index_of(task.as_str())?).ok()?.title);
     let style = output.style();
@@ -357,6 +420,7 @@ fn tell_json(result: &RunResult, engine: &Engine, scope: &[TaskIndex]) -> Result
 fn exit(result: &RunResult) -> Exit {
     match result.outcome {
         RunOutcome::Success => Exit::Success,
+        RunOutcome::Failed if result.contested => Exit::Integrity,
         RunOutcome::Failed => Exit::Failed,
         RunOutcome::Paused => Exit::Paused,
         RunOutcome::Stale => Exit::Stale,

@@ -21,6 +21,7 @@ pub(super) fn run(global: &Global, args: &CheckArgs, caller: Caller, output: &Ou
         engine.distrust_outputs();
     }
     engine.observe(&scope);
+    session.refuse_unordered(&mut engine)?;
     let standings = engine.assess(&scope)?;
     if output.json {
         output.say_json(&document(&session, &standings));

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 pub enum Exit {
     /// 0: done, or everything fresh.
     Success,
-    /// 1: a task or gate failed.
+    /// 1: a task or gate failed, or conductor could not do its work (a full disk, a workspace that is held).
     Failed,
     /// 2: wrong usage or an invalid manifest.
     Usage,

@@ -37,7 +37,7 @@ pub(super) fn run(global: &Global, args: &InitArgs, output: &Output) -> Result<E
     };
     write_atomic(&place, text.as_bytes()).map_err(|error| Diagnostic::error("cli::io", error.to_string()))?;
     if output.json {
-        output.say_json(&json!({"version": 1, "file": place}));
+        output.say_json(&json!({"version": 1, "file": place.display().to_string()}));
     } else {
         let place = place.strip_prefix(&folder).unwrap_or(&place);
         output.say(&format!("wrote {}\nnext: conductor build\n", place.display()));

@@ -9,11 +9,11 @@ use super::options::{Global, TargetArgs};
 use super::session::Session;
 use super::{Exit, Output, Stop};
 use crate::graph::TaskIndex;
-use crate::incremental::{Caller, Standing};
-use crate::model::{Task, Work};
+use crate::incremental::{Caller, Engine, Standing, Verdict};
+use crate::model::{Diagnostic, Task, Wait, Work};
 use crate::report::live_state::{Activity, LiveState};
 use crate::report::style::Paint;
-use crate::report::{Style, events};
+use crate::report::{Style, events, one_line};
 use crate::store::{Lock, RunDir};
 
 pub(super) fn run(global: &Global, args: &TargetArgs, caller: Caller, output: &Output) -> Result<Exit, Stop> {
@@ -26,14 +26,52 @@ pub(super) fn run(global: &Global, args: &TargetArgs, caller: Caller, output: &O
     };
     let mut engine = session.reader();
     engine.observe(&all);
+    session.refuse_unordered(&mut engine)?;
     let standings = engine.assess(&all)?;
     let live = live(&session);
+    let waits = awaited(&mut engine, &standings)?;
     if output.json {
-        output.say_json(&document(&session, &shown, &standings, live.as_ref()));
+        let mut document = document(&session, &shown, &standings, live.as_ref());
+        for (index, what) in waits {
+            if let Some(row) = document["tasks"].get_mut(session.plan.id(index)) {
+                row["waits_for"] = json!(what);
+            }
+        }
+        output.say_json(&document);
     } else {
         output.say(&table(&session, &shown, &standings, live.as_ref(), output.style()));
+        let shown = waits.iter().filter(|(index, _)| shown.contains(index));
+        let lines = shown.map(|(index, what)| told(session.plan.id(*index), what));
+        output.hint(&lines.collect::<String>());
     }
     Ok(Exit::Success)
+}
+
+/// Of the tasks whose result is ready: what a person is to say of it.
+fn awaited(
+    engine: &mut Engine,
+    standings: &BTreeMap<TaskIndex, Standing>,
+) -> Result<BTreeMap<TaskIndex, &'static str>, Diagnostic> {
+    let mut waits = BTreeMap::new();
+    for index in standings.iter().filter(|(_, standing)| standing.is_due()).map(|(index, _)| *index) {
+        if engine.verdict(index)?.state != Verdict::Waiting {
+            continue;
+        }
+        let failure = engine.state().failure(&engine.plan().task_id(index));
+        let what = failure.and_then(|failure| failure.pending).map(|pending| match pending.wait {
+            Wait::Approval => "approval",
+            Wait::Conflict(_) => "resolve",
+        });
+        waits.extend(what.map(|what| (index, what)));
+    }
+    Ok(waits)
+}
+
+fn told(id: &str, what: &str) -> String {
+    match what {
+        "approval" => format!("{id} waits for approval: conductor approve {id} or conductor reject {id}\n"),
+        _ => format!("{id} waits for a version to be chosen: conductor why {id}, conductor resolve PATH\n"),
+    }
 }
 
 /// What the build that runs now has told so far.
@@ -100,7 +138,7 @@ fn row(session: &Session, index: TaskIndex, task: &Task, state: &str) -> Value {
     let outputs: Vec<String> = task
         .outputs
         .iter()
-        .map(|output| format!("{}{}", output.path, if output.folder { "/" } else { "" }))
+        .map(|output| format!("{}{}", output.path.to_text(), if output.folder { "/" } else { "" }))
         .collect();
     let plan = &session.plan;
     let edges = |carry: bool| {
@@ -146,22 +184,22 @@ fn table(
         }
         if task.group != group && !task.is_gate() {
             group.clone_from(&task.group);
-            if let Some(id) = &group {
-                let title =
-                    plan.groups().iter().find(|other| other.id == *id).and_then(|group| group.title.clone());
-                let _ = writeln!(
-                    text,
-                    "{}",
-                    style.paint(Paint::Dim, &format!("{id} {}", title.unwrap_or_default()))
-                );
-            }
+            let heading = match &group {
+                None => "no group".to_owned(),
+                Some(id) => {
+                    let title = plan.groups().iter().find(|other| other.id == *id);
+                    let title = title.and_then(|group| group.title.clone()).unwrap_or_default();
+                    one_line(&format!("{id} {title}"))
+                }
+            };
+            let _ = writeln!(text, "{}", style.paint(Paint::Dim, &heading));
         }
         let state = state(session, index, standings, live);
         let paint =
             if standings.get(&index).is_some_and(Standing::is_due) { Paint::Bad } else { Paint::Good };
         let id = style.paint(Paint::Name, &format!("{:width$}", plan.id(index)));
         let state = style.paint(paint, &format!("{state:10}"));
-        let line = format!("  {id}  {state}  {}", task.title.unwrap_or_default());
+        let line = format!("  {id}  {state}  {}", one_line(&task.title.unwrap_or_default()));
         let _ = writeln!(text, "{}", line.trim_end());
     }
     text

@@ -10,8 +10,8 @@ use super::options::{Global, LogArgs};
 use super::session::Session;
 use super::{Exit, Output, Stop};
 use crate::incremental::Caller;
-use crate::model::{Diagnostic, Event, RunId, TaskId};
-use crate::report::events;
+use crate::model::{CheckEvidence, Diagnostic, Event, RunId, TaskId};
+use crate::report::{events, explain};
 use crate::store::{Lock, RunDir, list_runs};
 
 /// Between two looks at a log that is followed.
@@ -40,8 +40,10 @@ pub(super) fn run(global: &Global, args: &LogArgs, caller: Caller, output: &Outp
             text = String::from_utf8_lossy(&std::fs::read(file).unwrap_or_default()).into_owned();
         }
     }
-    let checks: Vec<_> = checks(&session.folder, run, &task);
+    let checked = checks(&session.folder, run, &task);
     if output.json {
+        let checks: Vec<_> =
+            checked.iter().map(|(phase, evidence)| json!({"phase": phase, "evidence": evidence})).collect();
         output.say_json(&json!({"version": 1, "task": task, "run": run, "text": text, "checks": checks}));
         return Ok(Exit::Success);
     }
@@ -52,7 +54,10 @@ pub(super) fn run(global: &Global, args: &LogArgs, caller: Caller, output: &Outp
         let text = String::from_utf8_lossy(&std::fs::read(file).unwrap_or_default()).into_owned();
         output.say(&format!("--- {part}\n{text}"));
     }
-    if text.is_empty() && files.is_empty() {
+    for (phase, evidence) in &checked {
+        output.say(&format!("--- {phase}: {}\n", explain::evidence(evidence)));
+    }
+    if text.is_empty() && files.is_empty() && checked.is_empty() {
         output.hint(&format!("{task} printed nothing in run {run}\n"));
     }
     Ok(Exit::Success)
@@ -79,12 +84,11 @@ fn mentions(folder: &Path, run: &RunId, task: &TaskId) -> bool {
             .any(|stamped| matches!(&stamped.event, Event::TaskStarted { task: other, .. } if other == task))
 }
 
-fn checks(folder: &Path, run: &RunId, task: &TaskId) -> Vec<serde_json::Value> {
-    let events = read_events(folder, run);
-    let found = events.iter().filter_map(|stamped| match &stamped.event {
-        Event::CheckFinished { task: other, phase, evidence } if other == task => {
-            Some(json!({"phase": phase, "evidence": evidence}))
-        }
+/// What its checks did, each with its phase.
+fn checks(folder: &Path, run: &RunId, task: &TaskId) -> Vec<(String, CheckEvidence)> {
+    let events = read_events(folder, run).into_iter();
+    let found = events.filter_map(|stamped| match stamped.event {
+        Event::CheckFinished { task: other, phase, evidence } if other == *task => Some((phase, evidence)),
         _ => None,
     });
     found.collect()
@@ -104,8 +108,8 @@ fn files(folder: &Path, run: &RunId, task: &TaskId) -> Vec<PathBuf> {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let rest = name.strip_prefix(&prefix).and_then(|rest| rest.strip_suffix("log"));
             rest.is_some_and(|part| {
-                part.is_empty()
-                    || ["require-", "validate-", "gate-"].iter().any(|phase| part.starts_with(phase))
+                let parts = ["require-", "validate-", "gate-", "setup.", "rollback."];
+                part.is_empty() || parts.iter().any(|phase| part.starts_with(phase))
             })
         })
         .collect();

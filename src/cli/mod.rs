@@ -8,17 +8,20 @@ mod cancel;
 mod check;
 mod clean;
 mod completions;
+mod desk;
 mod exit;
 mod graph;
 mod init;
 mod list;
 mod log;
+mod merge;
 mod options;
 mod output;
 mod runs;
 mod schema;
 mod session;
 mod validate;
+mod versus;
 mod why;
 
 use std::collections::BTreeMap;
@@ -104,6 +107,11 @@ fn dispatch(options: Options, caller: Caller, output: &Output) -> Result<Exit, S
         Command::Runs(args) => runs::run(&global, &args, caller, output),
         Command::Cancel(args) => cancel::run(&global, &args, caller, output),
         Command::Clean(args) => clean::run(&global, &args, caller, output),
+        Command::Approve(args) => desk::approve(&global, &args, caller, output),
+        Command::Reject(args) => desk::reject(&global, &args, caller, output),
+        Command::Resolve(args) => desk::resolve(&global, &args, caller, output),
+        Command::Merge(args) => merge::run(&global, &args, caller, output),
+        Command::Rollback(args) => desk::rollback(&global, &args, caller, output),
         Command::Init(args) => init::run(&global, &args, output),
         Command::Schema(_) => Ok(schema::run(output)),
         Command::Completions(args) => Ok(completions::run(args.shell, output)),
@@ -123,7 +131,9 @@ fn refuse_usage(error: &clap::Error, args: &[OsString], caller: &Caller) -> Exit
         || text.windows(2).any(|pair| pair[0] == "--format" && pair[1] == "json");
     if json {
         let message = error.to_string();
-        let message = message.trim_start_matches("error: ").lines().next().unwrap_or_default().to_owned();
+        // The first paragraph: what is missing may stand on lines of its own.
+        let lines = message.trim_start_matches("error: ").lines().take_while(|line| !line.is_empty());
+        let message = lines.map(str::trim).collect::<Vec<_>>().join(" ");
         let diagnostic =
             Diagnostic::error("cli::usage", message).help("`conductor --help` lists the commands");
         Output::new(caller, options::Color::Auto, true).diagnostics(&[diagnostic], &Sources::default());

@@ -21,13 +21,17 @@ impl Options {
             Command::Build(args) => args.format.is_json(),
             Command::Check(args) => args.format.is_json(),
             Command::Validate(args) | Command::Schema(args) => args.format.is_json(),
-            Command::List(args) => args.format.is_json(),
+            Command::List(args) | Command::Merge(args) => args.format.is_json(),
             Command::Why(args) => args.format.is_json(),
             Command::Graph(args) => args.format == GraphFormat::Json,
             Command::Log(args) => args.format.is_json(),
             Command::Runs(args) => args.format == RunsFormat::Json,
             Command::Cancel(args) => args.format.is_json(),
             Command::Clean(args) => args.format.is_json(),
+            Command::Approve(args) => args.format.is_json(),
+            Command::Reject(args) => args.format.is_json(),
+            Command::Resolve(args) => args.format.is_json(),
+            Command::Rollback(args) => args.format.is_json(),
             Command::Init(args) => args.format.is_json(),
             Command::Completions(args) => args.format.is_json(),
         }
@@ -91,6 +95,16 @@ pub(super) enum Command {
     Cancel(CancelArgs),
     /// Remove recorded outputs that nobody has modified
     Clean(CleanArgs),
+    /// Accept a result that waits for approval, exactly as it was shown
+    Approve(ApproveArgs),
+    /// Throw a result away that waits for approval; its task is due again
+    Reject(RejectArgs),
+    /// Say whose version of a file holds, yours or conductor's
+    Resolve(ResolveArgs),
+    /// Merge tasks' branches into HEAD, all of them or none
+    Merge(TargetArgs),
+    /// Take results back: what they replaced returns, and their tasks are due again
+    Rollback(RollbackArgs),
     /// Write a first conductor.yaml
     Init(InitArgs),
     /// Print the JSON Schema of the manifest
@@ -164,6 +178,16 @@ pub(super) enum IsolationMode {
     Worktree,
 }
 
+impl IsolationMode {
+    pub(super) fn isolation(self) -> crate::model::Isolation {
+        match self {
+            Self::None => crate::model::Isolation::None,
+            Self::Sandbox => crate::model::Isolation::Sandbox,
+            Self::Worktree => crate::model::Isolation::Worktree,
+        }
+    }
+}
+
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Progress {
     /// Live on a terminal, else plain
@@ -192,6 +216,9 @@ pub(super) struct WhyArgs {
     /// A task id, or anything that names one task
     #[arg(value_name = "TARGET")]
     pub(super) target: String,
+    /// Say also what differs from what the task was in this run (`conductor runs` lists them)
+    #[arg(long, value_name = "RUN")]
+    pub(super) vs: Option<String>,
     /// Output format
     #[arg(long, value_enum, default_value_t)]
     pub(super) format: Format,
@@ -273,7 +300,72 @@ pub(super) struct CleanArgs {
     /// Only the outputs of these
     #[arg(value_name = "TARGET")]
     pub(super) targets: Vec<String>,
+    /// The branches of these too, as far as conductor put them where they stand
+    #[arg(long)]
+    pub(super) branches: bool,
     /// Say what would be removed, and remove nothing
+    #[arg(short = 'n', long)]
+    pub(super) dry_run: bool,
+    /// Output format
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: Format,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ApproveArgs {
+    /// A task id
+    #[arg(value_name = "TASK")]
+    pub(super) task: String,
+    /// To be kept with the result
+    #[arg(long, value_name = "TEXT")]
+    pub(super) note: Option<String>,
+    /// Output format
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: Format,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct RejectArgs {
+    /// A task id
+    #[arg(value_name = "TASK")]
+    pub(super) task: String,
+    /// Why; `conductor why` shows it
+    #[arg(long, value_name = "TEXT")]
+    pub(super) note: Option<String>,
+    /// Output format
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: Format,
+}
+
+#[derive(Args, Debug)]
+#[command(group(clap::ArgGroup::new("side").required(true)))]
+pub(super) struct ResolveArgs {
+    /// The file
+    #[arg(value_name = "PATH")]
+    pub(super) path: String,
+    /// Yours becomes the result, if the checks accept it
+    #[arg(long, group = "side")]
+    pub(super) mine: bool,
+    /// conductor's is put there; yours is kept under .conductor/conflicts
+    #[arg(long, group = "side")]
+    pub(super) theirs: bool,
+    /// Yours is what the tasks that edit the file start from anew
+    #[arg(long, group = "side")]
+    pub(super) replay: bool,
+    /// Output format
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: Format,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct RollbackArgs {
+    /// The tasks: an id, a group, an output's path, tag:NAME, or a glob over ids
+    #[arg(value_name = "TARGET", required_unless_present = "run", conflicts_with = "run")]
+    pub(super) target: Option<String>,
+    /// Every task whose standing result this run made
+    #[arg(long, value_name = "RUN")]
+    pub(super) run: Option<String>,
+    /// Say what would happen, and change nothing
     #[arg(short = 'n', long)]
     pub(super) dry_run: bool,
     /// Output format

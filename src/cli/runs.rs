@@ -21,11 +21,21 @@ pub(super) fn run(global: &Global, args: &RunsArgs, caller: Caller, output: &Out
     }
     let wanted = runs.iter().filter(|run| args.run.as_ref().is_none_or(|wanted| run.0 == *wanted));
     let heads: Vec<RunHead> = wanted.filter_map(|run| RunHead::from_events(read(&session, run))).collect();
+    if let (Some(wanted), []) = (&args.run, &heads[..]) {
+        return Err(unknown(wanted));
+    }
     match args.format {
         RunsFormat::Json => output.say_json(&json(&heads)),
         _ => output.say(&table(&heads, output.style())),
     }
     Ok(Exit::Success)
+}
+
+/// No run has this id.
+pub(super) fn unknown(wanted: &str) -> Stop {
+    let diagnostic = Diagnostic::error("cli::unknown_run", format!("there is no run `{wanted}`"))
+        .help("`conductor runs` lists them");
+    Stop::plain(Exit::Usage, diagnostic)
 }
 
 fn read(session: &Session, run: &RunId) -> Vec<Stamped> {
@@ -36,9 +46,11 @@ fn read(session: &Session, run: &RunId) -> Vec<Stamped> {
 fn markdown(session: &Session, wanted: Option<&str>, runs: &[RunId], output: &Output) -> Result<Exit, Stop> {
     let run = runs.iter().find(|run| wanted.is_none_or(|wanted| run.0 == wanted));
     let Some(run) = run else {
-        let diagnostic =
-            Diagnostic::error("cli::unknown_run", "there is no such run").help("`conductor runs` lists them");
-        return Err(Stop::plain(Exit::Usage, diagnostic));
+        let nothing = || {
+            let diagnostic = Diagnostic::error("cli::no_runs", "nothing has run yet");
+            Stop::plain(Exit::Usage, diagnostic.help("conductor build"))
+        };
+        return Err(wanted.map_or_else(nothing, unknown));
     };
     let events = read(session, run);
     let targets = RunHead::from_events(&events).map(|head| head.targets).unwrap_or_default();

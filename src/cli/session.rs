@@ -12,7 +12,7 @@ use crate::graph::{self, Plan, TaskIndex};
 use crate::incremental::{Caller, Engine, Options, ToolRunner};
 use crate::manifest::{self, Location, Origin};
 use crate::model::{Diagnostic, Sources, WorkspacePath};
-use crate::store::{self, Access, State};
+use crate::store::{self, Access, Programs, State};
 use crate::workspace::Workspace;
 
 /// A workspace with its plan.
@@ -22,7 +22,9 @@ pub(super) struct Session {
     pub(super) folder: PathBuf,
     pub(super) plan: Arc<Plan>,
     pub(super) caller: Caller,
-    /// The folder in which the person stands, from the workspace's root.
+    /// The folder in which the person stands, or which `-C` names.
+    pub(super) start: PathBuf,
+    /// The same from the workspace's root.
     pub(super) here: WorkspacePath,
     /// The compiled plan is not on disk yet: its header.
     unsaved: Option<Vec<u8>>,
@@ -109,6 +111,7 @@ impl Session {
             plan: Arc::new(plan),
             caller,
             here: here.unwrap_or_default(),
+            start,
             unsaved,
         })
     }
@@ -148,8 +151,33 @@ impl Session {
     /// An engine that reads the recorded state and writes nothing.
     pub(super) fn reader(&self) -> Engine {
         let (state, _) = State::open(&self.folder, Access::ReadOnly);
-        let options = Options { caller: self.caller.clone(), tools: None, forced: BTreeSet::new() };
+        let options = Options {
+            caller: self.caller.clone(),
+            tools: None,
+            programs: Programs::load(&self.folder),
+            forced: BTreeSet::new(),
+            isolation: None,
+            folder: self.folder.clone(),
+        };
         Engine::new(Arc::clone(&self.plan), Arc::clone(&self.workspace), state, options)
+    }
+
+    /// Stops where it is not clear who edits and who reads what lies in the tree. The engine has observed it.
+    pub(super) fn refuse_unordered(&self, engine: &mut Engine) -> Result<(), Stop> {
+        let errors = engine.editing_errors();
+        if errors.is_empty() { Ok(()) } else { Err(self.stop(Exit::Usage, errors)) }
+    }
+
+    /// What keeps tasks from running where they are to run: no repository for worktrees, results that are elsewhere.
+    pub(super) fn misplaced(&self, engine: &Engine, scope: &[TaskIndex]) -> Vec<Diagnostic> {
+        let due = scope.iter().filter(|index| engine.is_candidate(**index) && !self.plan.is_hidden(**index));
+        let tasks = due.filter_map(|index| self.plan.task(*index).ok()).map(|task| {
+            let isolation = engine.isolation_of(&task);
+            (Arc::new(task), isolation)
+        });
+        let mut errors = execute::needs_repository(self.workspace.root(), tasks);
+        errors.extend(engine.misplaced_readers(scope));
+        errors
     }
 
     /// Runs `tools` commands.
@@ -170,16 +198,20 @@ fn folder(location: &Location) -> PathBuf {
 
 fn header(location: &Location, plan: &Plan, origin: &Origin) -> Option<Vec<u8>> {
     let part = plan.sources().files.first().is_some_and(|root| is_part(&root.text));
-    postcard::to_stdvec(&(&location.file, env!("CARGO_PKG_VERSION"), part, origin)).ok()
+    postcard::to_stdvec(&(bytes_of(&location.file), env!("CARGO_PKG_VERSION"), part, origin)).ok()
+}
+
+fn bytes_of(path: &std::path::Path) -> &[u8] {
+    std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str())
 }
 
 /// The plan on disk, where it is still that of `location`. One of a manifest that may be part of another
 /// counts only if `accept_part`.
 fn cached(location: &Location, caller: &Caller, accept_part: bool) -> Option<Plan> {
     let (columns, bodies) = store::load_plan(&folder(location), |header| {
-        let read: Result<(PathBuf, String, bool, Origin), _> = postcard::from_bytes(header);
+        let read: Result<(Vec<u8>, String, bool, Origin), _> = postcard::from_bytes(header);
         read.is_ok_and(|(file, version, part, origin)| {
-            file == location.file
+            file == bytes_of(&location.file)
                 && version == env!("CARGO_PKG_VERSION")
                 && (accept_part || !part)
                 && origin.is_current(location, &|name| caller.text(name))

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::options::Global;
 use super::session::{Session, locate};
 use super::{Exit, Output, Stop};
-use crate::incremental::Caller;
+use crate::incremental::{Caller, Told};
 use crate::manifest;
 use crate::model::{Diagnostic, Severity};
 use crate::report::{count, diagnostics};
@@ -17,13 +17,19 @@ pub(super) fn run(global: &Global, caller: Caller, output: &Output) -> Result<Ex
     let mut engine = session.reader();
     let scope: Vec<_> = session.plan.order().collect();
     engine.observe(&scope);
+    session.refuse_unordered(&mut engine)?;
     // Doubts concern what may run; here that is everything.
     for index in &scope {
         engine.make_candidate(*index);
     }
+    let errors = session.misplaced(&engine, &scope);
+    if !errors.is_empty() {
+        return Err(session.stop(Exit::Usage, errors));
+    }
     warnings.extend(engine.doubts(&scope));
+    let mut told = Told::default();
     for task in scope.iter().filter_map(|index| session.plan.task(*index).ok()) {
-        let missing = engine.missing_tools(&task);
+        let missing = engine.missing_tools(&task, &mut told);
         warnings
             .extend(missing.into_iter().map(|missing| Diagnostic { severity: Severity::Warning, ..missing }));
     }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::check::state_json;
 use super::options::{Global, WhyArgs};
 use super::session::Session;
+use super::versus::versus;
 use super::{Exit, Output, Stop};
 use crate::graph::TaskIndex;
 use crate::incremental::{Caller, Standing};
@@ -21,8 +22,10 @@ pub(super) fn run(global: &Global, args: &WhyArgs, caller: Caller, output: &Outp
     let (_, scope) = session.scope(&[session.plan.id(index).to_owned()])?;
     let mut engine = session.reader();
     engine.observe(&scope);
+    session.refuse_unordered(&mut engine)?;
     let standings = engine.assess(&scope)?;
     let key = engine.key_now(index)?;
+    let versus = args.vs.as_ref().map(|run| versus(&session, &mut engine, index, run)).transpose()?;
     let record = engine.state().record(&session.plan.task_id(index));
     let chain = chain(&standings, index);
     let Some(standing) = standings.get(&index) else { return Ok(Exit::Success) };
@@ -36,11 +39,18 @@ pub(super) fn run(global: &Global, args: &WhyArgs, caller: Caller, output: &Outp
         document["key"] = json!(key);
         document["chain"] = chain.iter().map(|index| session.plan.id(*index)).collect();
         document["recorded"] = record.as_ref().map_or(Value::Null, |record| {
-            json!({"key": record.key, "run": record.run, "duration_ms": record.duration.as_millis(), "checks": record.evidence})
+            json!({"key": record.key, "run": record.run, "duration_ms": record.duration.as_millis(), "checks": record.evidence,
+                "approval": record.approval, "commit": record.commit})
         });
+        if let Some(versus) = &versus {
+            document["vs"] = versus.json();
+        }
         output.say_json(&document);
     } else {
         output.say(&render(&session, index, &standings, &chain, record.as_ref(), output.style()));
+        if let Some(versus) = &versus {
+            output.say(&versus.text(output.style()));
+        }
     }
     Ok(Exit::Success)
 }
@@ -105,7 +115,14 @@ fn render(
             count(record.outputs.len(), "output")
         );
         for check in &record.evidence {
-            let _ = writeln!(text, "  {} {}", if check.passed { "passed" } else { "failed" }, check.check);
+            let _ = writeln!(text, "  {}", explain::evidence(check));
+        }
+        if let Some(approval) = &record.approval {
+            let note = approval.note.as_ref().map_or(String::new(), |note| format!(": {note}"));
+            let _ = writeln!(text, "  approved {}{note}", approval.at);
+        }
+        if let Some(commit) = &record.commit {
+            let _ = writeln!(text, "  commit {}", &commit[..commit.len().min(10)]);
         }
     }
     text

@@ -6,6 +6,7 @@ use regex::bytes::RegexBuilder;
 
 use super::Site;
 use super::command::{Call, Paths};
+use super::place::Place;
 use crate::incremental::Assignment;
 use crate::model::{
     Check, CheckEvidence, CheckKind, Digest, Event, Input, Signature, Validation, WorkspacePath,
@@ -28,12 +29,18 @@ pub(super) struct CheckFailure {
 }
 
 /// Runs `checks` in order until one refuses.
-pub(super) fn run(site: &Site, assignment: &Assignment, phase: &str, checks: &[Check]) -> Verdict {
+pub(super) fn run(
+    site: &Site,
+    place: &Place,
+    assignment: &Assignment,
+    phase: &str,
+    checks: &[Check],
+) -> Verdict {
     let paths = Paths::new(&assignment.task, &assignment.action);
     let mut verdict = Verdict { evidence: Vec::new(), failure: None };
     for (number, check) in (1..).zip(checks) {
         let start = Instant::now();
-        let (mut evidence, failure) = one(site, assignment, phase, number, check, &paths);
+        let (mut evidence, failure) = one(site, place, assignment, phase, number, check, &paths);
         evidence.duration = start.elapsed();
         (site.events)(Event::CheckFinished {
             task: assignment.task.id.clone(),
@@ -51,6 +58,7 @@ pub(super) fn run(site: &Site, assignment: &Assignment, phase: &str, checks: &[C
 
 fn one(
     site: &Site,
+    place: &Place,
     assignment: &Assignment,
     phase: &str,
     number: usize,
@@ -71,13 +79,21 @@ fn one(
         (CheckEvidence { passed: failure.is_none(), message, ..evidence.clone() }, failure)
     };
     match &check.kind {
-        CheckKind::NonEmpty(path) => plain(is_empty(site, path)),
-        CheckKind::Matches { path, regex } => plain(does_not_match(site, path, regex)),
+        CheckKind::NonEmpty(path) => plain(is_empty(place, path)),
+        CheckKind::Matches { path, regex } => plain(does_not_match(place, path, regex)),
         CheckKind::Run(command) => {
             let part = format!("{phase}-{number}");
             let log = site.log(&assignment.task.id, Some(&part));
-            let call =
-                Call { site, task: &assignment.task, command, paths, log, stall: None, is_work: false };
+            let call = Call {
+                site,
+                place,
+                task: &assignment.task,
+                command,
+                paths,
+                log,
+                stall: None,
+                is_work: false,
+            };
             command_check(check, &call, evidence.clone())
         }
     }
@@ -121,23 +137,23 @@ fn command_check(
     (refused, Some(failed(check, message, could_not_run, cancelled)))
 }
 
-fn is_empty(site: &Site, path: &WorkspacePath) -> Option<String> {
-    let signature = site.workspace.signature(path);
+fn is_empty(place: &Place, path: &WorkspacePath) -> Option<String> {
+    let signature = place.workspace.signature(path);
     if signature == Signature::ABSENT {
         return Some(format!("{path} does not exist"));
     }
     if signature.is_folder() {
-        let files = site.workspace.list(path).unwrap_or_default();
-        let holds_one = files.iter().any(|file| !site.workspace.signature(file).is_folder());
+        let files = place.workspace.list(path).unwrap_or_default();
+        let holds_one = files.iter().any(|file| !place.workspace.signature(file).is_folder());
         return (!holds_one).then(|| format!("{path} holds no file"));
     }
     // A link is as empty as what it leads to.
-    let size = std::fs::metadata(path.under(site.workspace.root())).map_or(0, |metadata| metadata.len());
+    let size = std::fs::metadata(path.under(place.workspace.root())).map_or(0, |metadata| metadata.len());
     (size == 0).then(|| format!("{path} is empty"))
 }
 
-fn does_not_match(site: &Site, path: &WorkspacePath, regex: &str) -> Option<String> {
-    let content = match std::fs::read(path.under(site.workspace.root())) {
+fn does_not_match(place: &Place, path: &WorkspacePath, regex: &str) -> Option<String> {
+    let content = match std::fs::read(path.under(place.workspace.root())) {
         Ok(content) => content,
         Err(error) => return Some(format!("{path} cannot be read: {error}")),
     };

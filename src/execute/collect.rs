@@ -3,19 +3,21 @@
 use std::os::unix::ffi::OsStringExt as _;
 use std::time::SystemTime;
 
-use super::staging::{Staged, existing};
+use super::place::Place;
+use super::staging::existing;
 use super::{Site, depfile, environment};
 use crate::incremental::Assignment;
 use crate::model::{EntryKind, Signature, Task, WorkspacePath};
-use crate::workspace::Observed;
+use crate::workspace::{Observed, Workspace};
 
 /// Every file, link and empty folder at the declared outputs, sorted by path; or what is wrong with them.
+/// `is_foreign` says of a path in an output folder that it is not the task's.
 pub(super) fn outputs(
     site: &Site,
+    workspace: &Workspace,
     task: &Task,
-    staged: &Staged,
+    is_foreign: impl Fn(&WorkspacePath, &Signature) -> bool,
 ) -> Result<Vec<(WorkspacePath, Observed)>, String> {
-    let workspace = &site.workspace;
     let mut paths = Vec::new();
     for output in &task.outputs {
         let signature = workspace.signature(&output.path);
@@ -32,7 +34,7 @@ pub(super) fn outputs(
         if below.is_empty() {
             below.push(output.path.clone());
         }
-        paths.extend(below.into_iter().filter(|path| !staged.is_untouched(path, &workspace.signature(path))));
+        paths.extend(below.into_iter().filter(|path| !is_foreign(path, &workspace.signature(path))));
     }
     paths.sort();
     paths.dedup();
@@ -48,12 +50,17 @@ pub(super) fn outputs(
             EntryKind::File | EntryKind::Link | EntryKind::Folder => {}
         }
     }
-    no_secret(site, task, &outputs)?;
+    no_secret(site, workspace, task, &outputs)?;
     Ok(outputs)
 }
 
 /// A result that holds a secret's value must not stand.
-fn no_secret(site: &Site, task: &Task, outputs: &[(WorkspacePath, Observed)]) -> Result<(), String> {
+pub(super) fn no_secret(
+    site: &Site,
+    workspace: &Workspace,
+    task: &Task,
+    outputs: &[(WorkspacePath, Observed)],
+) -> Result<(), String> {
     let secrets = environment::secrets(task, &site.caller);
     if secrets.is_empty() {
         return Ok(());
@@ -66,7 +73,7 @@ fn no_secret(site: &Site, task: &Task, outputs: &[(WorkspacePath, Observed)]) ->
             // Not even the message may tell its name.
             return Err("the name of an output holds the value of a secret".to_owned());
         }
-        let place = path.under(site.workspace.root());
+        let place = path.under(workspace.root());
         let content = match observed.entry.kind {
             EntryKind::File => std::fs::read(place),
             EntryKind::Link => std::fs::read_link(place).map(|text| text.into_os_string().into_vec()),
@@ -92,28 +99,35 @@ pub(super) struct Discovered {
 /// Reads the depfile, where the task declares one.
 pub(super) fn discovered(
     site: &Site,
+    place: &Place,
     assignment: &Assignment,
     started: SystemTime,
 ) -> Result<Discovered, String> {
     let task = &assignment.task;
     let Some((path, _)) = &task.depfile else { return Ok(Discovered::default()) };
-    let text = std::fs::read(path.under(site.workspace.root()))
+    let text = std::fs::read(path.under(place.root()))
         .map_err(|error| format!("its depfile {path} cannot be read: {error}"))?;
     let guarded =
         |path: &WorkspacePath| assignment.snapshot.files.binary_search_by(|seen| seen.path.cmp(path)).is_ok();
     let declared = |path: &WorkspacePath| {
-        let named = assignment.action.inputs.iter().any(|input| !input.discovered && input.path == *path);
+        let named =
+            assignment.action.inputs.iter().any(|input| !input.is_discovered() && input.path == *path);
         named || assignment.action.needs.iter().any(|need| need.path == *path)
     };
     let own = |path: &WorkspacePath| task.outputs.iter().any(|output| path.is_within(&output.path));
     let prerequisites = depfile::prerequisites(&text);
-    let mut paths = depfile::inside(site.workspace.root(), &task.dir, &prerequisites);
+    let mut paths = depfile::inside(place.root(), &task.dir, &prerequisites);
     paths.retain(|path| !declared(path) && !own(path));
     let seen = site.workspace.observe_all(&paths.iter().collect::<Vec<_>>());
     let start = started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
     let start = i64::try_from(start).unwrap_or(i64::MAX);
     let young = |observed: &Observed| observed.signature.ctime_ns.max(observed.signature.mtime_ns) >= start;
-    let too_young = paths.iter().zip(&seen).filter(|(path, seen)| !guarded(path) && young(seen));
+    // Apart, the command read a copy: what counts is whether the tree still has the same.
+    let copied = |path: &WorkspacePath| place.workspace.observe(path).entry;
+    let unknown = |path: &WorkspacePath, seen: &Observed| {
+        if place.private.is_some() { copied(path) != seen.entry } else { !guarded(path) && young(seen) }
+    };
+    let too_young = paths.iter().zip(&seen).filter(|(path, seen)| unknown(path, seen));
     Ok(Discovered {
         too_young: too_young.map(|(path, _)| path.clone()).collect(),
         inputs: paths.into_iter().zip(seen).collect(),

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::Site;
 use super::environment::{environment, secrets};
+use super::place::Place;
 use crate::incremental::Caller;
 use crate::model::{Action, Command, Event, Piece, RunId, Task, Template, WorkspacePath};
 use crate::process::{self, End, Ended, Processes, SpawnError, Spec, Stdin};
@@ -29,7 +30,7 @@ pub(super) struct Paths {
 
 impl Paths {
     pub(super) fn new(task: &Task, action: &Action) -> Self {
-        let declared = action.inputs.iter().filter(|input| !input.discovered);
+        let declared = action.inputs.iter().filter(|input| !input.is_discovered());
         Self {
             inputs: declared.map(|input| relative(&input.path, &task.dir)).collect(),
             outputs: task.outputs.iter().map(|output| relative(&output.path, &task.dir)).collect(),
@@ -91,6 +92,7 @@ fn arguments(command: &Command, paths: &Paths, env: &BTreeMap<OsString, OsString
 /// A command that is about to run on behalf of a task.
 pub(super) struct Call<'a> {
     pub(super) site: &'a Site,
+    pub(super) place: &'a Place,
     pub(super) task: &'a Task,
     pub(super) command: &'a Command,
     pub(super) paths: &'a Paths,
@@ -103,7 +105,8 @@ pub(super) struct Call<'a> {
 impl Call<'_> {
     /// Runs it to its end.
     pub(super) fn run(&self) -> Result<Ended, SpawnError> {
-        let env = environment(self.task, &self.site.caller, &self.site.run);
+        let mut env = environment(self.task, &self.site.caller, &self.site.run);
+        self.place.adapt(&mut env, |name| self.task.env.iter().any(|variable| variable.name == name));
         let mut argv = arguments(self.command, self.paths, &env);
         if let (Command::Shell(_), Some(script)) =
             (self.command, argv.get(3).filter(|s| s.len() > LONGEST_ARGUMENT))
@@ -112,7 +115,7 @@ impl Call<'_> {
             write_script(&file, script)?;
             argv = vec![b"sh".to_vec(), b"-eu".to_vec(), file.into_os_string().into_vec()];
         }
-        let dir = self.task.dir.under(self.site.workspace.root());
+        let dir = self.task.dir.under(self.place.root());
         let argv = resolve(argv, &env, &dir)?;
         let secrets = secrets(self.task, &self.site.caller);
         let mut on_line = |line: &[u8]| {
@@ -134,18 +137,22 @@ impl Call<'_> {
             secrets: &secrets,
             owner: self.task.id.as_str(),
             progress: Some(&changes),
+            confinement: self.place.confinement(),
             on_line: &mut on_line,
         })
     }
 
     /// A number that moves when the task's outputs do: what keeps a silent task from being called stalled.
     fn tree_size(&self) -> u64 {
-        let workspace = &self.site.workspace;
+        let workspace = &self.place.workspace;
         let size = |path: &WorkspacePath| {
             let signature = workspace.signature(path);
             signature.size.wrapping_add(signature.mtime_ns.unsigned_abs())
         };
-        let outputs = self.task.outputs.iter().map(|output| &output.path);
+        // Apart, everything that moves is the task's doing.
+        let whole = [WorkspacePath::root()];
+        let edited = if self.place.private.is_some() { &whole[..] } else { &[] };
+        let outputs = self.task.outputs.iter().map(|output| &output.path).chain(edited);
         outputs.fold(0, |sum, path| {
             let below = workspace.list(path).unwrap_or_default();
             below.iter().map(size).fold(sum.wrapping_add(size(path)), u64::wrapping_add)
@@ -197,6 +204,7 @@ pub fn run_tool(root: &Path, caller: &Caller, task: &Task, command: &Command) ->
         secrets: &secrets,
         owner: task.id.as_str(),
         progress: None,
+        confinement: None,
         on_line: &mut on_line,
     });
     match ended.map_err(|error| error.to_string())?.end {

@@ -3,27 +3,41 @@
 //!
 //! It decides nothing about other tasks, and records nothing: the coordinator does both.
 
+mod apart;
+mod byhand;
 mod checks;
 mod collect;
 mod command;
 mod depfile;
 mod environment;
+mod git;
+mod hints;
+mod integrate;
+mod isolated;
+mod pending;
 mod perform;
+mod place;
+mod ran;
 mod recover;
 mod staging;
 
+pub use apart::{remove_all, unenforced};
+pub use byhand::{check_result, copy_version, keep_version, return_version, run_by_hand, show_version};
 pub use command::run_tool;
-pub use perform::{Done, Outcome, Refusal, perform};
+pub use git::{check_branch, commit_adopted, move_branch, move_branch_back, needs_repository};
+pub use integrate::{Landed, land, put_back};
+pub use pending::{Released, clear as clear_pending, folder as pending_folder, release, turn_into_conflict};
+pub use perform::{Done, Outcome, Refusal, Waiting, perform};
 pub use recover::recover;
-pub use staging::Staged;
+pub use staging::{Staged, StagingError};
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use crate::incremental::Caller;
 use crate::model::{Event, RunId, TaskId};
 use crate::process::Processes;
-use crate::store::{Journal, RunDir};
+use crate::store::{Attempts, Journal, Objects, RunDir};
 use crate::workspace::Workspace;
 use crate::worktree::Repository;
 
@@ -37,14 +51,18 @@ pub struct Site {
     pub processes: Processes,
     /// What is about to be made.
     pub journal: Journal,
+    /// Bytes that the tree does not hold any more.
+    pub objects: Objects,
     /// Logs and events of this run.
     pub run_dir: RunDir,
+    /// What was run in it, to be compared with later runs.
+    pub attempts: Attempts,
     /// Which run.
     pub run: RunId,
     /// conductor's environment.
     pub caller: Caller,
     /// The git repository, where there is one; asked whether it has a person's bytes.
-    pub repository: Mutex<Option<Repository>>,
+    pub repository: Option<Repository>,
     /// Tells the coordinator what happens.
     pub events: Box<dyn Fn(Event) + Send + Sync>,
 }
@@ -63,7 +81,6 @@ impl Site {
 
     /// Does git have exactly these bytes?
     fn git_has(&self, path: &Path) -> bool {
-        let repository = self.repository.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        repository.as_ref().is_some_and(|repository| repository.has_bytes(path))
+        self.repository.as_ref().is_some_and(|repository| repository.has_bytes(path))
     }
 }

@@ -1,19 +1,22 @@
 //! The steps of one attempt.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use super::Site;
+use super::apart::{Apart, NotReady};
 use super::checks::{self, CheckFailure};
-use super::collect;
 use super::command::{Call, Paths};
+use super::place::Place;
+use super::ran::{Ran, complaint, spawn_refusal};
 use super::staging::{Staged, StagingError};
+use super::{Site, collect, isolated, pending};
 use crate::incremental::{Assignment, Produced};
 use crate::model::{
-    CheckEvidence, Diagnostic, Entry, Event, Integrate, Isolation, Reason, ReasonKind, Task, Validation,
-    Work, WorkspacePath,
+    CheckEvidence, Diagnostic, Entry, Event, Isolation, Reason, ReasonKind, Signature, Task, Validation,
+    Wait, Work, WorkspacePath,
 };
-use crate::process::{End, Ended, SpawnError};
+use crate::process::End;
+use crate::store::BranchMove;
 use crate::workspace::Observed;
 
 /// How an attempt ended.
@@ -28,6 +31,20 @@ pub enum Outcome {
     Invalid(Reason),
     /// It did not succeed.
     Refused(Box<Refusal>),
+    /// Everything accepted it but a person.
+    Waiting(Box<Waiting>),
+}
+
+/// A result that was set aside until a person has spoken.
+pub struct Waiting {
+    /// What for.
+    pub wait: Wait,
+    /// What would be recorded.
+    pub produced: Produced,
+    /// For people.
+    pub warnings: Vec<Diagnostic>,
+    /// Where its output is kept, where it printed something.
+    pub log: Option<String>,
 }
 
 /// A result that is ready to be accepted.
@@ -36,6 +53,8 @@ pub struct Done {
     pub produced: Produced,
     /// To be finished once the record is safe; none for a gate.
     pub staged: Option<Staged>,
+    /// Where its branch goes once the result is accepted.
+    pub branch: Option<BranchMove>,
     /// Inputs that changed while it ran: the outputs stand, but nothing may be recorded.
     pub changed: Vec<WorkspacePath>,
     /// The check that could not run: what was made stands, but the task has failed.
@@ -63,7 +82,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    fn new(message: impl Into<String>) -> Self {
+    pub(super) fn new(message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
             reason: Reason::new(ReasonKind::PreviousFailed),
@@ -103,32 +122,31 @@ pub fn perform(site: &Site, assignment: &Assignment, attempt: u32) -> Outcome {
         attempt,
         validation_only: assignment.validation_only,
     });
-    let outcome = match &assignment.task.work {
-        _ if assignment.validation_only => Ok(validate_alone(site, assignment)),
-        Work::Gate => gate(site, assignment),
-        Work::Run(_) | Work::Agent(_) => work(site, assignment, attempt),
+    let outcome = match (&assignment.task.work, assignment.isolation) {
+        (Work::Gate, _) => gate(site, assignment),
+        (_, Isolation::None) if assignment.validation_only => Ok(validate_in_tree(site, assignment)),
+        (_, Isolation::None) => in_tree(site, assignment, attempt),
+        _ if assignment.validation_only => validate_apart(site, assignment),
+        _ => isolated::attempt(site, assignment, attempt),
     };
     outcome.unwrap_or_else(Outcome::Refused)
 }
 
 /// What this version cannot do yet and must not leave out in silence.
 fn unavailable(task: &Task) -> Option<String> {
-    let what = match () {
-        () if matches!(task.work, Work::Agent(_)) => "`agent` tasks",
-        () if !task.edits.is_empty() => "`edits`",
-        () if task.isolation == Isolation::Sandbox => "`isolation: sandbox`",
-        () if task.isolation == Isolation::Worktree => "`isolation: worktree`",
-        () if task.integrate == Integrate::Branch => "`integrate: branch`",
-        () if task.approve => "`approve: true`",
-        () if !task.network => "`network: off`",
-        () => return None,
-    };
-    Some(format!("{what} are not available yet in this version of conductor; the task was not started"))
+    matches!(task.work, Work::Agent(_)).then(|| {
+        "`agent` tasks are not available yet in this version of conductor; the task was not started"
+            .to_owned()
+    })
 }
 
-fn validate_alone(site: &Site, assignment: &Assignment) -> Outcome {
+fn validate_in_tree(site: &Site, assignment: &Assignment) -> Outcome {
     let validation = checks::look_at_inputs(site, &assignment.validation);
-    let verdict = checks::run(site, assignment, phase(&assignment.task), &assignment.task.validate);
+    validate_alone(site, &Place::tree(site), assignment, validation)
+}
+
+fn validate_alone(site: &Site, place: &Place, assignment: &Assignment, validation: Validation) -> Outcome {
+    let verdict = checks::run(site, place, assignment, "validate", &assignment.task.validate);
     match verdict.failure {
         None => Outcome::Validated(validation, verdict.evidence),
         Some(failure) if failure.could_not_run => Outcome::Refused(Box::new(failure.into())),
@@ -140,14 +158,52 @@ fn validate_alone(site: &Site, assignment: &Assignment) -> Outcome {
     }
 }
 
-fn phase(task: &Task) -> &'static str {
-    if task.is_gate() { "gate" } else { "validate" }
+fn validate_apart(site: &Site, assignment: &Assignment) -> Result<Outcome, Box<Refusal>> {
+    let mut apart = match Apart::prepare(site, assignment) {
+        Ok(apart) => apart,
+        Err(NotReady::Moved(paths)) => return Ok(Outcome::Moved(paths)),
+        Err(NotReady::Failed(error)) => return Err(error.into()),
+    };
+    let outcome = (|| {
+        apart.bring_result(site, assignment)?;
+        apart.bring_copies(site, &assignment.task.copy)?;
+        apart.set_up(site, assignment)?;
+        let validation = checks::look_at_inputs(site, &assignment.validation);
+        apart.bring_check_inputs(site, &check_paths(&validation))?;
+        Ok(validate_alone(site, &apart.place, assignment, validation))
+    })();
+    apart.remove();
+    outcome
+}
+
+/// The files that checks read.
+pub(super) fn check_paths(validation: &Validation) -> Vec<WorkspacePath> {
+    validation.inputs.iter().map(|input| input.path.clone()).collect()
+}
+
+/// Runs `setup`, which prepares a private folder and is no part of the task.
+pub(super) fn set_up(site: &Site, place: &Place, assignment: &Assignment) -> Result<(), Box<Refusal>> {
+    let Some(command) = &assignment.task.setup else { return Ok(()) };
+    let task = &assignment.task;
+    let paths = Paths::new(task, &assignment.action);
+    let log = site.log(&task.id, Some("setup"));
+    let call = Call { site, place, task, command, paths: &paths, log, stall: task.stall, is_work: false };
+    let ended = call.run().map_err(|error| spawn_refusal(&error))?;
+    match complaint(task, &ended) {
+        None => Ok(()),
+        Some(message) => {
+            let cancelled = matches!(ended.end, End::Cancelled | End::Stopped);
+            let said = String::from_utf8_lossy(&ended.tail).trim_end().to_owned();
+            let message = format!("its setup `{}` did not succeed: {message}\n{said}", command.display());
+            Err(Box::new(Refusal { cancelled, retryable: !cancelled, ..Refusal::new(message.trim_end()) }))
+        }
+    }
 }
 
 fn gate(site: &Site, assignment: &Assignment) -> Result<Outcome, Box<Refusal>> {
     let start = Instant::now();
     let validation = checks::look_at_inputs(site, &assignment.validation);
-    let verdict = checks::run(site, assignment, "gate", &assignment.task.validate);
+    let verdict = checks::run(site, &Place::tree(site), assignment, "gate", &assignment.task.validate);
     if let Some(failure) = verdict.failure {
         let reason = Reason::new(ReasonKind::GateFailed).name(failure.definition.clone());
         return Err(Box::new(Refusal { reason, duration: start.elapsed(), ..failure.into() }));
@@ -159,20 +215,31 @@ fn gate(site: &Site, assignment: &Assignment) -> Result<Outcome, Box<Refusal>> {
         validated: true,
         evidence: verdict.evidence,
         duration: start.elapsed(),
+        edited: Vec::new(),
+        commit: None,
+        on_branch: false,
+        approval: None,
     };
     let changed = assignment.snapshot.changes(&site.workspace);
-    let done = Done { produced, staged: None, changed, unchecked: None, warnings: Vec::new(), log: None };
+    let done = Done {
+        produced,
+        staged: None,
+        branch: None,
+        changed,
+        unchecked: None,
+        warnings: Vec::new(),
+        log: None,
+    };
     Ok(Outcome::Done(Box::new(done)))
 }
 
-fn work(site: &Site, assignment: &Assignment, attempt: u32) -> Result<Outcome, Box<Refusal>> {
-    let required = checks::run(site, assignment, "require", &assignment.task.require);
-    if let Some(failure) = required.failure {
-        return Err(Box::new(Refusal { retryable: true, ..failure.into() }));
-    }
-    let staged = Staged::begin(site, assignment, attempt)?;
-    let started = SystemTime::now();
-    match attempt_staged(site, assignment, &staged, started) {
+/// `isolation: none`: in the tree, with the previous outputs aside.
+fn in_tree(site: &Site, assignment: &Assignment, attempt: u32) -> Result<Outcome, Box<Refusal>> {
+    let place = Place::tree(site);
+    require(site, &place, assignment)?;
+    let mut staged = Staged::begin(site, assignment, attempt)?;
+    match attempt_staged(site, &place, assignment, &mut staged) {
+        Ok(done) if assignment.task.approve => hold_back(site, assignment, staged, done),
         Ok(done) => Ok(Outcome::Done(Box::new(Done { staged: Some(staged), ..done }))),
         Err(mut refusal) => {
             let failed = site.run_dir.path().join("failed").join(assignment.task.id.file_name());
@@ -190,81 +257,75 @@ fn work(site: &Site, assignment: &Assignment, attempt: u32) -> Result<Outcome, B
     }
 }
 
-fn attempt_staged(
+/// The checks before the command. They look at the tree, wherever the command will run.
+pub(super) fn require(site: &Site, place: &Place, assignment: &Assignment) -> Result<(), Box<Refusal>> {
+    let required = checks::run(site, place, assignment, "require", &assignment.task.require);
+    match required.failure {
+        Some(failure) => Err(Box::new(Refusal { retryable: true, ..failure.into() })),
+        None => Ok(()),
+    }
+}
+
+/// Sets a result that wants approval aside; the previous outputs come back.
+fn hold_back(
     site: &Site,
     assignment: &Assignment,
-    staged: &Staged,
-    started: SystemTime,
-) -> Result<Done, Box<Refusal>> {
-    let task = &assignment.task;
-    let ended = run_command(site, assignment)?;
-    let log = (ended.bytes > 0).then(|| site.shown(&site.log(&task.id, None)));
-    let refuse = |message: String| {
-        let refusal = Refusal::new(message);
-        Box::new(Refusal { retryable: true, duration: ended.duration, log: log.clone(), ..refusal })
-    };
-    if let Some(message) = complaint(task, &ended) {
-        let cancelled = matches!(ended.end, End::Cancelled | End::Stopped);
-        return Err(Box::new(Refusal { retryable: !cancelled, cancelled, ..*refuse(message) }));
-    }
-    let outputs = collect::outputs(site, task, staged).map_err(refuse)?;
-    let discovered = collect::discovered(site, assignment, started).map_err(refuse)?;
-    let validation = checks::look_at_inputs(site, &assignment.validation);
-    let verdict = checks::run(site, assignment, "validate", &task.validate);
-    let mut unchecked = None;
-    if let Some(failure) = verdict.failure {
-        let keep = failure.could_not_run && !failure.cancelled;
-        let reason = Reason::new(ReasonKind::ValidationFailed).name(failure.definition.clone());
-        let log = log.clone();
-        let refusal = Refusal { reason, retryable: true, duration: ended.duration, log, ..failure.into() };
-        if !keep {
-            return Err(Box::new(refusal));
+    staged: Staged,
+    done: Done,
+) -> Result<Outcome, Box<Refusal>> {
+    let held = match (done.unchecked, done.changed.first()) {
+        (Some(refusal), _) => Err(Box::new(refusal)),
+        (None, Some(path)) => {
+            let reason = Reason::new(ReasonKind::ChangedDuringRun).path(path);
+            let message = format!("{path} changed while it ran, so there is nothing to approve");
+            Err(Box::new(Refusal { reason, log: done.log, ..Refusal::new(message) }))
         }
-        unchecked = Some(refusal);
-    }
-    let outputs = settled(site, outputs).map_err(refuse)?;
+        (None, None) => {
+            let Done { produced, warnings, log, .. } = done;
+            pending::hold(site, assignment, Wait::Approval, &site.workspace, produced, warnings, log)
+        }
+    };
+    staged.restore(site, None)?;
+    held
+}
+
+fn attempt_staged(
+    site: &Site,
+    place: &Place,
+    assignment: &Assignment,
+    staged: &mut Staged,
+) -> Result<Done, Box<Refusal>> {
+    let ran = Ran::command(site, place, assignment)?;
+    let foreign = |path: &WorkspacePath, now: &Signature| staged.is_untouched(path, now);
+    let outputs =
+        collect::outputs(site, &site.workspace, &assignment.task, foreign).map_err(|e| ran.refuse(e))?;
+    let discovered = collect::discovered(site, place, assignment, ran.started).map_err(|e| ran.refuse(e))?;
+    let validation = checks::look_at_inputs(site, &assignment.validation);
+    let (evidence, unchecked) = ran.validate(site, place, assignment)?;
+    let outputs = settled(site, outputs).map_err(|e| ran.refuse(e))?;
     let mut changed = assignment.snapshot.changes(&site.workspace);
     changed.extend(discovered.too_young);
     let made: BTreeMap<&WorkspacePath, Entry> =
         outputs.iter().map(|(path, seen)| (path, seen.entry)).collect();
-    let warnings = staged.keep_conflicts(site, &made);
+    // A result that is to wait for a person replaces nothing yet.
+    let warnings = if assignment.task.approve {
+        Vec::new()
+    } else {
+        staged.keep_conflicts(site, &made).map_err(|error| ran.refuse(error.to_string()))?
+    };
     let produced = Produced {
         discovered: discovered.inputs,
         validation,
         validated: unchecked.is_none(),
-        evidence: verdict.evidence,
-        duration: ended.duration,
+        evidence,
+        duration: ran.duration,
         outputs,
+        edited: Vec::new(),
+        commit: None,
+        on_branch: false,
+        approval: None,
     };
-    Ok(Done { produced, staged: None, changed, unchecked, warnings, log })
-}
-
-fn run_command(site: &Site, assignment: &Assignment) -> Result<Ended, Box<Refusal>> {
-    let task = &assignment.task;
-    let Work::Run(command) = &task.work else {
-        return Err(Box::new(Refusal::new("it has no command")));
-    };
-    let paths = Paths::new(task, &assignment.action);
-    let log = site.log(&task.id, None);
-    let call = Call { site, task, command, paths: &paths, log, stall: task.stall, is_work: true };
-    call.run().map_err(|error| {
-        let cancelled = matches!(error, SpawnError::AlreadyStopping);
-        Box::new(Refusal { cancelled, ..Refusal::new(error.to_string()) })
-    })
-}
-
-/// What is wrong with how the command ended.
-fn complaint(task: &Task, ended: &Ended) -> Option<String> {
-    let limit = |limit: Option<Duration>| crate::model::format_duration(limit.unwrap_or_default());
-    match ended.end {
-        End::Exited(0) => None,
-        End::Exited(code) => Some(format!("it failed with exit code {code}")),
-        End::Signalled(signal) => Some(format!("it was killed by signal {signal}")),
-        End::TimedOut => Some(format!("it did not end within its timeout of {}", limit(task.timeout))),
-        End::Stalled => Some(format!("it printed and changed nothing for {} (stall)", limit(task.stall))),
-        End::Cancelled => Some("it was cancelled".to_owned()),
-        End::Stopped => Some("it was stopped".to_owned()),
-    }
+    Ok(Done { produced, staged: None, branch: None, changed, unchecked, warnings, log: ran.log })
 }
 
 /// The checks must leave the outputs alone; what they only touched is looked at again.

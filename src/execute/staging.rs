@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use super::Site;
 use crate::incremental::Assignment;
-use crate::model::{Diagnostic, Entry, Signature, Task, WorkspacePath};
-use crate::store::{Intent, Planned, Ticket};
+use crate::model::{Diagnostic, Entry, EntryKind, Signature, Task, WorkspacePath};
+use crate::store::{BranchMove, Intent, Objects, Planned, Ticket};
 use crate::workspace::{self, Workspace};
 
 /// What was set aside for one attempt of one task.
@@ -22,18 +22,23 @@ pub struct Staged {
     aside: PathBuf,
     /// Paths whose content is a person's, not what conductor recorded.
     persons: Vec<WorkspacePath>,
+    /// What conductor recorded and what now lies aside: to be kept for a rollback.
+    replaced: Vec<(WorkspacePath, Entry)>,
 }
 
 /// Why a task's outputs could not be set aside or put back.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct StagingError(String);
+pub struct StagingError(pub(super) String);
 
 impl<E: Into<workspace::Error>> From<E> for StagingError {
     fn from(error: E) -> Self {
         Self(error.into().to_string())
     }
 }
+
+/// What was written so shortly before it was moved aside is read once more.
+const JUST_NOW: std::time::Duration = std::time::Duration::from_secs(60);
 
 const MOVED: &str = "moved";
 const FOREIGN: &str = "foreign";
@@ -42,30 +47,102 @@ impl Staged {
     /// Sets everything aside and makes the folders of the outputs.
     pub(super) fn begin(site: &Site, assignment: &Assignment, attempt: u32) -> Result<Self, StagingError> {
         let task = &assignment.task;
-        let found = Found::look(site, assignment)?;
-        let name = format!("{}/{}.{attempt}", site.run, task.id.file_name());
-        let aside = site.folder.join("aside").join(&name);
+        let found = Found::look(site, assignment, task.incremental)?;
+        Self::begin_found(site, task, attempt, found, task.incremental, None)
+    }
+
+    /// As [`Self::begin`], where a look has been taken already. `keep` leaves the previous outputs where they
+    /// are; `branch` is about to move as well.
+    pub(super) fn begin_found(
+        site: &Site,
+        task: &Task,
+        attempt: u32,
+        found: Found,
+        keep: bool,
+        branch: Option<BranchMove>,
+    ) -> Result<Self, StagingError> {
+        let outputs = if keep { &[][..] } else { &task.outputs };
+        let outputs =
+            outputs.iter().map(|output| Planned { path: output.path.clone(), folder: output.folder });
         let intent = Intent {
             task: task.id.clone(),
             run: site.run.clone(),
-            outputs: planned(task),
+            outputs: outputs.collect(),
             moved_aside: found.moved,
             foreign: found.foreign,
-            aside: name,
+            aside: format!("{}/{}.{attempt}", site.run, task.id.file_name()),
+            branch,
+            landing: false,
         };
-        let ticket = site.journal.begin(&intent).map_err(|error| StagingError(error.to_string()))?;
-        let staged = Self { intent, ticket, aside, persons: found.persons };
+        let staged = Self::open(site, intent, found.persons, found.replaced)?;
         match staged.set_aside(&site.workspace).and_then(|()| make_folders(&site.workspace, task)) {
             Ok(()) => Ok(staged),
             Err(error) => {
-                restore(&site.workspace, &site.folder, &staged.intent, None)?;
-                site.journal.end(staged.ticket);
+                staged.restore(site, None)?;
                 Err(error)
             }
         }
     }
 
-    fn set_aside(&self, workspace: &Workspace) -> Result<(), StagingError> {
+    /// For a result that stays on a branch: only that moves.
+    pub(super) fn open_branch(
+        site: &Site,
+        task: &Task,
+        attempt: u32,
+        branch: Option<BranchMove>,
+    ) -> Result<Self, StagingError> {
+        let intent = Intent {
+            task: task.id.clone(),
+            run: site.run.clone(),
+            outputs: Vec::new(),
+            moved_aside: Vec::new(),
+            foreign: Vec::new(),
+            aside: format!("{}/{}.{attempt}", site.run, task.id.file_name()),
+            branch,
+            landing: false,
+        };
+        Self::open(site, intent, Vec::new(), Vec::new())
+    }
+
+    /// Writes down what is about to happen.
+    pub(super) fn open(
+        site: &Site,
+        intent: Intent,
+        persons: Vec<WorkspacePath>,
+        replaced: Vec<(WorkspacePath, Entry)>,
+    ) -> Result<Self, StagingError> {
+        let aside = site.folder.join("aside").join(&intent.aside);
+        let ticket = site.journal.begin(&intent).map_err(|error| StagingError(error.to_string()))?;
+        Ok(Self { intent, ticket, aside, persons, replaced })
+    }
+
+    /// What was written down.
+    pub(super) fn intent(&self) -> &Intent {
+        &self.intent
+    }
+
+    /// The folder that holds what was set aside.
+    pub(super) fn aside(&self) -> &Path {
+        &self.aside
+    }
+
+    /// Of what conductor recorded and moved aside: what turns out to be something else.
+    pub(super) fn changed_aside(&self) -> Vec<WorkspacePath> {
+        let changed = |(path, entry): &&(WorkspacePath, Entry)| {
+            let young = self.kept(path).symlink_metadata().is_ok_and(|metadata| {
+                metadata.modified().is_ok_and(|at| at.elapsed().is_ok_and(|age| age < JUST_NOW))
+            });
+            young && entry_at(&self.aside, &self.kept(path)) != *entry
+        };
+        self.replaced.iter().filter(changed).map(|(path, _)| path.clone()).collect()
+    }
+
+    /// Where a path lies that was moved aside.
+    pub(super) fn kept(&self, path: &WorkspacePath) -> PathBuf {
+        path.under(&self.aside.join(MOVED))
+    }
+
+    pub(super) fn set_aside(&self, workspace: &Workspace) -> Result<(), StagingError> {
         for (path, _) in self.foreign_files() {
             workspace::copy_file(&path.under(workspace.root()), &path.under(&self.aside.join(FOREIGN)))?;
         }
@@ -102,35 +179,36 @@ impl Staged {
     /// The result stands. A person's version of an output that the result does not repeat is kept under
     /// `.conductor/conflicts/RUN/PATH` unless git has it; a warning names it.
     pub(super) fn keep_conflicts(
-        &self,
+        &mut self,
         site: &Site,
         made: &BTreeMap<&WorkspacePath, Entry>,
-    ) -> Vec<Diagnostic> {
+    ) -> Result<Vec<Diagnostic>, StagingError> {
         let workspace = &site.workspace;
+        self.replaced.retain(|(path, entry)| made.get(path) != Some(entry));
         let overwritten = self.foreign_files().filter(|(path, before)| workspace.signature(path) != *before);
         let overwritten = overwritten.map(|(path, _)| (path, path.under(&self.aside.join(FOREIGN))));
         let replaced = self.persons.iter().map(|path| (path, path.under(&self.aside.join(MOVED))));
         let mut warnings = Vec::new();
-        warnings.extend(self.strangers(workspace));
+        warnings.extend(self.strangers(workspace, made));
         for (path, kept) in replaced.chain(overwritten) {
             if made.get(path) == Some(&entry_at(&self.aside, &kept)) || site.git_has(&kept) {
                 continue;
             }
             let place = path.under(&site.folder.join("conflicts").join(&site.run.0));
-            let said = match workspace::move_path(&kept, &place) {
-                Ok(()) => format!("your version is kept in {}", site.shown(&place)),
-                Err(error) => format!("your version is still in {} ({error})", site.shown(&kept)),
-            };
+            // A copy: after a crash it is this one that goes back.
+            workspace::copy_file(&kept, &place)?;
+            let said = format!("your version is kept in {}", site.shown(&place));
             let message = format!("{path} was not what conductor made; {} replaced it", self.intent.task);
             warnings.push(Diagnostic::warning("build::conflict", message).help(said));
         }
-        warnings
+        Ok(warnings)
     }
 
     /// Files that lie in the output folders and that this task did not make.
-    fn strangers(&self, workspace: &Workspace) -> Option<Diagnostic> {
+    fn strangers(&self, workspace: &Workspace, made: &BTreeMap<&WorkspacePath, Entry>) -> Option<Diagnostic> {
         let untouched =
             self.intent.foreign.iter().filter(|(path, before)| workspace.signature(path) == *before);
+        let untouched = untouched.filter(|(path, _)| !made.contains_key(path));
         let names: Vec<String> = untouched.map(|(path, _)| path.to_string()).collect();
         let others = names.len().checked_sub(1)?;
         let more = if others == 0 { String::new() } else { format!(" and {others} more") };
@@ -144,15 +222,19 @@ impl Staged {
         )
     }
 
-    /// The result is recorded: what was set aside is not needed any more.
-    pub fn finish(self, journal: &crate::store::Journal, folder: &Path) {
-        discard(&self.aside, &folder.join("aside"));
-        journal.end(self.ticket);
+    /// The result is recorded: what was set aside is kept for a rollback, or not needed any more.
+    pub fn finish(self, site: &Site) {
+        for (path, entry) in &self.replaced {
+            // Where it cannot be kept (a full disk), a rollback will say so.
+            let _ = site.objects.take(&self.kept(path), entry);
+        }
+        discard(&self.aside, &site.folder.join("aside"));
+        site.journal.end(self.ticket);
     }
 
     /// The task failed: what it made goes to `failed`, for a person to look at, and everything that was set
     /// aside comes back.
-    pub(super) fn restore(self, site: &Site, failed: Option<&Path>) -> Result<(), StagingError> {
+    pub fn restore(self, site: &Site, failed: Option<&Path>) -> Result<(), StagingError> {
         restore(&site.workspace, &site.folder, &self.intent, failed)?;
         site.journal.end(self.ticket);
         Ok(())
@@ -184,7 +266,16 @@ pub(super) fn restore(
             None => _ = in_place.insert(path),
         }
     }
+    // Edited paths are everybody's: what is no state that conductor knows was written since by a person.
+    let objects = Objects::of(folder);
+    let is_persons = |path: &WorkspacePath| {
+        let now = workspace.observe(path).entry;
+        intent.landing && now.exists() && (now.kind == EntryKind::Folder || !objects.has(&now))
+    };
     for output in &intent.outputs {
+        if is_persons(&output.path) {
+            continue;
+        }
         for path in existing(workspace, &output.path)? {
             if !in_place.contains(&path) {
                 clear(workspace, &path, failed)?;
@@ -193,6 +284,10 @@ pub(super) fn restore(
     }
     for (path, kept) in back {
         let place = path.under(workspace.root());
+        if is_persons(path) {
+            objects.put(&kept, &entry_at(&aside, &kept)).map_err(|error| StagingError(error.to_string()))?;
+            continue;
+        }
         if is_there(&place) {
             clear(workspace, path, failed)?;
         }
@@ -226,7 +321,7 @@ fn discard(aside: &Path, root: &Path) {
 }
 
 /// The content of a file that was set aside.
-fn entry_at(aside: &Path, kept: &Path) -> Entry {
+pub(super) fn entry_at(aside: &Path, kept: &Path) -> Entry {
     let path = kept.strip_prefix(aside).ok().map(|path| path.as_os_str().as_bytes());
     let entry = Workspace::open(aside).ok().zip(path.and_then(|path| WorkspacePath::new(path).ok()));
     entry.map_or_else(Entry::absent, |(aside, path)| aside.observe(&path).entry)
@@ -244,13 +339,8 @@ pub(super) fn existing(
     if signature.is_folder() { Ok(workspace.list(path)?) } else { Ok(vec![path.clone()]) }
 }
 
-/// What is cleared when the task fails: nothing of an incremental task, whose outputs stay as they are.
-fn planned(task: &Task) -> Vec<Planned> {
-    let outputs = if task.incremental { &[][..] } else { &task.outputs };
-    outputs.iter().map(|output| Planned { path: output.path.clone(), folder: output.folder }).collect()
-}
-
-fn make_folders(workspace: &Workspace, task: &Task) -> Result<(), StagingError> {
+/// The folders that its outputs and its depfile lie in.
+pub(super) fn make_folders(workspace: &Workspace, task: &Task) -> Result<(), StagingError> {
     for output in &task.outputs {
         let folder = if output.folder { Some(output.path.clone()) } else { output.path.parent() };
         if let Some(folder) = folder.filter(|folder| !folder.is_root()) {
@@ -280,14 +370,17 @@ fn prune_vacated(
 
 /// What stands at a task's outputs before it runs.
 #[derive(Default)]
-struct Found {
-    moved: Vec<WorkspacePath>,
-    persons: Vec<WorkspacePath>,
-    foreign: Vec<(WorkspacePath, Signature)>,
+pub(super) struct Found {
+    pub(super) moved: Vec<WorkspacePath>,
+    pub(super) persons: Vec<WorkspacePath>,
+    pub(super) foreign: Vec<(WorkspacePath, Signature)>,
+    /// Of `moved`: what conductor recorded.
+    pub(super) replaced: Vec<(WorkspacePath, Entry)>,
 }
 
 impl Found {
-    fn look(site: &Site, assignment: &Assignment) -> Result<Self, StagingError> {
+    /// `keep`: the previous outputs are to stay where they are.
+    pub(super) fn look(site: &Site, assignment: &Assignment, keep: bool) -> Result<Self, StagingError> {
         let recorded: HashMap<&WorkspacePath, (Entry, Signature)> = assignment
             .previous
             .iter()
@@ -297,7 +390,7 @@ impl Found {
         for output in &assignment.task.outputs {
             prune_vacated(&site.workspace, output, &recorded);
             for path in existing(&site.workspace, &output.path)? {
-                found.sort_out(site, assignment, output, path, &recorded);
+                found.sort_out(site, output, path, &recorded, keep);
             }
         }
         // A depfile of an earlier run must not pass for one of this run.
@@ -311,7 +404,8 @@ impl Found {
         }
         for path in &assignment.leftovers {
             let is_own = |(entry, _): &(Entry, Signature)| site.workspace.observe(path).entry == *entry;
-            if recorded.get(path).is_some_and(is_own) {
+            if let Some((entry, _)) = recorded.get(path).filter(|known| is_own(known)) {
+                found.replaced.push((path.clone(), *entry));
                 found.moved.push(path.clone());
             }
         }
@@ -321,10 +415,10 @@ impl Found {
     fn sort_out(
         &mut self,
         site: &Site,
-        assignment: &Assignment,
         output: &crate::model::Output,
         path: WorkspacePath,
         recorded: &HashMap<&WorkspacePath, (Entry, Signature)>,
+        keep: bool,
     ) {
         let now = site.workspace.signature(&path);
         let own = recorded.get(&path).is_some_and(|(entry, signature)| {
@@ -339,7 +433,9 @@ impl Found {
             self.persons.push(path.clone());
         }
         // An incremental task finds everything where it was; a person's version is copied, not moved.
-        if !assignment.task.incremental {
+        if !keep {
+            let known = recorded.get(&path).filter(|_| own);
+            self.replaced.extend(known.map(|(entry, _)| (path.clone(), *entry)));
             self.moved.push(path);
         } else if !own {
             self.persons.pop();

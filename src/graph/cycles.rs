@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use super::edges::{Edge, Edges};
-use crate::model::Diagnostic;
+use super::edges::{Edge, Edges, Why};
+use crate::model::{Diagnostic, WorkspacePath};
 
 /// A topological order (dependencies first), or one diagnostic for each knot of tasks that wait for each
 /// other.
@@ -101,10 +101,13 @@ fn tell(graph: &Edges, cycle: &[(u32, &Edge)]) -> Diagnostic {
         _ => format!("tasks wait for each other: {}", names.join(" → ")),
     };
     let mut diagnostic = Diagnostic::error("graph::cycle", message);
-    for (_, edge) in cycle {
-        diagnostic = diagnostic.label(edge.at, edge.says.clone());
+    for (from, edge) in cycle {
+        diagnostic = diagnostic.label(edge.at, says(graph, *from, edge));
     }
-    let glob = cycle.iter().find_map(|(from, edge)| Some((from, edge.through_glob.as_ref()?)));
+    let glob = cycle.iter().find_map(|(from, edge)| match edge.why {
+        Why::Reads { output, glob: Some(_) } => Some((from, output_path(graph, edge.to, output)?)),
+        _ => None,
+    });
     match glob {
         Some((from, path)) => diagnostic.help(format!(
             "a glob makes this cycle; add \"!{path}\" to the inputs of {} to break it",
@@ -113,4 +116,19 @@ fn tell(graph: &Edges, cycle: &[(u32, &Edge)]) -> Diagnostic {
         None => diagnostic
             .help("remove one of these edges; `after` waits too, it only keeps outputs out of the key"),
     }
+}
+
+fn says(graph: &Edges, from: u32, edge: &Edge) -> String {
+    let (output, glob) = match &edge.why {
+        Why::Says(words) => return words.to_string(),
+        Why::Reads { output, glob } => (*output, glob),
+    };
+    let id = |task: u32| &graph.tasks[task as usize].id;
+    let path = || output_path(graph, edge.to, output).map(WorkspacePath::to_text).unwrap_or_default();
+    let what = glob.as_ref().map_or_else(path, ToString::to_string);
+    format!("{} reads {what}, which {} makes", id(from), id(edge.to))
+}
+
+fn output_path(graph: &Edges, task: u32, output: u32) -> Option<&WorkspacePath> {
+    graph.tasks[task as usize].outputs.get(output as usize).map(|output| &output.path)
 }

@@ -19,7 +19,7 @@ use crate::model::{Diagnostic, Manifest, WorkspacePath};
 
 /// Compiles a manifest, or says all that keeps it from being one graph.
 pub fn compile(manifest: Manifest) -> Result<Plan, Vec<Diagnostic>> {
-    let (graph, mut errors) = edges::connect(&manifest);
+    let (graph, mut errors) = edges::connect(&manifest, edges::MAX_EDGES);
     errors.extend(outputs::overlaps(&graph.tasks));
     let order = match cycles::order(&graph) {
         Ok(order) => order,

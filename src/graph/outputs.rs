@@ -3,20 +3,26 @@
 use super::edges::Producers;
 use crate::model::{Diagnostic, Task};
 
-/// A diagnostic for each pair of outputs that overlap.
+/// So many are told; n tasks with one output have n × n such pairs.
+const MAX_TOLD: usize = 100;
+
+/// A diagnostic for each pair of outputs that overlap, as far as anybody reads them.
 pub(super) fn overlaps(tasks: &[Task]) -> Vec<Diagnostic> {
     let producers = Producers::new(tasks);
     let mut diagnostics = Vec::new();
     for (i, task) in (0..).zip(tasks) {
         for output in &task.outputs {
-            for (path, other) in producers.around(&output.path) {
+            for (path, made) in producers.around(&output.path) {
                 // A pair with one path is found from both sides: told from the later one.
-                if other == i || (path == output.path && other > i) {
+                if made.task == i || (*path == output.path && made.task > i) {
                     continue;
                 }
-                let owner = &tasks[other as usize];
-                let Some(theirs) = owner.outputs.iter().find(|theirs| theirs.path == path) else { continue };
-                let message = if path == output.path {
+                if diagnostics.len() == MAX_TOLD {
+                    return diagnostics;
+                }
+                let owner = &tasks[made.task as usize];
+                let theirs = &owner.outputs[made.output as usize];
+                let message = if *path == output.path {
                     format!("{} and {} both write {path}", owner.id, task.id)
                 } else {
                     format!("{} writes {} inside {path}, an output of {}", task.id, output.path, owner.id)

@@ -70,6 +70,7 @@ const GATE: u8 = 2;
 const HIDDEN: u8 = 4;
 const WORLD: u8 = 8;
 const AGENT: u8 = 16;
+const EDITS: u8 = 32;
 
 /// The bytes are no plan of this version.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -200,6 +201,11 @@ impl Plan {
     /// Does an agent do it?
     pub fn is_agent(&self, index: TaskIndex) -> bool {
         self.flag(index, AGENT)
+    }
+
+    /// Does it change existing files in place?
+    pub fn edits(&self, index: TaskIndex) -> bool {
+        self.flag(index, EDITS)
     }
 
     /// What it depends on, and how.
@@ -363,11 +369,13 @@ fn flags(task: &Task, hidden: bool) -> u8 {
     let checks = task.validate.iter().flat_map(|check| &check.inputs);
     let world = task.inputs.iter().chain(checks).any(|pattern| pattern.literal.is_none() || pattern.folder)
         || !task.tools.is_empty()
-        || task.env.iter().any(|variable| variable.value == crate::model::EnvValue::Caller);
+        || task.env.iter().any(|variable| variable.value == crate::model::EnvValue::Caller)
+        || !task.edits.is_empty();
     let bit = |on: bool, flag: u8| if on { flag } else { 0 };
     bit(task.always, ALWAYS)
         | bit(task.is_gate(), GATE)
         | bit(hidden, HIDDEN)
         | bit(world, WORLD)
         | bit(matches!(task.work, Work::Agent(_)), AGENT)
+        | bit(!task.edits.is_empty(), EDITS)
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{Plan, TaskIndex};
 use crate::model::{Diagnostic, GroupId, TaskId, WorkspacePath};
 
-/// The tasks that `targets` name: a task id (with or without matrix values), a group (with its gate), an
+/// The tasks that `targets` name: a task id (with all, some or none of its matrix values), a group (with its gate), an
 /// output's path (relative to the folder `from`, where the person stands), `tag:NAME`, or a glob over ids. No target: the manifest's
 /// `default`, else every task. Hidden gates are never among them.
 pub fn select(
@@ -54,14 +54,34 @@ fn find(plan: &Plan, target: &str, from: &WorkspacePath) -> Vec<TaskIndex> {
     if !instances.is_empty() {
         return instances;
     }
+    let instances = instances_with(plan, name);
+    if !instances.is_empty() {
+        return instances;
+    }
     let makers = makers_of(plan, target, from);
     if makers.is_empty() && target.contains(['*', '?', '[', '{']) {
-        return globset::Glob::new(target)
-            .map(|glob| glob.compile_matcher())
+        return crate::workspace::compile_name_glob(target)
             .map(|glob| matching(&|i| glob.is_match(plan.id(i))))
             .unwrap_or_default();
     }
     makers
+}
+
+/// `T1[os=a]`: the instances of a matrix task that have these values, in whatever order.
+fn instances_with(plan: &Plan, target: &str) -> Vec<TaskIndex> {
+    let Some((base, wanted)) = parts(target) else { return Vec::new() };
+    let has_all = |i: &TaskIndex| {
+        parts(plan.id(*i)).is_some_and(|(other, values)| {
+            other == base && wanted.split(',').all(|pair| values.split(',').any(|own| own == pair))
+        })
+    };
+    plan.indices().filter(has_all).collect()
+}
+
+/// An id's base and its matrix values.
+fn parts(id: &str) -> Option<(&str, &str)> {
+    let (base, values) = id.split_once('[')?;
+    Some((base, values.strip_suffix(']')?))
 }
 
 /// The tasks that declare `target`, a folder around it, or something below it.
@@ -80,6 +100,11 @@ fn makers_of(plan: &Plan, target: &str, from: &WorkspacePath) -> Vec<TaskIndex> 
 fn hint(plan: &Plan, target: &str) -> String {
     let names = plan.indices().filter(|i| !plan.is_hidden(*i)).map(|i| plan.id(i));
     let groups = plan.groups().iter().map(|group| group.id.as_str());
+    let qualified = |name: &&str| name.rsplit_once(':').is_some_and(|(_, own)| own == target);
+    let mut elsewhere = plan.indices().map(|i| plan.id(i)).filter(qualified);
+    if let Some(name) = elsewhere.next() {
+        return format!("did you mean `{name}`?");
+    }
     let near = names.chain(groups).map(|name| (strsim::damerau_levenshtein(target, name), name)).min();
     match near {
         Some((distance, name)) if distance <= target.len() / 3 + 1 => format!("did you mean `{name}`?"),

@@ -8,10 +8,14 @@ use super::db;
 use super::engine::{Assignment, Engine};
 use crate::graph::TaskIndex;
 use crate::model::{
-    ActionKey, CheckEvidence, Digest, Failure, Input, OutputEntry, Record, RunId, Validation, WorkspacePath,
+    ActionKey, Approval, CheckEvidence, Digest, Edited, Entry, Failure, Input, Isolation, OutputEntry,
+    Record, RunId, Undo, Validation, Via, WorkspacePath,
 };
 use crate::store::FileId;
 use crate::workspace::Observed;
+
+/// How many results of a task can be rolled back, one after the other.
+const GENERATIONS: usize = 5;
 
 /// No validation has this key.
 const UNVALIDATED: Digest = Digest([0; 32]);
@@ -31,6 +35,25 @@ pub struct Produced {
     pub evidence: Vec<CheckEvidence>,
     /// How long the command ran.
     pub duration: Duration,
+    /// What it found and left at the paths of its `edits`, sorted by path.
+    pub edited: Vec<Change>,
+    /// The commit that holds it.
+    pub commit: Option<String>,
+    /// Its files stay on the branch of that commit.
+    pub on_branch: bool,
+    /// A person's word, where the task wants one.
+    pub approval: Option<Approval>,
+}
+
+/// A path that a task edits, before and after it ran.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Change {
+    /// Where.
+    pub path: WorkspacePath,
+    /// What the task found.
+    pub before: Entry,
+    /// What it left.
+    pub after: Entry,
 }
 
 /// What accepting a result led to.
@@ -49,28 +72,81 @@ pub enum Accepted {
 impl Engine {
     /// Records a result.
     pub fn accept(&mut self, assignment: &Assignment, run: &RunId, produced: Produced) -> Accepted {
-        let overtaken = self.overtaken(assignment);
-        if !overtaken.is_empty() {
-            return Accepted::Overtaken(overtaken);
+        // What ran apart saw a snapshot: its result is true of that, whatever happened to the tree since.
+        if assignment.isolation == Isolation::None {
+            let overtaken = self.overtaken(assignment);
+            if !overtaken.is_empty() {
+                return Accepted::Overtaken(overtaken);
+            }
         }
         self.state.tick();
-        let outputs = self.take_outputs(assignment, produced.outputs);
-        let output_ids: Vec<FileId> = outputs.iter().map(|output| self.state.intern(&output.path)).collect();
-        let mut action = assignment.action.clone();
-        self.add_discovered(&mut action.inputs, produced.discovered);
-        let components = action.components();
-        let validation_key = produced.validation.key(&components, &outputs);
-        let record = Record {
-            key: components.key(),
-            validation_key: if produced.validated { validation_key } else { UNVALIDATED },
-            validation: produced.validation,
-            evidence: produced.evidence,
-            duration: produced.duration,
-            run: run.clone(),
-            action,
-            outputs,
+        let undo = Self::undo(assignment, run);
+        let mut record = Self::draft(assignment, run, &produced);
+        let discovered = self.add_discovered(&mut record.action.inputs, produced.discovered);
+        if discovered {
+            record.key = record.action.key();
+            if produced.validated {
+                record.validation_key = record.validation.key(&record.action.components(), &record.outputs);
+            }
+        }
+        record.undo = undo;
+        let old = self.result_input(assignment.index).record(&self.db);
+        self.settle_edits(assignment.index, old.as_deref(), &mut record.edited);
+        let output_ids: Vec<FileId> = if record.on_branch {
+            self.let_go(assignment, &[]);
+            Vec::new()
+        } else {
+            record.outputs = self.take_outputs(assignment, produced.outputs);
+            record.outputs.iter().map(|output| self.state.intern(&output.path)).collect()
         };
         self.record(assignment, record, &output_ids)
+    }
+
+    /// What would be recorded of a result, but for what its depfile named.
+    pub fn draft(assignment: &Assignment, run: &RunId, produced: &Produced) -> Record {
+        let outputs: Vec<OutputEntry> = produced
+            .outputs
+            .iter()
+            .map(|(path, seen)| OutputEntry { path: path.clone(), entry: seen.entry })
+            .collect();
+        let edited = produced.edited.iter().map(|change| Edited {
+            path: change.path.clone(),
+            before: change.before,
+            after: change.after,
+            landed: false,
+            held: None,
+        });
+        let components = assignment.action.components();
+        let validation_key = produced.validation.key(&components, &outputs);
+        Record {
+            key: components.key(),
+            validation_key: if produced.validated { validation_key } else { UNVALIDATED },
+            validation: produced.validation.clone(),
+            evidence: produced.evidence.clone(),
+            duration: produced.duration,
+            run: run.clone(),
+            action: assignment.action.clone(),
+            edited: edited.collect(),
+            landed_by: None,
+            commit: produced.commit.clone(),
+            on_branch: produced.on_branch,
+            approval: produced.approval.clone(),
+            undo: Vec::new(),
+            outputs,
+        }
+    }
+
+    /// What can be rolled back once this result is recorded: what stands now, and what stood before that.
+    fn undo(assignment: &Assignment, run: &RunId) -> Vec<Undo> {
+        let (mut undo, outputs, commit) = match (&assignment.record, &assignment.failure) {
+            (Some(record), _) => (record.undo.clone(), record.outputs.clone(), record.commit.clone()),
+            (None, Some(failure)) => (failure.undo.clone(), failure.outputs.clone(), failure.commit.clone()),
+            (None, None) => (Vec::new(), Vec::new(), None),
+        };
+        let kept = !assignment.task.incremental || outputs.is_empty();
+        undo.push(Undo { run: run.clone(), outputs, commit, kept });
+        undo.drain(..undo.len().saturating_sub(GENERATIONS));
+        undo
     }
 
     /// Records that the checks of a task, whose outputs stand, accepted them anew.
@@ -87,13 +163,50 @@ impl Engine {
         record.validation = validation;
         record.evidence = evidence;
         self.state.tick();
-        let output_ids: Vec<FileId> =
-            record.outputs.iter().map(|output| self.state.intern(&output.path)).collect();
+        let in_tree = record.outputs.iter().filter(|_| !record.on_branch);
+        let output_ids: Vec<FileId> = in_tree.map(|output| self.state.intern(&output.path)).collect();
         self.record(assignment, record, &output_ids);
+    }
+
+    /// Records a result that a person changed and the checks accepted. Its key is that of things as they are now.
+    pub fn adopt_result(&mut self, assignment: &Assignment, mut record: Record) {
+        self.state.tick();
+        let paths: Vec<WorkspacePath> = record.outputs.iter().map(|output| output.path.clone()).collect();
+        let edited: Vec<WorkspacePath> = record.edited.iter().map(|edited| edited.path.clone()).collect();
+        for path in paths.iter().chain(&edited) {
+            let seen = self.workspace.observe(path);
+            let id = self.state.intern(path);
+            self.mark_observed(id);
+            self.take(id, seen);
+        }
+        let ids: Vec<FileId> = paths.iter().map(|path| self.state.intern(path)).collect();
+        record.action = self.action_behind(assignment, &record);
+        let components = record.action.components();
+        record.key = components.key();
+        record.validation_key = assignment.validation.key(&components, &record.outputs);
+        record.validation = assignment.validation.clone();
+        self.record(assignment, record, &ids);
+    }
+
+    /// The action of a task once `record` is its result: with a person's edit as a state that it left, it finds what
+    /// it found before, and not the edit.
+    fn action_behind(&mut self, assignment: &Assignment, record: &Record) -> crate::model::Action {
+        let index = assignment.index;
+        let result = self.result_input(index);
+        db::set_result(&mut self.db, result, Some(Arc::new(record.clone())));
+        self.tasks[index as usize] = None;
+        self.forget_editors();
+        let shape = self.task_input(index).map(|input| input.shape(&self.db));
+        let action = shape.ok().and_then(|shape| db::describe(&self.db, &shape).ok());
+        action.unwrap_or_else(|| assignment.action.clone())
     }
 
     /// Notes that a candidate turned out to be fresh, so that the next session need not ask.
     pub fn confirm(&mut self, index: TaskIndex) {
+        // One that asks the world is asked each time, whatever was noted.
+        if self.plan.asks_the_world(index) {
+            return;
+        }
         let Ok(input) = self.task_input(index) else { return };
         let shape = input.shape(&self.db);
         if self.state.failure(&shape.task.id).is_some() {
@@ -108,13 +221,32 @@ impl Engine {
     /// Notes a failure; the last accepted result stays.
     pub fn refuse(&mut self, index: TaskIndex, failure: &Failure) {
         let id = self.plan.task_id(index);
-        if !failure.outputs.is_empty() {
+        let failure = &self.carry_on(&id, failure.clone());
+        if !failure.outputs.is_empty() || failure.reason.kind == crate::model::ReasonKind::RolledBack {
             // What stands on disk is no longer what was recorded.
             self.state.forget(&id);
             self.results[index as usize] = None;
         }
         self.state.put_failure(&id, failure);
         self.tasks[index as usize] = None;
+    }
+
+    /// A failure takes over what the record or the failure before it knew of the tree and of what can be rolled
+    /// back, where nothing else will say so.
+    fn carry_on(&self, id: &crate::model::TaskId, mut failure: Failure) -> Failure {
+        let (record, before) = (self.state.record(id), self.state.failure(id));
+        if failure.undo.is_empty() {
+            let undo = record.as_ref().map(|record| &record.undo);
+            failure.undo = undo.or(before.as_ref().map(|before| &before.undo)).cloned().unwrap_or_default();
+        }
+        if failure.commit.is_none() && failure.reason.kind != crate::model::ReasonKind::RolledBack {
+            let commit = record.as_ref().map(|record| &record.commit);
+            failure.commit = commit.or(before.as_ref().map(|before| &before.commit)).cloned().flatten();
+        }
+        if failure.outputs.is_empty() && record.is_none() {
+            failure.outputs = before.map(|before| before.outputs).unwrap_or_default();
+        }
+        failure
     }
 
     /// Inputs that the rest of the build has seen in another state than this task saw them.
@@ -129,10 +261,15 @@ impl Engine {
 
     /// Is this input the output of a dependency and no longer what that dependency recorded?
     pub fn is_tampered(&self, assignment: &Assignment, path: &WorkspacePath) -> bool {
+        let row = self.state.file_id(path).and_then(|id| self.state.file(id));
+        if assignment.edits.binary_search(path).is_ok() {
+            // What earlier editors left is no state of the tree; what the tree held instead is the measure.
+            let later = assignment.action.inputs.iter().any(|i| i.path == *path && i.from.is_some());
+            return later && !row.is_some_and(|row| assignment.snapshot.holds(path, &row.entry));
+        }
         let made = assignment.action.inputs.iter().filter(|input| input.from.is_some());
         let made = made.map(|input| (&input.path, input.entry));
         let needed = assignment.action.needs.iter().map(|need| (&need.path, need.entry));
-        let row = self.state.file_id(path).and_then(|id| self.state.file(id));
         made.chain(needed)
             .any(|(other, entry)| other == path && row.as_ref().is_none_or(|row| row.entry != entry))
     }
@@ -166,19 +303,7 @@ impl Engine {
         assignment: &Assignment,
         seen: Vec<(WorkspacePath, Observed)>,
     ) -> Vec<OutputEntry> {
-        let own = |path: &WorkspacePath| {
-            let declared = assignment.task.outputs.iter().any(|output| path.is_within(&output.path));
-            declared || assignment.leftovers.contains(path)
-        };
-        for (old, _) in assignment.previous.iter().filter(|(old, _)| own(&old.path)) {
-            if let Some(id) = self.state.file_id(&old.path) {
-                self.set_owned(id, false);
-                if seen.binary_search_by(|(path, _)| path.cmp(&old.path)).is_err() {
-                    let now = self.workspace.observe(&old.path);
-                    self.take(id, now);
-                }
-            }
-        }
+        self.let_go(assignment, &seen);
         let mut outputs = Vec::with_capacity(seen.len());
         for (path, observed) in seen {
             let id = self.state.intern(&path);
@@ -192,13 +317,36 @@ impl Engine {
         outputs
     }
 
-    fn mark_observed(&mut self, id: FileId) {
+    /// What the task made before and is not among `seen` is its no more.
+    fn let_go(&mut self, assignment: &Assignment, seen: &[(WorkspacePath, Observed)]) {
+        let own = |path: &WorkspacePath| {
+            let declared = assignment.task.outputs.iter().any(|output| path.is_within(&output.path));
+            declared || assignment.leftovers.contains(path)
+        };
+        for (old, _) in assignment.previous.iter().filter(|(old, _)| own(&old.path)) {
+            if let Some(id) = self.state.file_id(&old.path) {
+                self.set_owned(id, false);
+                if seen.binary_search_by(|(path, _)| path.cmp(&old.path)).is_err() {
+                    let now = self.workspace.observe(&old.path);
+                    self.take(id, now);
+                }
+            }
+        }
+    }
+
+    pub(super) fn mark_observed(&mut self, id: FileId) {
         self.observed.resize(self.state.file_count(), false);
         self.observed[id.0 as usize] = true;
     }
 
-    fn add_discovered(&mut self, inputs: &mut Vec<Input>, discovered: Vec<(WorkspacePath, Observed)>) {
-        inputs.retain(|input| !input.discovered);
+    /// Returns whether the inputs are others now.
+    fn add_discovered(
+        &mut self,
+        inputs: &mut Vec<Input>,
+        discovered: Vec<(WorkspacePath, Observed)>,
+    ) -> bool {
+        let before = inputs.clone();
+        inputs.retain(|input| !input.is_discovered());
         for (path, observed) in discovered {
             if inputs.iter().any(|input| input.path == path) {
                 continue;
@@ -207,9 +355,10 @@ impl Engine {
             self.mark_observed(id);
             let entry = observed.entry;
             self.take(id, observed);
-            inputs.push(Input { path, entry, from: None, discovered: true });
+            inputs.push(Input { path, entry, from: None, via: Via::Depfile });
         }
         inputs.sort_by(|a, b| a.path.cmp(&b.path));
+        *inputs != before
     }
 
     fn record(&mut self, assignment: &Assignment, record: Record, outputs: &[FileId]) -> Accepted {
@@ -217,7 +366,7 @@ impl Engine {
         let inputs: Vec<WorkspacePath> = tree_inputs(&record).cloned().collect();
         let inputs: Vec<FileId> = inputs.iter().map(|path| self.state.intern(path)).collect();
         let mut outputs = outputs.to_vec();
-        for path in assignment.task.unmade(&record.outputs) {
+        for path in assignment.task.unmade(&record.outputs).filter(|_| !record.on_branch) {
             let now = self.workspace.observe(path);
             let id = self.state.intern(path);
             self.mark_observed(id);
@@ -225,11 +374,14 @@ impl Engine {
             outputs.push(id);
         }
         let verified_at = self.state.now();
-        let fingerprint = self.row_fingerprint(index);
+        // Without a look at the checks, nothing must take it for fresh.
+        let unvalidated = record.validation_key == UNVALIDATED;
+        let fingerprint = if unvalidated { Digest([0; 32]) } else { self.row_fingerprint(index) };
         self.state.put_record(&assignment.task.id, fingerprint, verified_at, &inputs, &outputs, &record);
         let result = self.result_input(index);
         let outputs_changed = db::set_result(&mut self.db, result, Some(Arc::new(record)));
         self.tasks[index as usize] = None;
+        self.forget_editors();
         Accepted::Recorded { outputs_changed, key }
     }
 
@@ -237,8 +389,9 @@ impl Engine {
         let Ok(input) = self.task_input(index) else { return Vec::new() };
         let shape = input.shape(&self.db);
         let Some(record) = self.state.record(id) else { return Vec::new() };
-        let discovered = tree_inputs(&record)
-            .filter(|path| record.action.inputs.iter().any(|input| input.discovered && input.path == **path));
+        let discovered = tree_inputs(&record).filter(|path| {
+            record.action.inputs.iter().any(|input| input.is_discovered() && input.path == **path)
+        });
         let declared = shape.sources.iter().map(|(path, ..)| path);
         let checks = shape.check_sources.iter().map(|(path, _)| path);
         declared.chain(checks).chain(discovered).map(|path| self.state.intern(path)).collect()
@@ -261,5 +414,5 @@ impl Engine {
 /// The files of the tree that a record rests on: inputs and inputs of checks that no task makes.
 fn tree_inputs(record: &Record) -> impl Iterator<Item = &WorkspacePath> {
     let inputs = record.action.inputs.iter().chain(&record.validation.inputs);
-    inputs.filter(|input| input.from.is_none()).map(|input| &input.path)
+    inputs.filter(|input| input.from.is_none() && input.via != Via::Edits).map(|input| &input.path)
 }

@@ -1,13 +1,13 @@
 //! Judges a whole scope without running anything: what `check`, `list`, `why` and `--dry-run` show.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::db::State;
 use super::engine::Engine;
 use super::world;
 use crate::graph::TaskIndex;
-use crate::model::{ActionKey, Diagnostic, Reason, ReasonKind, Task, ToolKind};
+use crate::model::{ActionKey, Diagnostic, Reason, ReasonKind, Task, TaskId, ToolKind};
 
 /// What is known of a task that has not been built.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -54,6 +54,16 @@ impl Standing {
     /// Does a build have anything to do here?
     pub fn is_due(&self) -> bool {
         matches!(self, Self::Stale { .. } | Self::Blocked { .. })
+    }
+}
+
+/// What was told of the tasks of the manifest: the instances of a matrix lack the same things.
+#[derive(Default)]
+pub struct Told(BTreeSet<(String, String)>);
+
+impl Told {
+    fn is_new(&mut self, task: &TaskId, what: &str) -> bool {
+        self.0.insert((task.base().to_owned(), what.to_owned()))
     }
 }
 
@@ -138,21 +148,21 @@ impl Engine {
     pub fn preflight(&mut self, scope: &[TaskIndex]) -> Vec<Diagnostic> {
         let mut cone = vec![false; self.plan.len()];
         let mut errors = Vec::new();
+        let mut told = Told::default();
         for index in scope.iter().copied() {
             let due = self.is_candidate(index) || self.plan.deps(index).any(|(dep, _)| cone[dep as usize]);
             cone[index as usize] = due;
             if due && !self.plan.is_hidden(index) {
-                self.preflight_one(index, &mut errors);
+                self.preflight_one(index, &mut told, &mut errors);
             }
         }
         errors
     }
 
-    fn preflight_one(&mut self, index: TaskIndex, errors: &mut Vec<Diagnostic>) {
+    fn preflight_one(&mut self, index: TaskIndex, told: &mut Told, errors: &mut Vec<Diagnostic>) {
         let Ok(task) = self.plan.task(index) else { return };
-        for name in
-            task.secrets.iter().filter(|name| !self.world.caller.0.contains_key(std::ffi::OsStr::new(name)))
-        {
+        let is_set = |name: &str| self.world.caller.0.contains_key(std::ffi::OsStr::new(name));
+        for name in task.secrets.iter().filter(|name| !is_set(name) && told.is_new(&task.id, name)) {
             let message = format!("the secret {name}, which {} needs, is not set", task.id);
             errors.push(
                 Diagnostic::error("build::unset_secret", message)
@@ -161,14 +171,15 @@ impl Engine {
             );
         }
         if !task.tools.is_empty() && self.is_due_by_itself(index) {
-            errors.extend(self.missing_tools(&task));
+            errors.extend(self.missing_tools(&task, told));
         }
     }
 
     /// A diagnostic for each declared tool that is not there.
-    pub fn missing_tools(&mut self, task: &Task) -> Vec<Diagnostic> {
+    pub fn missing_tools(&mut self, task: &Task, told: &mut Told) -> Vec<Diagnostic> {
         let values = self.world.tools(task, self.workspace.root(), &[]);
         let missing = task.tools.iter().zip(values).filter(|(_, (_, value))| world::is_missing(value));
+        let missing = missing.filter(|(tool, _)| told.is_new(&task.id, &tool.name));
         missing
             .map(|(tool, (name, _))| {
                 let program = matches!(tool.kind, ToolKind::Program(_));

@@ -18,6 +18,8 @@ pub(super) struct Brief {
     outputs_changed_at: u64,
     has_failure: bool,
     has_record: bool,
+    /// How many of its outputs are in the tree.
+    outputs: usize,
     /// The row's files are still those that the manifest's words name.
     pub(super) known: bool,
     files: Range<usize>,
@@ -34,6 +36,8 @@ pub(super) struct Briefs {
     pub(super) gone: Vec<TaskId>,
     /// Tasks with a record whose definition is another one now.
     pub(super) redefined: Vec<TaskIndex>,
+    /// Tasks with a record that are gone or redefined, whatever they made.
+    pub(super) changed: Vec<TaskId>,
 }
 
 impl Briefs {
@@ -54,11 +58,17 @@ impl Briefs {
                 if joined.files.len() > outputs {
                     joined.gone.push(TaskId::new(id));
                 }
+                if row.has_record {
+                    joined.changed.push(TaskId::new(id));
+                }
                 continue;
             };
             let same = row.fingerprint == plan.fingerprint(index);
-            if row.has_record && !same && joined.files.len() > outputs {
-                joined.redefined.push(index);
+            if row.has_record && !same {
+                joined.changed.push(TaskId::new(id));
+                if joined.files.len() > outputs {
+                    joined.redefined.push(index);
+                }
             }
             let said = row.has_record && !plan.asks_the_world(index);
             joined.by_task[index as usize] = Some(Brief {
@@ -66,6 +76,7 @@ impl Briefs {
                 outputs_changed_at: row.outputs_changed_at,
                 has_failure: row.has_failure,
                 has_record: row.has_record,
+                outputs: joined.files.len() - outputs,
                 known: said && same,
                 files: start..joined.files.len(),
             });
@@ -105,5 +116,12 @@ impl Engine {
             || self.plan.deps(index).filter(|(_, kinds)| kinds.carries_outputs()).any(|(dep, _)| {
                 briefs.get(dep).is_none_or(|dep| !dep.has_record || younger(dep.outputs_changed_at))
             })
+            || brief.outputs == 0 && self.has_lost(index)
+    }
+
+    /// Are the bytes of a result gone that stays on its branch?
+    fn has_lost(&self, index: TaskIndex) -> bool {
+        let record = self.state.record(&self.plan.task_id(index));
+        record.is_some_and(|record| !self.lost(&record).is_empty())
     }
 }

@@ -4,6 +4,7 @@
 //! all that it may read hangs on its argument. Setters are called through [`set`] alone, which compares
 //! first, because salsa's own never do.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use salsa::Setter as _;
@@ -11,7 +12,7 @@ use salsa::Setter as _;
 use crate::graph::{EdgeKinds, TaskIndex};
 use crate::model::{
     Action, ActionKey, Components, Digest, Entry, Failure, Input, Need, Record, Task, TaskId, Validation,
-    WorkspacePath,
+    Via, WorkspacePath,
 };
 use crate::store::FileId;
 use crate::workspace::Globs;
@@ -41,14 +42,14 @@ pub(super) struct TaskInput {
     pub(super) forced: bool,
 }
 
-/// What the manifest and the tree's listing make of a task.
+/// A file that a task reads, and what makes it an input.
 #[derive(PartialEq, Eq, Hash, Clone, Copy, Debug)]
 pub(super) struct Source {
     pub(super) id: FileId,
-    pub(super) discovered: bool,
+    pub(super) via: Via,
 }
 
-/// See [`TaskInput::shape`]. Compared by identity of its parts where they change.
+/// What the manifest and the tree's listing make of a task. Compared by identity of its parts where they change.
 pub(super) struct Shape {
     pub(super) task: Arc<Task>,
     pub(super) definition: Vec<(String, String)>,
@@ -65,7 +66,28 @@ pub(super) struct Shape {
     /// Optional outputs that its last run did not make: a result of a clean build does not have them either.
     pub(super) unmade: Vec<(WorkspacePath, FileInput)>,
     pub(super) deps: Vec<Dep>,
+    /// What its `edits` match, sorted by path.
+    pub(super) edits: Vec<EditPath>,
+    /// The editors before it whose paths may be its own, in their order.
+    pub(super) earlier: Vec<Dep>,
+    /// Recorded outputs that stay on its branch and whose bytes are gone.
+    pub(super) lost: Vec<WorkspacePath>,
     pub(super) result: ResultInput,
+}
+
+/// A path that a task edits, as the tree has it today.
+pub(super) struct EditPath {
+    pub(super) path: WorkspacePath,
+    /// What the first editor of the path starts from.
+    pub(super) base: Entry,
+    /// The editors of the path before this one, in their order.
+    pub(super) earlier: Vec<TaskIndex>,
+    /// A person edited it.
+    pub(super) persons: bool,
+    /// Somebody put it back to a state before this task's: the task is due.
+    pub(super) reset: bool,
+    /// All that its editors made is accepted, and the tree does not hold it yet.
+    pub(super) unlanded: bool,
 }
 
 /// An edge along which outputs flow.
@@ -92,6 +114,8 @@ pub enum State {
     Fresh,
     /// Its checks must run again on the outputs that are there; its command need not.
     Unvalidated,
+    /// It ran and everything accepted it but a person, for whom it waits.
+    Waiting,
     /// It must run.
     Stale,
     /// This task, whose outputs it needs, has no result.
@@ -119,8 +143,14 @@ pub(super) fn verdict(db: &dyn salsa::Database, task: TaskInput) -> Verdict {
     };
     let components = action.components();
     let key = components.key();
-    let failed = task.failure(db).is_some_and(|failure| failure.key == key);
+    let failure = task.failure(db);
+    let failed = failure.as_ref().is_some_and(|failure| {
+        failure.key == key || failure.reason.kind == crate::model::ReasonKind::RolledBack
+    });
     let stale = Verdict { state: State::Stale, key: Some(key) };
+    if !task.forced(db) && failure.is_some_and(|failure| waits(db, &shape, &failure, &components)) {
+        return Verdict { state: State::Waiting, key: Some(key) };
+    }
     let Some(record) = shape.result.record(db) else { return stale };
     if task.forced(db)
         || shape.task.always
@@ -131,8 +161,18 @@ pub(super) fn verdict(db: &dyn salsa::Database, task: TaskInput) -> Verdict {
         return stale;
     }
     let validation = validation_key(db, &shape, &components, &record);
-    let state = if validation == record.validation_key { State::Fresh } else { State::Unvalidated };
-    Verdict { state, key: Some(key) }
+    let lands = shape.edits.iter().any(|edit| edit.unlanded);
+    let holds = validation == record.validation_key && !lands;
+    Verdict { state: if holds { State::Fresh } else { State::Unvalidated }, key: Some(key) }
+}
+
+/// Does the result that waits for a person still stand for the task as it is now?
+fn waits(db: &dyn salsa::Database, shape: &Shape, failure: &Failure, components: &Components) -> bool {
+    failure.pending.as_ref().is_some_and(|pending| {
+        let record = &pending.record;
+        record.key == components.key()
+            && validation(db, shape).key(components, &record.outputs) == record.validation_key
+    })
 }
 
 /// The action as things are now, or the needed task that has no result.
@@ -154,15 +194,40 @@ pub(super) fn describe(db: &dyn salsa::Database, shape: &Shape) -> Result<Action
         path: path.clone(),
         entry: file.entry(db),
         from: None,
-        discovered: source.discovered,
+        via: source.via,
     });
+    let mut sources: Vec<Input> = sources.collect();
+    sources.extend(edited_inputs(db, shape)?);
     Ok(Action {
         definition: shape.definition.clone(),
         env: shape.env.clone(),
         tools: shape.tools.clone(),
-        inputs: with_made(db, shape, &|path| shape.globs.matches(path), sources.collect()),
+        inputs: with_made(db, shape, &|path| shape.globs.matches(path), sources),
         needs,
     })
+}
+
+/// The paths that the task edits, each in the state in which the task finds it: what the editor before it left,
+/// else the base. What is not there then is no input.
+fn edited_inputs(db: &dyn salsa::Database, shape: &Shape) -> Result<Vec<Input>, TaskIndex> {
+    if shape.edits.is_empty() {
+        return Ok(Vec::new());
+    }
+    let earlier: Result<BTreeMap<TaskIndex, (&TaskId, Arc<Record>)>, TaskIndex> = shape
+        .earlier
+        .iter()
+        .map(|dep| dep.result.record(db).map(|record| (dep.index, (&dep.id, record))).ok_or(dep.index))
+        .collect();
+    let earlier = earlier?;
+    let found = |edit: &EditPath| {
+        let last = edit.earlier.iter().rev().find_map(|index| {
+            let (id, record) = earlier.get(index)?;
+            Some(((*id).clone(), record.edited(&edit.path)?.after))
+        });
+        let (from, entry) = last.map_or((None, edit.base), |(id, after)| (Some(id), after));
+        entry.exists().then(|| Input { path: edit.path.clone(), entry, from, via: Via::Edits })
+    };
+    Ok(shape.edits.iter().filter_map(found).collect())
 }
 
 /// Adds to `sources` what dependencies made and the patterns match; what a task made is told as its, even where
@@ -174,6 +239,18 @@ fn with_made(
     sources: Vec<Input>,
 ) -> Vec<Input> {
     let mut inputs = sources;
+    // The last editor of a path comes first, and stays.
+    for dep in shape.deps.iter().rev() {
+        let record = dep.result.record(db);
+        let edited =
+            record.iter().flat_map(|record| &record.edited).filter(|edited| edited.before != edited.after);
+        inputs.extend(edited.filter(|edited| matches(&edited.path)).map(|edited| Input {
+            path: edited.path.clone(),
+            entry: edited.after,
+            from: Some(dep.id.clone()),
+            via: Via::Inputs,
+        }));
+    }
     for dep in shape.deps.iter().filter(|dep| dep.kinds.has(EdgeKinds::INPUT)) {
         for output in dep.result.record(db).iter().flat_map(|record| &record.outputs) {
             if matches(&output.path) {
@@ -181,12 +258,13 @@ fn with_made(
                     path: output.path.clone(),
                     entry: output.entry,
                     from: Some(dep.id.clone()),
-                    discovered: false,
+                    via: Via::Inputs,
                 });
             }
         }
     }
-    inputs.sort_by(|a, b| a.path.cmp(&b.path).then(b.from.is_some().cmp(&a.from.is_some())));
+    let rank = |input: &Input| (input.via != Via::Edits, input.from.is_none());
+    inputs.sort_by(|a, b| a.path.cmp(&b.path).then(rank(a).cmp(&rank(b))));
     inputs.dedup_by(|later, kept| later.path == kept.path);
     inputs
 }
@@ -197,7 +275,7 @@ pub(super) fn validation(db: &dyn salsa::Database, shape: &Shape) -> Validation 
         path: path.clone(),
         entry: file.entry(db),
         from: None,
-        discovered: false,
+        via: Via::Inputs,
     });
     Validation {
         checks: shape.task.validate.iter().map(crate::model::Check::definition).collect(),
@@ -217,6 +295,12 @@ fn validation_key(db: &dyn salsa::Database, shape: &Shape, action: &Components, 
 
 /// Is an output on disk not what was recorded?
 fn outputs_differ(db: &dyn salsa::Database, shape: &Shape, record: &Record) -> bool {
+    if !shape.lost.is_empty() || shape.edits.iter().any(|edit| edit.reset) {
+        return true;
+    }
+    if record.on_branch {
+        return false;
+    }
     shape.outputs.len() != record.outputs.len()
         || shape.unmade.iter().any(|(_, file)| file.entry(db).exists())
         || shape
@@ -242,8 +326,10 @@ pub(super) fn set_result(db: &mut Database, input: ResultInput, record: Option<A
     if before == record {
         return false;
     }
-    let outputs = |record: &Option<Arc<Record>>| record.as_ref().map(|record| record.outputs.clone());
-    let differs = outputs(&before) != outputs(&record);
+    let differs = match (&before, &record) {
+        (Some(before), Some(record)) => !record.gives_the_same_as(before),
+        _ => true,
+    };
     input.set_record(db).to(record);
     differs
 }

@@ -1,6 +1,6 @@
 //! The engine: plan, recorded state, tree and database under one owner.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::db::{self, Database, FileInput, ResultInput, TaskInput, Verdict};
@@ -8,8 +8,8 @@ use super::guard::Snapshot;
 use super::world::{Caller, ToolRunner, World};
 use crate::graph::{Plan, TaskIndex};
 use crate::model::{
-    Action, ActionKey, Components, Diagnostic, Failure, OutputEntry, Reason, Record, Signature, Task, TaskId,
-    Validation, WorkspacePath,
+    Action, ActionKey, Components, Diagnostic, Entry, Failure, Isolation, OutputEntry, Reason, Record,
+    Signature, Task, TaskId, Validation, WorkspacePath,
 };
 use crate::store;
 use crate::workspace::Workspace;
@@ -20,8 +20,14 @@ pub struct Options {
     pub caller: Caller,
     /// Runs `tools` commands; none where commands may not run (`check`, `why`, `list`).
     pub tools: Option<ToolRunner>,
+    /// What is known of the programs among the tools.
+    pub programs: store::Programs,
     /// Tasks to run whatever their state.
     pub forced: BTreeSet<TaskIndex>,
+    /// `--isolation`
+    pub isolation: Option<Isolation>,
+    /// `.conductor`
+    pub folder: std::path::PathBuf,
 }
 
 /// See the module.
@@ -49,8 +55,16 @@ pub struct Engine {
     pub(super) gone: Vec<TaskId>,
     /// Tasks with a record whose definition is another one now.
     pub(super) redefined: Vec<TaskIndex>,
+    /// Tasks with a record that are gone or redefined, whatever they made.
+    pub(super) changed: Vec<TaskId>,
     /// Recorded outputs that their makers no longer declare, once they were looked for.
     pub(super) estranged: Option<Vec<super::estranged::Estranged>>,
+    /// Bytes that the tree does not hold any more.
+    pub(super) objects: store::Objects,
+    /// The editors, once they were looked for.
+    pub(super) chains: Option<Arc<super::chain::Chains>>,
+    /// In which tasks run that none is set for by themselves.
+    isolation: Option<Isolation>,
 }
 
 /// Everything that a worker needs to bring one task up to date; holds no handle of the database.
@@ -79,6 +93,31 @@ pub struct Assignment {
     pub validation: Validation,
     /// Its last accepted result.
     pub record: Option<Arc<Record>>,
+    /// What became of its last attempt, if that was not accepted.
+    pub failure: Option<Arc<Failure>>,
+    /// Where it runs.
+    pub isolation: Isolation,
+    /// What everything that it needs made, directly or not, sorted by path: for a worktree's commit.
+    pub inherited: Vec<OutputEntry>,
+    /// Outputs of earlier results, its own and of what it needs, that nobody makes any more.
+    pub vanished: Vec<WorkspacePath>,
+    /// The commits of the results that it needs, hexadecimal.
+    pub commits: Vec<String>,
+    /// Where its inputs are declared, to say where one is missing.
+    pub inputs_at: Option<crate::model::Place>,
+    /// Every path that its `edits` match, sorted; some may not be there.
+    pub edits: Vec<WorkspacePath>,
+}
+
+/// What the commit of a result takes over from those of its needs.
+#[derive(Default)]
+struct Inherited {
+    /// The last state of each path.
+    made: BTreeMap<WorkspacePath, Entry>,
+    /// Paths that were made once and are no more.
+    vanished: Vec<WorkspacePath>,
+    /// The commits that hold them.
+    commits: Vec<String>,
 }
 
 impl Engine {
@@ -89,7 +128,7 @@ impl Engine {
         Self {
             db: Database::default(),
             workspace,
-            world: World::new(options.caller, options.tools),
+            world: World::new(options.caller, options.tools, options.programs),
             forced: options.forced,
             files: vec![None; files],
             results: vec![None; n],
@@ -101,7 +140,11 @@ impl Engine {
             owned: Vec::new(),
             gone: Vec::new(),
             redefined: Vec::new(),
+            changed: Vec::new(),
             estranged: None,
+            objects: store::Objects::of(&options.folder),
+            chains: None,
+            isolation: options.isolation,
             plan,
             state,
         }
@@ -120,6 +163,16 @@ impl Engine {
     /// The recorded state, to be read.
     pub fn state(&self) -> &store::State {
         &self.state
+    }
+
+    /// What is recorded of a task, as the database has it.
+    pub fn recorded(&self, index: TaskIndex) -> Option<Arc<Record>> {
+        self.results.get(index as usize).copied().flatten()?.record(&self.db)
+    }
+
+    /// What is known of the programs among the tools, to be kept.
+    pub fn programs_mut(&mut self) -> &mut store::Programs {
+        &mut self.world.kept
     }
 
     /// The recorded state, to be committed.
@@ -162,7 +215,15 @@ impl Engine {
         let record = shape.result.record(&self.db);
         let failure = input.failure(&self.db);
         self.find_estranged();
+        let isolation = self.isolation_of(&shape.task);
+        let Inherited { made, vanished, commits } = match isolation {
+            Isolation::Worktree => self.inherited_results(index),
+            _ => Inherited::default(),
+        };
         Ok(Assignment {
+            inherited: made.into_iter().map(|(path, entry)| OutputEntry { path, entry }).collect(),
+            vanished,
+            commits,
             index,
             task: Arc::clone(&shape.task),
             validation_only: verdict.state == db::State::Unvalidated && !shape.task.is_gate(),
@@ -172,9 +233,58 @@ impl Engine {
             previous: self.previous(&shape.task, record.as_deref(), failure.as_deref()),
             leftovers: self.leftovers(&shape.task, record.as_deref()),
             validation: db::validation(&self.db, &shape),
+            isolation,
+            inputs_at: self.place(shape.task.inputs.first().map_or(shape.task.at, |pattern| pattern.at)),
+            edits: shape.edits.iter().map(|edit| edit.path.clone()).collect(),
             record,
+            failure,
             action,
         })
+    }
+
+    /// What the commit of a task's result takes over.
+    fn inherited_results(&mut self, index: TaskIndex) -> Inherited {
+        let needed = super::chain::carried(&self.plan, index);
+        let plan = Arc::clone(&self.plan);
+        let mut inherited = Inherited::default();
+        let mut earlier = BTreeSet::new();
+        // Dependencies first, so that a later editor's state of a path is the one that stays.
+        for other in plan.order().filter(|other| needed.contains(other) || *other == index) {
+            let result = self.result_input(other);
+            let Some(record) = result.record(&self.db) else { continue };
+            let Ok(task) = plan.task(other) else { continue };
+            let undone = record.undo.iter().flat_map(|undo| &undo.outputs).map(|output| &output.path);
+            let undone = undone.filter(|path| task.outputs.iter().any(|output| path.is_within(&output.path)));
+            // Where something stands there nonetheless, a person put it there.
+            let there = |path: &WorkspacePath| self.workspace.signature(path) != Signature::ABSENT;
+            let gone =
+                undone.filter(|path| record.output(path).is_none() && (record.on_branch || !there(path)));
+            earlier.extend(gone.cloned());
+            if other == index {
+                continue;
+            }
+            let made = record.outputs.iter().map(|output| (output.path.clone(), output.entry));
+            inherited.made.extend(made);
+            let edited = record.edited.iter().filter(|edited| edited.before != edited.after);
+            inherited.made.extend(edited.map(|edited| (edited.path.clone(), edited.after)));
+            inherited.commits.extend(record.commit.clone());
+        }
+        earlier.retain(|path| !inherited.made.contains_key(path));
+        inherited.vanished = earlier.into_iter().collect();
+        inherited
+    }
+
+    /// Where a task runs: as it says, unless the build says otherwise. A task that edits files is never
+    /// run in the tree, and nothing runs on a branch that does not say so.
+    pub fn isolation_of(&self, task: &Task) -> Isolation {
+        let bound = !task.edits.is_empty() || task.integrate == crate::model::Integrate::Branch;
+        match self.isolation {
+            _ if task.is_gate() => Isolation::None,
+            Some(Isolation::None) if bound => task.isolation,
+            Some(Isolation::Sandbox) if task.integrate == crate::model::Integrate::Branch => task.isolation,
+            Some(isolation) => isolation,
+            None => task.isolation,
+        }
     }
 
     /// Recorded outputs, those that an unaccepted run left, and those that were another task's.

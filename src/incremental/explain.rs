@@ -25,6 +25,10 @@ impl Engine {
             return Ok(Vec::new());
         }
         let mut reasons = Vec::new();
+        if verdict.state == State::Waiting {
+            reasons.extend(input.failure(&self.db).map(|failure| failure.reason.clone()));
+            return Ok(self.placed(reasons, &shape.task));
+        }
         if input.forced(&self.db) {
             reasons.push(Reason::new(ReasonKind::Forced));
         }
@@ -34,7 +38,10 @@ impl Engine {
         let Ok(action) = db::describe(&self.db, &shape) else { return Ok(reasons) };
         let failure = input.failure(&self.db);
         let unrecorded = failure.as_ref().is_some_and(|failure| !failure.outputs.is_empty());
-        let failure = failure.filter(|failure| unrecorded || Some(failure.key) == verdict.key);
+        let failure = failure.filter(|failure| {
+            let withdrawn = failure.reason.kind == ReasonKind::RolledBack;
+            unrecorded || withdrawn || Some(failure.key) == verdict.key
+        });
         let failed = failure.map(|failure| failure.reason.clone());
         match record {
             // What changed is the better answer, unless a check refused what stands.
@@ -52,11 +59,15 @@ impl Engine {
                 reasons.push(Reason::new(ReasonKind::NeverBuilt));
             }
         }
+        Ok(self.placed(reasons, &shape.task))
+    }
+
+    /// Each with the line that brings it in.
+    fn placed(&self, mut reasons: Vec<Reason>, task: &Task) -> Vec<Reason> {
         for reason in &mut reasons {
-            let at = place_of(reason, &shape.task);
-            reason.at = self.place(at);
+            reason.at = self.place(place_of(reason, task));
         }
-        Ok(reasons)
+        reasons
     }
 
     fn differences(&self, shape: &Shape, action: &Action, record: &Record, reasons: &mut Vec<Reason>) {
@@ -77,6 +88,15 @@ impl Engine {
                 reasons.push(reason.old(Entry::absent().describe()).new_value(now.describe()));
             }
         }
+        for edit in shape.edits.iter().filter(|edit| edit.reset || edit.unlanded) {
+            let after = record.edited(&edit.path).map_or_else(Entry::absent, |edited| edited.after);
+            let row = self.state.file_id(&edit.path).and_then(|id| self.state.file(id));
+            let now = row.map_or_else(Entry::absent, |row| row.entry);
+            let kind = if now.exists() { ReasonKind::OutputModified } else { ReasonKind::OutputMissing };
+            let reason = Reason::new(kind).path(&edit.path);
+            reasons.push(reason.old(after.describe()).new_value(now.describe()));
+        }
+        reasons.extend(shape.lost.iter().map(|path| Reason::new(ReasonKind::OutputMissing).path(path)));
         let validation = db::validation(&self.db, shape);
         let key = validation.key(&action.components(), &record.outputs);
         if reasons.is_empty() && key != record.validation_key {
@@ -95,7 +115,7 @@ impl Engine {
 }
 
 /// The line that brings a cause in: the pattern that names the file, the variable, the edge; else the task.
-fn place_of(reason: &Reason, task: &Task) -> At {
+pub(super) fn place_of(reason: &Reason, task: &Task) -> At {
     let named = |pattern: &&Pattern, path: &WorkspacePath| {
         !pattern.negated
             && pattern
@@ -103,9 +123,13 @@ fn place_of(reason: &Reason, task: &Task) -> At {
                 .as_ref()
                 .map_or_else(|| path.is_within(&pattern.base()), |own| path.is_within(own))
     };
-    let pattern =
-        |path: &WorkspacePath| task.inputs.iter().rev().find(|pattern| named(pattern, path)).map(|p| p.at);
-    let output = |path: &WorkspacePath| task.outputs.iter().find(|o| path.is_within(&o.path)).map(|o| o.at);
+    let pattern = |path: &WorkspacePath| {
+        task.inputs.iter().chain(&task.edits).rev().find(|pattern| named(pattern, path)).map(|p| p.at)
+    };
+    let output = |path: &WorkspacePath| {
+        let output = task.outputs.iter().find(|o| path.is_within(&o.path)).map(|o| o.at);
+        output.or_else(|| task.edits.iter().rev().find(|edits| named(edits, path)).map(|edits| edits.at))
+    };
     let need = |reason: &Reason| {
         let id = reason.task.as_ref()?;
         task.needs

@@ -74,6 +74,12 @@ impl Listing {
 }
 
 impl Snapshot {
+    /// Did the tree hold `entry` at `path` when the key was made?
+    pub fn holds(&self, path: &WorkspacePath, entry: &Entry) -> bool {
+        let at = self.files.binary_search_by(|seen| seen.path.cmp(path)).ok();
+        at.is_some_and(|at| self.files[at].entry == *entry)
+    }
+
     /// The paths that are not as they were: changed, appeared or gone. Empty means that the key still holds.
     pub fn changes(&self, workspace: &Workspace) -> Vec<WorkspacePath> {
         let paths: Vec<&[u8]> = self.files.iter().map(|seen| seen.path.as_bytes()).collect();

@@ -5,9 +5,9 @@ use super::candidates::Briefs;
 use super::db;
 use super::engine::Engine;
 use crate::graph::TaskIndex;
-use crate::model::{Diagnostic, Entry, EntryKind, Pattern, Signature, WorkspacePath};
+use crate::model::{Entry, EntryKind, Pattern, Signature, WorkspacePath};
 use crate::store::FileId;
-use crate::workspace::{Globs, LinkTarget, Observed};
+use crate::workspace::Observed;
 
 impl Engine {
     /// Looks at everything that the tasks of `scope` (closed under dependencies) depend on and marks the
@@ -19,6 +19,7 @@ impl Engine {
         self.owned = std::mem::take(&mut briefs.owned);
         self.gone = std::mem::take(&mut briefs.gone);
         self.redefined = std::mem::take(&mut briefs.redefined);
+        self.changed = std::mem::take(&mut briefs.changed);
         let mut wanted: Vec<FileId> = Vec::new();
         let mut bases = Vec::new();
         for index in scope.iter().copied() {
@@ -137,90 +138,5 @@ impl Engine {
     /// From now on no recorded signature vouches for an output: each is hashed when it is looked at.
     pub fn distrust_outputs(&mut self) {
         self.distrustful = true;
-    }
-
-    /// What looks wrong about the inputs of a scope that has been observed: globs that match nothing, paths
-    /// that nobody made, links that lead out, and outputs of tasks that are gone.
-    pub fn doubts(&mut self, scope: &[TaskIndex]) -> Vec<Diagnostic> {
-        let mut doubts = Vec::new();
-        for index in scope.iter().copied() {
-            if !self.is_candidate(index) {
-                continue;
-            }
-            let Ok(task) = self.plan.task(index) else { continue };
-            for pattern in task.inputs.iter().filter(|pattern| !pattern.negated) {
-                if !self.finds_something(index, pattern) {
-                    let what = if pattern.literal.is_some() {
-                        "does not exist and no task makes it"
-                    } else {
-                        "matches nothing"
-                    };
-                    doubts.push(
-                        Diagnostic::warning(
-                            "build::no_input",
-                            format!("input {} of {} {what}", pattern.display(), task.id),
-                        )
-                        .label(pattern.at, what)
-                        .help("correct the path, or remove it"),
-                    );
-                }
-            }
-        }
-        for index in scope.iter().copied() {
-            if self.is_candidate(index) {
-                self.doubtful_links(index, &mut doubts);
-            }
-        }
-        for task in &self.gone {
-            let message =
-                format!("{task} is not in the manifest any more, but outputs that it made are still there");
-            doubts.push(
-                Diagnostic::warning("build::gone_task", message)
-                    .help("they are never taken as inputs; `conductor clean` removes them"),
-            );
-        }
-        doubts
-    }
-
-    /// Links among the inputs whose target cannot count: only their text does.
-    fn doubtful_links(&mut self, index: TaskIndex, doubts: &mut Vec<Diagnostic>) {
-        let Ok(input) = self.task_input(index) else { return };
-        let shape = input.shape(&self.db);
-        for (path, _, file) in &shape.sources {
-            if file.entry(&self.db).kind != EntryKind::Link {
-                continue;
-            }
-            let what = match self.workspace.link_target(path) {
-                LinkTarget::Outside => "leads out of the workspace",
-                LinkTarget::Dangling => "leads nowhere",
-                LinkTarget::File(_) | LinkTarget::Folder(_) => continue,
-            };
-            let message =
-                format!("{path}, an input of {}, is a link that {what}: only its text counts", shape.task.id);
-            doubts.push(Diagnostic::warning("build::link", message).label(shape.task.at, "reads it"));
-        }
-    }
-
-    fn finds_something(&mut self, index: TaskIndex, pattern: &Pattern) -> bool {
-        let base = pattern.base();
-        if let Some(path) = &pattern.literal {
-            let id = self.look_at(path);
-            if self.state.file(id).is_some_and(|row| row.entry.exists()) {
-                return true;
-            }
-        } else {
-            self.cover([base.clone()]);
-            let Ok(globs) = Globs::new(std::slice::from_ref(pattern)) else { return true };
-            if self.walked.below(&base).any(|path| globs.matches(path)) {
-                return true;
-            }
-        }
-        // Whatever a dependency may make of it, only its run can tell.
-        let carrying = self.plan.deps(index).filter(|(_, kinds)| kinds.carries_outputs());
-        carrying.into_iter().any(|(dep, _)| {
-            self.plan.task(dep).is_ok_and(|task| {
-                task.outputs.iter().any(|output| output.path.is_within(&base) || base.is_within(&output.path))
-            })
-        })
     }
 }

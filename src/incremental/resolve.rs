@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::db::{Dep, FileInput, ResultInput, Shape, Source, TaskInput};
 use super::engine::Engine;
 use super::guard::{Listing, Seen, Snapshot};
-use crate::graph::TaskIndex;
-use crate::model::{Action, Diagnostic, EntryKind, Input, Pattern, Signature, Task, WorkspacePath};
+use crate::graph::{EdgeKinds, TaskIndex};
+use crate::model::{Action, Diagnostic, EntryKind, Pattern, Record, Signature, Task, Via, WorkspacePath};
 use crate::store::FileId;
 use crate::workspace::{Globs, LinkTarget};
 
@@ -53,13 +53,28 @@ impl Engine {
 
     /// What counts below a folder that is written out: all that no rule below it ignores, be the folder
     /// itself ignored or not.
-    fn below_named(&mut self, folder: &WorkspacePath) -> Vec<WorkspacePath> {
+    pub(super) fn below_named(&mut self, folder: &WorkspacePath) -> Vec<WorkspacePath> {
         if !self.workspace.ignores(folder, true) {
             self.cover([folder.clone()]);
             return self.walked.below(folder).cloned().collect();
         }
         let walk = || self.workspace.walk_named(folder).paths;
         self.walked.named.entry(folder.clone()).or_insert_with(walk).clone()
+    }
+
+    /// A file came to be in the tree, or went: what walks find is no other than if they walked again.
+    pub(super) fn note_walked(&mut self, path: &WorkspacePath, exists: bool) {
+        self.walked.named.clear();
+        match (self.walked.files.binary_search(path), exists) {
+            (Ok(at), false) => _ = self.walked.files.remove(at),
+            (Err(at), true)
+                if self.walked.bases.iter().any(|base| path.is_within(base))
+                    && !self.workspace.ignores(path, false) =>
+            {
+                self.walked.files.insert(at, path.clone());
+            }
+            _ => {}
+        }
     }
 
     /// Forgets what was walked, because the tree has changed.
@@ -195,13 +210,15 @@ impl Engine {
             check_ids.extend(self.sources(&task, &check.inputs, &globs));
             checks.push(globs);
         }
-        let outputs = record.iter().flat_map(|record| &record.outputs);
+        let edits = self.edit_paths(index);
+        let in_tree = record.iter().filter(|record| !record.on_branch);
+        let outputs = in_tree.clone().flat_map(|record| &record.outputs);
         let outputs = outputs.map(|output| {
             let id = self.look_at(&output.path);
             (output.path.clone(), self.file_input(id))
         });
         let outputs = outputs.collect();
-        let unmade = record.iter().flat_map(|record| task.unmade(&record.outputs));
+        let unmade = in_tree.flat_map(|record| task.unmade(&record.outputs));
         let unmade = unmade.map(|path| {
             let id = self.look_at(path);
             (path.clone(), self.file_input(id))
@@ -216,28 +233,37 @@ impl Engine {
             sources: sources
                 .into_iter()
                 .map(|source| (self.path(source.id), source, self.file_input(source.id)))
+                .filter(|(path, ..)| edits.binary_search_by(|edit| edit.path.cmp(path)).is_err())
                 .collect(),
             checks,
             check_sources: check_ids.into_iter().map(|id| (self.path(id), self.file_input(id))).collect(),
             outputs,
             unmade,
             deps: self.deps(index),
+            earlier: self.earlier_editors(index),
+            lost: record.as_deref().map_or_else(Vec::new, |record| self.lost(record)),
+            edits,
             result,
             task,
         })
     }
 
+    /// Outputs that stay on a branch and whose bytes are not kept any more: nothing can be built on them.
+    pub(super) fn lost(&self, record: &Record) -> Vec<WorkspacePath> {
+        let outputs = record.outputs.iter().filter(|_| record.on_branch);
+        outputs.filter(|output| !self.objects.has(&output.entry)).map(|output| output.path.clone()).collect()
+    }
+
     fn deps(&mut self, index: TaskIndex) -> Vec<Dep> {
         let plan = Arc::clone(&self.plan);
         let carrying = plan.deps(index).filter(|(_, kinds)| kinds.carries_outputs());
-        carrying
-            .map(|(dep, kinds)| Dep {
-                index: dep,
-                id: plan.task_id(dep),
-                kinds,
-                result: self.result_input(dep),
-            })
-            .collect()
+        let mut carrying: Vec<(TaskIndex, EdgeKinds)> = carrying.collect();
+        self.sort_editors(&mut carrying);
+        carrying.into_iter().map(|(dep, kinds)| self.dep(dep, kinds)).collect()
+    }
+
+    pub(super) fn dep(&mut self, index: TaskIndex, kinds: EdgeKinds) -> Dep {
+        Dep { index, id: self.plan.task_id(index), kinds, result: self.result_input(index) }
     }
 
     /// Adds what the last run's depfile named.
@@ -245,17 +271,19 @@ impl Engine {
         &mut self,
         task: &Task,
         declared: Vec<FileId>,
-        record: Option<&crate::model::Record>,
+        record: Option<&Record>,
     ) -> Vec<Source> {
-        let mut sources: Vec<_> = declared.into_iter().map(|id| Source { id, discovered: false }).collect();
+        let mut sources: Vec<_> = declared.into_iter().map(|id| Source { id, via: Via::Inputs }).collect();
         let known: HashSet<FileId> = sources.iter().map(|source| source.id).collect();
         if task.depfile.is_none() {
             return sources;
         }
-        for input in record.iter().flat_map(|record| &record.action.inputs).filter(|input| input.discovered) {
+        for input in
+            record.iter().flat_map(|record| &record.action.inputs).filter(|input| input.is_discovered())
+        {
             let id = self.look_at(&input.path);
             if !known.contains(&id) {
-                sources.push(Source { id, discovered: true });
+                sources.push(Source { id, via: Via::Depfile });
             }
         }
         sources
@@ -263,25 +291,40 @@ impl Engine {
 
     /// What the guard compares: signatures of everything the action names, and the listing of its globs.
     pub(super) fn snapshot(&self, shape: &Shape, action: &Action) -> Snapshot {
-        let named = action.inputs.iter().map(|input| (&input.path, input.entry));
+        let elsewhere = self.on_branches(shape);
+        let row = |path: &WorkspacePath| self.state.file_id(path).and_then(|id| self.state.file(id));
+        let signature = |path| row(path).map_or(Signature::ABSENT, |row| row.signature);
+        let named = action.inputs.iter().filter(|input| input.via != Via::Edits);
+        let named = named.map(|input| (&input.path, input.entry));
         let needed = action.needs.iter().map(|need| (&need.path, need.entry));
-        let mut files: Vec<Seen> = named
-            .chain(needed)
-            .map(|(path, entry)| {
-                let row = self.state.file_id(path).and_then(|id| self.state.file(id));
-                let signature = row.map_or(Signature::ABSENT, |row| row.signature);
-                Seen { path: path.clone(), signature, entry }
-            })
+        let in_tree = named.chain(needed).filter(|(path, _)| !elsewhere.contains(*path));
+        let mut files: Vec<Seen> = in_tree
+            .map(|(path, entry)| Seen { path: path.clone(), signature: signature(path), entry })
             .collect();
+        // What a person does to an edited path meanwhile matters, whatever state of it the task finds.
+        files.extend(shape.edits.iter().map(|edit| {
+            let entry = row(&edit.path).map_or_else(crate::model::Entry::absent, |row| row.entry);
+            Seen { path: edit.path.clone(), signature: signature(&edit.path), entry }
+        }));
         files.sort_by(|a, b| a.path.cmp(&b.path));
         files.dedup_by(|a, b| a.path == b.path);
-        let sources = action.inputs.iter().filter(|input| input.from.is_none());
-        let young = |input: &&Input| {
-            let row = self.state.file_id(&input.path).and_then(|id| self.state.file(id));
-            row.is_some_and(|row| row.racy)
-        };
-        let racy = sources.filter(young).map(|input| (input.path.clone(), input.entry)).collect();
+        let sources = action.inputs.iter().filter(|input| input.from.is_none() && input.via != Via::Edits);
+        let sources = sources.map(|input| &input.path).chain(shape.edits.iter().map(|edit| &edit.path));
+        let young = |path: &WorkspacePath| Some((path.clone(), row(path).filter(|row| row.racy)?.entry));
+        let racy = sources.filter_map(young).collect();
         Snapshot { files, racy, listing: self.listing(shape, action) }
+    }
+
+    /// Paths that dependencies made and that are not in the tree, because they stay on a branch.
+    fn on_branches(&self, shape: &Shape) -> HashSet<WorkspacePath> {
+        let records = shape.deps.iter().filter_map(|dep| dep.result.record(&self.db));
+        let mut elsewhere = HashSet::new();
+        for record in records.filter(|record| record.on_branch) {
+            elsewhere.extend(record.outputs.iter().map(|output| output.path.clone()));
+            let edited = record.edited.iter().filter(|edited| edited.before != edited.after);
+            elsewhere.extend(edited.map(|edited| edited.path.clone()));
+        }
+        elsewhere
     }
 
     /// The listing as the walk that the key rests on has seen it.

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use crate::model::{Command, EnvValue, Task, ToolKind};
+use crate::model::{Command, Digest, EnvValue, Task, ToolKind};
+use crate::store::Programs;
+use crate::workspace::{digest_file, settled_signature};
 
 /// conductor's own environment, read once at the start.
 #[derive(Clone, Debug, Default)]
@@ -28,13 +30,15 @@ pub(super) const MISSING: &str = "(missing)";
 pub(super) struct World {
     pub(super) caller: Caller,
     run: Option<ToolRunner>,
+    /// What earlier sessions read.
+    pub(super) kept: Programs,
     programs: HashMap<PathBuf, String>,
     commands: HashMap<String, Result<String, String>>,
 }
 
 impl World {
-    pub(super) fn new(caller: Caller, run: Option<ToolRunner>) -> Self {
-        Self { caller, run, programs: HashMap::new(), commands: HashMap::new() }
+    pub(super) fn new(caller: Caller, run: Option<ToolRunner>, kept: Programs) -> Self {
+        Self { caller, run, kept, programs: HashMap::new(), commands: HashMap::new() }
     }
 
     /// The declared variables with their values.
@@ -79,12 +83,10 @@ impl World {
         let Some(found) = crate::process::find_program(std::ffi::OsStr::new(name), path, dir) else {
             return MISSING.to_owned();
         };
-        self.programs
-            .entry(found)
-            .or_insert_with_key(|found| {
-                crate::workspace::digest_file(found).map_or(MISSING.to_owned(), |d| d.to_hex())
-            })
-            .clone()
+        let kept = &mut self.kept;
+        let identity =
+            |found: &PathBuf| digest(kept, found).map_or(MISSING.to_owned(), |digest| digest.to_hex());
+        self.programs.entry(found).or_insert_with_key(identity).clone()
     }
 
     fn command(&mut self, task: &Task, command: &Command) -> String {
@@ -101,7 +103,56 @@ impl World {
     }
 }
 
+/// The digest of a program, which is read only if its signature is not the one under which it was last read.
+fn digest(kept: &mut Programs, program: &Path) -> Option<Digest> {
+    let signature = settled_signature(program);
+    if let Some(known) = signature.and_then(|signature| kept.digest(program, signature)) {
+        return Some(known);
+    }
+    let digest = digest_file(program).ok()?;
+    if let Some(signature) = signature {
+        kept.learn(program, signature, digest);
+    }
+    Some(digest)
+}
+
 /// Does this identity stand for a tool that is not there?
 pub(super) fn is_missing(identity: &str) -> bool {
     identity == MISSING
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_read_once_and_then_only_if_its_signature_differs() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("tool");
+        std::fs::write(&program, "one").unwrap();
+        while settled_signature(&program).is_none() {
+            std::thread::yield_now();
+        }
+        let mut kept = Programs::default();
+        assert_eq!(digest(&mut kept, &program), Some(Digest::of(b"one")));
+        let signature = settled_signature(&program).unwrap();
+        assert_eq!(kept.digest(&program, signature), Some(Digest::of(b"one")));
+        // Were it read again, this would be found out.
+        kept.learn(&program, signature, Digest::of(b"not read"));
+        assert_eq!(digest(&mut kept, &program), Some(Digest::of(b"not read")));
+        std::fs::write(&program, "two").unwrap();
+        assert_eq!(digest(&mut kept, &program), Some(Digest::of(b"two")));
+    }
+
+    #[test]
+    fn a_program_that_was_just_written_is_read_each_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("tool");
+        let mut kept = Programs::default();
+        for round in 0..50 {
+            let text = format!("{round:02}");
+            std::fs::write(&program, &text).unwrap();
+            assert_eq!(digest(&mut kept, &program), Some(Digest::of(text.as_bytes())));
+        }
+    }
 }

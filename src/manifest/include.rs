@@ -6,13 +6,13 @@ use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use globset::GlobBuilder;
 use ignore::WalkBuilder;
 
 use super::origin::{self, MAX_BYTES, Origin};
 use super::problems::Problems;
 use super::{Location, names, paths, places, syntax, tree};
 use crate::model::{At, Diagnostic, Digest, SourceFile, WorkspacePath};
+use crate::workspace::parse_glob;
 
 /// How many files one manifest may consist of.
 pub(super) const MAX_FILES: usize = 4096;
@@ -252,12 +252,8 @@ pub(super) fn expand(
     if let Some(path) = parsed.literal {
         return Ok(if path.under(root).is_file() { vec![path] } else { Vec::new() });
     }
-    let matcher = GlobBuilder::new(&parsed.glob)
-        .literal_separator(true)
-        .backslash_escape(true)
-        .build()
-        .map_err(|error| paths::Fault::Glob(error.kind().to_string()))?
-        .compile_matcher();
+    let glob = parse_glob(&parsed.glob).map_err(|error| paths::Fault::Glob(error.to_string()))?;
+    let matcher = glob.compile_matcher();
     // The walk begins at the last folder that is written out, and goes no deeper than the glob.
     let parts: Vec<&str> = parsed.glob.split('/').collect();
     let fixed = parts.iter().take_while(|part| !part.contains(['*', '?', '[', '{', '\\'])).count();

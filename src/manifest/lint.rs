@@ -78,10 +78,7 @@ fn paths_in(command: &Command, dir: &WorkspacePath) -> Vec<WorkspacePath> {
 fn is_declared(task: &Task, path: &WorkspacePath) -> bool {
     let covers = |pattern: &crate::model::Pattern| match &pattern.literal {
         Some(literal) => path.is_within(literal),
-        None => globset::GlobBuilder::new(&pattern.glob)
-            .literal_separator(true)
-            .backslash_escape(true)
-            .build()
+        None => crate::workspace::parse_glob(&pattern.glob)
             .is_ok_and(|glob| glob.compile_matcher().is_match(path.as_path())),
     };
     task.inputs.iter().chain(&task.edits).filter(|pattern| !pattern.negated).any(covers)

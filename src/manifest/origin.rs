@@ -28,6 +28,7 @@ pub struct Origin {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(super) struct Source {
     /// Absolute.
+    #[serde(with = "crate::model::os_path")]
     pub(super) path: PathBuf,
     pub(super) digest: Digest,
     /// Taken before it was read; none where it does not vouch for the content.

@@ -1,9 +1,8 @@
 //! Paths and globs as the manifest writes them: relative to the folder of their file, globset's dialect,
 //! `\` escapes. Knows nothing of what is on disk.
 
-use globset::GlobBuilder;
-
 use crate::model::{At, Diagnostic, PathError, WorkspacePath};
+use crate::workspace::parse_glob;
 
 /// A path or glob relative to the workspace root.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -51,11 +50,7 @@ pub(super) fn parse(folder: &WorkspacePath, text: &str) -> Result<Parsed, Fault>
     }
     let glob = parts.iter().map(|(part, _)| part.as_str()).collect::<Vec<_>>().join("/");
     let literal = if parts.iter().any(|(_, glob)| *glob) {
-        GlobBuilder::new(&glob)
-            .literal_separator(true)
-            .backslash_escape(true)
-            .build()
-            .map_err(|error| Fault::Glob(error.kind().to_string()))?;
+        parse_glob(&glob).map_err(|error| Fault::Glob(error.to_string()))?;
         None
     } else {
         Some(WorkspacePath::new(unescape(&glob)).map_err(Fault::Path)?)

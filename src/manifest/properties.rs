@@ -84,6 +84,8 @@ fn check_reading(text: &str) {
             check_spans(&node, text);
             assert_eq!(scalar::to_json(&node), theirs, "{text}");
         }
+        // To serde_yaml `<<` is a key like any other; here it is refused, lest it be taken for a merge.
+        _ if found.iter().any(|one| one.code == "manifest::merge_key") => {}
         (_, theirs) => assert!(theirs.is_err(), "{text}\n{found:#?}"),
     }
 }
@@ -181,6 +183,11 @@ proptest! {
 
     #[test]
     fn a_plain_scalar_is_what_serde_yaml_takes_it_for(word in "[-+0-9a-fxo._eE~]{1,6}|[a-zA-Z]{1,5}") {
+        check_reading(&format!("a: {word}\n"));
+    }
+
+    #[test]
+    fn a_word_of_digits_is_what_serde_yaml_takes_it_for(word in "[-+]{0,2}0{0,2}[xob.]?[0-9]{0,3}[.e_]?[-+]?[0-9]{0,2}") {
         check_reading(&format!("a: {word}\n"));
     }
 

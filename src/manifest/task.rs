@@ -91,6 +91,10 @@ pub(super) fn build(
     let mut task = builder.common(work?, title, role, group);
     task.env.clone_from(&env);
     rules::check(&reader, written.entry.key_at, &fields, &task);
+    // What `defaults` say of branches is for those that have one.
+    if task.isolation != Isolation::Worktree {
+        task.integrate = Integrate::Tree;
+    }
     Some(task)
 }
 
@@ -283,7 +287,7 @@ impl<'a> Builder<'a> {
                 .word("integrate", &[("tree", Integrate::Tree), ("branch", Integrate::Branch)])
                 .unwrap_or_default(),
             writes: self.word("writes", &[("error", Writes::Error), ("warn", Writes::Warn)]),
-            copy: self.list("copy", |reader, node| reader.patterns(node)).iter().map(as_written).collect(),
+            copy: self.list("copy", |reader, node| reader.patterns(node)),
             setup: self.read("setup", |reader, node| reader.command(node, true)),
             approve: self.flag("approve"),
             timeout: self.duration("timeout"),
@@ -314,12 +318,6 @@ impl<'a> Builder<'a> {
         }
         properties.into_iter().collect()
     }
-}
-
-fn as_written(pattern: &crate::model::Pattern) -> String {
-    let slash = if pattern.folder { "/" } else { "" };
-    let not = if pattern.negated { "!" } else { "" };
-    format!("{not}{}{slash}", pattern.glob)
 }
 
 /// What the names of `needs` or `after` refer to.

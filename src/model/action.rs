@@ -24,8 +24,28 @@ pub struct Input {
     pub entry: Entry,
     /// The task that makes it, where one does. Not part of the key.
     pub from: Option<TaskId>,
-    /// Named by the depfile rather than by the manifest. Not part of the key.
-    pub discovered: bool,
+    /// What brings it in. Not part of the key.
+    pub via: Via,
+}
+
+/// What makes a path an input.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+pub enum Via {
+    /// It matches the task's `edits`: the entry is the state in which the task finds it, whatever later
+    /// editors have made of it.
+    Edits,
+    /// It matches the task's `inputs`.
+    #[default]
+    Inputs,
+    /// The depfile of the last run named it.
+    Depfile,
+}
+
+impl Input {
+    /// Known from the depfile alone?
+    pub fn is_discovered(&self) -> bool {
+        self.via == Via::Depfile
+    }
 }
 
 /// An output of a needed task.
@@ -375,7 +395,7 @@ mod tests {
     fn input(path: &str, content: &str) -> Input {
         let entry =
             Entry { digest: Digest::of(content.as_bytes()), ..Entry::bare(super::super::EntryKind::File) };
-        Input { path: WorkspacePath::new(path).unwrap(), entry, from: None, discovered: false }
+        Input { path: WorkspacePath::new(path).unwrap(), entry, from: None, via: Via::Inputs }
     }
 
     fn action(inputs: Vec<Input>) -> Action {

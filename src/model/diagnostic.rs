@@ -97,6 +97,7 @@ pub struct SourceFile {
     /// As people know it: relative to the workspace root where it lies inside.
     pub name: String,
     /// Its absolute path on this machine, for reading it again; never part of a key.
+    #[serde(with = "super::os_path")]
     pub path: std::path::PathBuf,
     /// Of its bytes.
     pub digest: Digest,

@@ -10,6 +10,7 @@ mod entry;
 mod event;
 mod id;
 mod manifest;
+pub mod os_path;
 mod path;
 mod reason;
 mod record;
@@ -17,7 +18,7 @@ mod result;
 mod task;
 mod units;
 
-pub use action::{Action, ActionKey, Components, Input, Need, Validation};
+pub use action::{Action, ActionKey, Components, Input, Need, Validation, Via};
 use command::digestible;
 pub use command::{Command, Piece, Template};
 pub use diagnostic::{At, Diagnostic, Label, Severity, SourceFile, Sources};
@@ -26,9 +27,11 @@ pub use entry::{Entry, EntryKind, Signature};
 pub use event::{EVENTS_VERSION, Event, Stamped};
 pub use id::{GATE_SUFFIX, GroupId, TaskId};
 pub use manifest::{Budget, Group, Manifest, Reference, Settings};
-pub use path::{PathError, WorkspacePath};
+pub use path::{PathError, UNFINISHED, WorkspacePath};
 pub use reason::{Place, Reason, ReasonKind};
-pub use record::{CheckEvidence, Failure, OutputEntry, Record};
+pub use record::{
+    Approval, Attempt, CheckEvidence, Edited, Failure, OutputEntry, Pending, Record, Undo, Wait,
+};
 pub use result::{RunId, RunOutcome, RunResult, Status, Summary, TaskResult};
 pub use task::{
     AgentWork, CacheMode, Check, CheckKind, EnvValue, EnvVar, Instructions, Integrate, Isolation, Output,

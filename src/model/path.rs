@@ -7,6 +7,10 @@ use std::path::Path;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+/// The beginning of the names of files that are being written in the tree. A crash may leave one behind; no
+/// walk lists it.
+pub const UNFINISHED: &str = ".conductor-tmp-";
+
 /// A path relative to the workspace root. Invariants: no leading or trailing `/`, no empty, `.` or `..`
 /// component. The root itself is the empty path.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -174,9 +178,28 @@ impl AsRef<[u8]> for WorkspacePath {
     }
 }
 
+/// For people, on one line: as [`WorkspacePath::to_text`], and control characters, which would move a terminal's
+/// cursor, appear as `\xNN` too.
 impl fmt::Display for WorkspacePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_root() { f.write_str(".") } else { f.write_str(&self.to_text()) }
+        if self.is_root() {
+            return f.write_str(".");
+        }
+        let text = self.to_text();
+        if !text.contains(char::is_control) {
+            return f.write_str(&text);
+        }
+        for char in text.chars() {
+            if char.is_control() {
+                let mut bytes = [0; 4];
+                for byte in char.encode_utf8(&mut bytes).bytes() {
+                    write!(f, "\\x{byte:02X}")?;
+                }
+            } else {
+                f.write_char(char)?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -214,6 +237,18 @@ impl<'de> Deserialize<'de> for WorkspacePath {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_is_shown_on_one_line_and_moves_no_cursor() {
+        for (name, shown) in
+            [("a\nb", "a\\x0Ab"), ("\u{1b}[31mred", "\\x1B[31mred"), ("c\u{85}1", "c\\xC2\\x851"), ("é", "é")]
+        {
+            let path = WorkspacePath::new(name).unwrap();
+            assert_eq!(path.to_string(), shown);
+            assert_eq!(WorkspacePath::from_text(shown).unwrap(), path);
+            assert_eq!(path.to_text(), name, "JSON escapes by itself");
+        }
+    }
 
     fn path(text: &str) -> WorkspacePath {
         WorkspacePath::new(text).unwrap()

@@ -7,10 +7,31 @@ use serde::{Deserialize, Serialize};
 
 use super::{ActionKey, OutputEntry, Reason, TaskId};
 
-/// Names a run: the local time at its start and the process id, `20261122-140501-4711`. Sorts by time.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+/// Names a run: the local time at its start and the process id, `20261122-140501-4711`. Sorts by time, and runs of
+/// one second by their process id, as a number: 999 comes before 1000.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RunId(pub String);
+
+impl RunId {
+    /// What it sorts by; the whole text last, so that no two ids are of equal rank.
+    fn rank(&self) -> (&str, u64, &str) {
+        let (time, process) = self.0.rsplit_once('-').unwrap_or((&self.0, ""));
+        (time, process.parse().unwrap_or(u64::MAX), &self.0)
+    }
+}
+
+impl Ord for RunId {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.rank().cmp(&other.rank())
+    }
+}
+
+impl PartialOrd for RunId {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 impl fmt::Display for RunId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -144,6 +165,8 @@ pub struct RunResult {
     pub tasks: Vec<(TaskId, TaskResult)>,
     /// How long the whole run took.
     pub duration: Duration,
+    /// It failed because a person's version stands in the way of a result, at least among other causes.
+    pub contested: bool,
 }
 
 /// Durations as a number of milliseconds in JSON, and as they are in binary encodings.
@@ -164,5 +187,19 @@ pub(super) mod millis {
             return Duration::deserialize(deserializer);
         }
         u64::deserialize(deserializer).map(Duration::from_millis)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_of_one_second_sort_by_their_process_as_a_number() {
+        let ids =
+            ["20261125-163254-1000", "20261125-163255-999", "20261125-163255-1067", "20261126-000000-1"];
+        let ids = ids.map(|id| RunId(id.to_owned()));
+        assert!(ids.is_sorted(), "{ids:?}");
+        assert_ne!(RunId("a-01".to_owned()).cmp(&RunId("a-1".to_owned())), std::cmp::Ordering::Equal);
     }
 }

@@ -66,7 +66,7 @@ pub struct Task {
     /// `writes:`, where set.
     pub writes: Option<Writes>,
     /// `copy:`
-    pub copy: Vec<String>,
+    pub copy: Vec<Pattern>,
     /// `setup:`
     pub setup: Option<Command>,
     /// `approve:`

@@ -1,5 +1,6 @@
 //! Processes: start one, capture what it prints, stop it when its time is over or someone says so, and
-//! leave nothing of it behind (`run`, `descent`). Signals that reach conductor itself are in `signals`.
+//! leave nothing of it behind (`run`, `descent`); let it do no more than it may ([`confine`]). Signals that reach
+//! conductor itself are in `signals`.
 //!
 //! It does not know what a task is, where logs are kept or who reads the lines; just command execution.
 //!
@@ -13,6 +14,7 @@
 //! - Nothing runs in the child between fork and exec, so that the standard library can spawn it in the
 //!   manner of `vfork`, at a cost that does not grow with this program's memory.
 
+pub mod confine;
 mod descent;
 mod output;
 mod program;
@@ -31,6 +33,7 @@ use std::time::Duration;
 
 use crate::model::Digest;
 
+pub use confine::Confinement;
 pub use descent::reap_strays;
 pub use program::find_program;
 pub use signals::Signals;
@@ -65,6 +68,8 @@ pub struct Spec<'a> {
     /// A number that changes as work goes on without output; asked about once a second at most, and
     /// only where there is a `stall`.
     pub progress: Option<&'a dyn Fn() -> u64>,
+    /// What it may do; everything, where there is none.
+    pub confinement: Option<&'a Confinement>,
     /// Called for each line, without its end; a line longer than 64 KiB comes in pieces.
     pub on_line: &'a mut dyn FnMut(&[u8]),
 }
@@ -128,6 +133,14 @@ pub enum SpawnError {
         program: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// It could not be confined, and so was not started.
+    #[error("cannot confine {}, so it was not started: {reason}", program.display())]
+    NotConfined {
+        /// The program.
+        program: PathBuf,
+        /// What was in the way.
+        reason: String,
     },
     /// [`Processes::stop_all`] was called: nothing starts any more.
     #[error("conductor is stopping")]

@@ -15,6 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::MemfdFlags;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 
+use super::confine::{self, Outcome, Report};
 use super::descent::{self, PATIENCE};
 use super::output::Output;
 use super::register::{self, Entry, Order};
@@ -37,8 +38,12 @@ pub(super) fn run(processes: &Processes, spec: &mut Spec<'_>) -> Result<Ended, S
     let mut output = Output::new(spec.secrets, spec.log, spec.on_line);
     let stopped = running.watch(&mut limits, &mut output);
     running.read_last_words(&mut output);
+    let report = running.report.take();
     let status = running.end(limits.kill_at.unwrap_or_else(|| Instant::now() + limits.grace));
     let summary = output.finish();
+    if let Some(report) = report.filter(|_| stopped.is_none()) {
+        ran(report, spec, status)?;
+    }
     Ok(Ended {
         end: stopped.unwrap_or_else(|| natural(status)),
         duration: began.elapsed(),
@@ -47,6 +52,22 @@ pub(super) fn run(processes: &Processes, spec: &mut Spec<'_>) -> Result<Ended, S
         digest: summary.digest,
         log_error: summary.log_error,
     })
+}
+
+/// Was it the program that ended, or what should have become the program?
+fn ran(report: Report, spec: &Spec<'_>, status: Option<ExitStatus>) -> Result<(), SpawnError> {
+    let program = PathBuf::from(spec.argv.first().cloned().unwrap_or_default());
+    match report.outcome() {
+        Outcome::Ran => Ok(()),
+        Outcome::NotStarted(source) => Err(spawn_error(&program, spec.dir, source)),
+        Outcome::NotConfined(mut reason) => {
+            if reason.is_empty() {
+                let end = status.map_or_else(|| "no end".to_owned(), |status| status.to_string());
+                reason = format!("conductor's second start said nothing ({end})");
+            }
+            Err(SpawnError::NotConfined { program, reason })
+        }
+    }
 }
 
 fn natural(status: Option<ExitStatus>) -> End {
@@ -61,6 +82,8 @@ struct Running {
     ended: OwnedFd,
     /// Its output. Never blocks, and never ends: see `command`.
     pipe: PipeReader,
+    /// Whether the program ran at all, where it is a confined one.
+    report: Option<Report>,
     /// For [`Self::read`], as soon as there is something to read.
     buffer: Vec<u8>,
     /// Keeps the pipe's other end open. The process's end is what counts, and while the pipe cannot end
@@ -72,21 +95,26 @@ impl Running {
     fn start(processes: &Processes, spec: &Spec<'_>) -> Result<Self, SpawnError> {
         let program = PathBuf::from(spec.argv.first().cloned().unwrap_or_default());
         let failed = |source: io::Error| SpawnError::Other { program: program.clone(), source };
-        let (pipe, mut command) = prepare(spec).map_err(failed)?;
+        let (pipe, mut command, report) = prepare(spec, &program)?;
         let env = spec.env.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
         let wake = register::waker().map_err(failed)?;
         let start = || {
             if processes.stopping.load(Ordering::SeqCst) {
                 return Err(SpawnError::AlreadyStopping);
             }
-            let child = command.spawn().map_err(|error| spawn_error(&program, spec.dir, error))?;
+            let child = command.spawn().map_err(|error| match &report {
+                Some(_) if spec.dir.is_dir() => not_confined(&program, error),
+                _ => spawn_error(&program, spec.dir, error),
+            })?;
             let pid = Pid::from_child(&child);
             Ok((child, pid))
         };
         let (mut child, entry) =
             register::start(start, (processes.id, spec.owner, descent::marker(env), wake))?;
         match pidfd_open(entry.pid, PidfdFlags::empty()) {
-            Ok(ended) => Ok(Self { child, entry, ended, pipe, buffer: Vec::new(), _command: command }),
+            Ok(ended) => {
+                Ok(Self { child, entry, ended, pipe, report, buffer: Vec::new(), _command: command })
+            }
             Err(error) => {
                 let _ = child.kill().and_then(|()| child.wait());
                 register::remove(&entry);
@@ -156,21 +184,30 @@ impl Running {
     }
 }
 
-fn prepare(spec: &Spec<'_>) -> io::Result<(PipeReader, Command)> {
-    let (program, arguments) = spec.argv.split_first().ok_or(io::ErrorKind::InvalidInput)?;
-    let (reader, writer) = io::pipe()?;
-    rustix::io::ioctl_fionbio(&reader, true)?;
-    let mut command = Command::new(program);
-    command
-        .args(arguments)
-        .current_dir(spec.dir)
-        .env_clear()
-        .envs(spec.env.iter().map(|(name, value)| (name, value)))
-        .process_group(0)
-        .stdin(stdin(spec.stdin)?)
-        .stdout(writer.try_clone()?)
-        .stderr(writer);
-    Ok((reader, command))
+fn prepare(spec: &Spec<'_>, program: &Path) -> Result<(PipeReader, Command, Option<Report>), SpawnError> {
+    let failed = |source: io::Error| SpawnError::Other { program: program.to_owned(), source };
+    let (reader, writer) = io::pipe().map_err(failed)?;
+    rustix::io::ioctl_fionbio(&reader, true).map_err(|error| failed(error.into()))?;
+    let env = spec.env.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()));
+    let confinement = spec.confinement.filter(|confinement| confinement.is_enforceable());
+    let (mut command, report) = if let Some(confinement) = confinement {
+        let (command, report) = confine::confined(confinement, &spec.argv, spec.dir, env)
+            .map_err(|problem| not_confined(program, problem))?;
+        (command, Some(report))
+    } else {
+        let (program, arguments) =
+            spec.argv.split_first().ok_or_else(|| failed(io::ErrorKind::InvalidInput.into()))?;
+        let mut command = Command::new(program);
+        command
+            .args(arguments)
+            .current_dir(spec.dir)
+            .env_clear()
+            .envs(env)
+            .stderr(writer.try_clone().map_err(failed)?);
+        (command, None)
+    };
+    command.process_group(0).stdin(stdin(spec.stdin).map_err(failed)?).stdout(writer);
+    Ok((reader, command, report))
 }
 
 /// A file in memory: the process reads it at its own pace, and nobody has to feed it.
@@ -190,6 +227,10 @@ fn spawn_error(program: &Path, dir: &Path, source: io::Error) -> SpawnError {
     } else {
         SpawnError::Other { program: program.to_owned(), source }
     }
+}
+
+fn not_confined(program: &Path, error: impl std::fmt::Display) -> SpawnError {
+    SpawnError::NotConfined { program: program.to_owned(), reason: error.to_string() }
 }
 
 /// When a process is to be stopped, and how far that has got.

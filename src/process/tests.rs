@@ -60,6 +60,7 @@ impl Trial {
             secrets: &self.secrets,
             owner: "T1",
             progress: None,
+            confinement: None,
             on_line,
         })
     }
@@ -197,6 +198,7 @@ fn a_folder_that_is_not_there_is_named() {
         secrets: &[],
         owner: "",
         progress: None,
+        confinement: None,
         on_line: &mut |_| {},
     });
     assert_eq!(error.unwrap_err().to_string(), "cannot enter the folder /no/such/folder");
@@ -293,6 +295,7 @@ fn progress_without_output_is_no_stall() {
         secrets: &[],
         owner: "T1",
         progress: Some(&|| count.replace(count.get() + 1)),
+        confinement: None,
         on_line: &mut |_| {},
     });
     assert_eq!(ended.unwrap().end, End::Exited(0));

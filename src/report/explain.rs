@@ -1,7 +1,7 @@
 //! A [`Reason`] as a sentence. Progress, the summary, `check` and `why` all say it with these words, so
 //! that a cause reads the same wherever it is met.
 
-use crate::model::{Place, Reason, ReasonKind};
+use crate::model::{CheckEvidence, Place, Reason, ReasonKind, format_duration};
 
 use super::Style;
 use super::style::Paint;
@@ -11,6 +11,15 @@ use super::text::{one_line, shorten};
 const VALUE: usize = 40;
 /// Lines of an old and of a new value that [`paragraph`] shows.
 const DIFF_LINES: usize = 6;
+
+/// What a check did, in one line: `passed run: sh -n out.sh  exit 0, 3ms, output 6fd2b81`.
+pub fn evidence(evidence: &CheckEvidence) -> String {
+    let verdict = if evidence.passed { "passed" } else { "failed" };
+    let check = one_line(&evidence.check);
+    let Some(exit) = evidence.exit else { return format!("{verdict} {check}") };
+    let (time, log) = (format_duration(evidence.duration), evidence.log.short());
+    format!("{verdict} {check}  exit {exit}, {time}, output {log}")
+}
 
 /// The cause in one line, without a full stop: `src/a.txt changed (1f2e3a4 → 77aab01)`.
 pub fn sentence(reason: &Reason, style: Style) -> String {
@@ -31,6 +40,10 @@ pub fn sentence(reason: &Reason, style: Style) -> String {
         ReasonKind::OutputMissing => format!("output {} is missing", words.subject("of this task")),
         ReasonKind::OutputModified => format!("output {}", words.content("was changed since it was made")),
         ReasonKind::ValidationChanged => words.check(),
+        // A person refused it: `conductor reject --note`.
+        ReasonKind::ValidationFailed if reason.name.as_deref() == Some("approve") => {
+            format!("rejected: {}", one_line(reason.new.as_deref().unwrap_or("no reason was given")))
+        }
         ReasonKind::ValidationFailed => words.with_message("a check refused the result"),
         ReasonKind::ChangedDuringRun => format!("{} changed while the task ran", words.subject("an input")),
         ReasonKind::RolledBack => words.of_task("was rolled back", "rolled back"),

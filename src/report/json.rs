@@ -86,6 +86,7 @@ mod tests {
             summary,
             tasks: Vec::new(),
             duration: Duration::from_secs(1),
+            contested: false,
         };
         let task = |status, reasons, validated| TaskResult {
             status,

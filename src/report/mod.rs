@@ -40,7 +40,7 @@ use std::sync::Arc;
 
 pub use failure::Failure;
 pub use style::{Style, Terminal};
-pub use text::count;
+pub use text::{count, one_line};
 
 use crate::model::{Stamped, TaskId};
 

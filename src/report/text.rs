@@ -18,7 +18,7 @@ pub(super) fn clean(line: &str) -> Cow<'_, str> {
 }
 
 /// Any text as one clean line: line ends become blanks.
-pub(super) fn one_line(text: &str) -> String {
+pub fn one_line(text: &str) -> String {
     clean(&text.trim().replace(['\n', '\r'], " ")).into_owned()
 }
 

@@ -3,8 +3,13 @@
 //! The coordinator is one thread; it owns the engine. Workers on a rayon pool perform assignments and
 //! answer over a channel. Every transition of a task goes through `Build::settle` or `Build::start`.
 
+mod desk;
+mod landing;
 mod outcome;
+mod resolve;
+mod rollback;
 mod slots;
+mod waiting;
 
 use std::collections::{BinaryHeap, HashSet};
 use std::sync::Arc;
@@ -14,9 +19,14 @@ use std::time::{Duration, Instant};
 use crate::execute::{self, Outcome, Site, Staged};
 use crate::graph::{TaskIndex, critical_path};
 use crate::incremental::{Assignment, Engine, Verdict};
-use crate::model::{Diagnostic, Event, RunOutcome, RunResult, Status, Summary, TaskId, TaskResult};
+use crate::model::{
+    Diagnostic, Event, RunOutcome, RunResult, Status, Summary, TaskId, TaskResult, WorkspacePath,
+};
 use crate::store::{CancelRequest, RunDir};
+pub use desk::{Desk, Refused, Settled};
 pub use outcome::plain;
+pub use resolve::Side;
+pub use rollback::Step;
 use slots::Slots;
 
 /// How to build.
@@ -63,6 +73,7 @@ const PATIENCE: u32 = 5;
 const TICK: Duration = Duration::from_millis(100);
 
 /// One build.
+#[expect(clippy::struct_excessive_bools, reason = "each is a thing that has happened, or has not")]
 pub struct Build<'a> {
     engine: Engine,
     site: Arc<Site>,
@@ -89,12 +100,20 @@ pub struct Build<'a> {
     unrecorded: HashSet<TaskIndex>,
     /// Results that are not yet safely recorded keep what they replaced.
     unsettled: Vec<Staged>,
+    /// Tasks whose waiting result is in the tree, and not yet safely recorded.
+    taken_in: Vec<TaskId>,
     committed: Instant,
     signal: Option<i32>,
     /// No new task starts: something failed, or a signal came.
     halted: bool,
     stale: bool,
     broken: bool,
+    /// A person's version stands in the way of a result.
+    contested: bool,
+    /// Edited paths that did not come into the tree, because a person was there first.
+    kept_out: HashSet<WorkspacePath>,
+    /// How often edited paths were brought into the tree.
+    landings: usize,
     summary: Summary,
     results: Vec<(TaskId, TaskResult)>,
 }
@@ -149,11 +168,15 @@ impl<'a> Build<'a> {
             cancels: RunDir::of(&site.folder, &site.run),
             unrecorded: HashSet::new(),
             unsettled: Vec::new(),
+            taken_in: Vec::new(),
             committed: Instant::now(),
             signal: None,
             halted: false,
             stale: false,
             broken: false,
+            contested: false,
+            kept_out: HashSet::new(),
+            landings: 0,
             summary: Summary::default(),
             results: Vec::new(),
             outbox: channel.0,
@@ -181,6 +204,7 @@ impl<'a> Build<'a> {
             self.wait();
         }
         self.settle_the_rest();
+        self.land_what_stands();
         self.commit(true);
         self.look_back();
         let outcome = self.outcome();
@@ -198,6 +222,7 @@ impl<'a> Build<'a> {
             summary: self.summary,
             tasks: self.results,
             duration,
+            contested: self.contested,
         };
         (result, self.engine)
     }
@@ -222,16 +247,18 @@ impl<'a> Build<'a> {
                 self.settle(index, Status::Fresh, None);
                 continue;
             }
+            if let Some(path) = self.engine.contested(index) {
+                self.contest(index, &path);
+                continue;
+            }
             match self.engine.verdict(index) {
                 Ok(judgement) if judgement.state == Verdict::Fresh => {
                     self.engine.confirm(index);
                     let key = judgement.key;
-                    self.settle(
-                        index,
-                        Status::Fresh,
-                        Some(TaskResult { key, ..outcome::plain(Status::Fresh) }),
-                    );
+                    let result = TaskResult { key, ..outcome::plain(Status::Fresh) };
+                    self.land_then_settle(index, result, None);
                 }
+                Ok(judgement) if judgement.state == Verdict::Waiting => self.still_waiting(index),
                 Ok(_) => self.enqueue(index),
                 Err(diagnostic) => self.fail_unstarted(index, &diagnostic),
             }
@@ -349,11 +376,16 @@ impl<'a> Build<'a> {
             return;
         }
         self.committed = Instant::now();
+        let kept = self.site.objects.sync();
         let state = self.engine.state_mut();
-        match if last { state.finish() } else { state.commit() } {
+        match kept.and_then(|()| if last { state.finish() } else { state.commit() }) {
             Ok(()) => {
                 for staged in self.unsettled.drain(..) {
-                    staged.finish(&self.site.journal, &self.site.folder);
+                    staged.finish(&self.site);
+                }
+                for task in self.taken_in.drain(..) {
+                    // What cannot be removed now is removed by the next build's recovery.
+                    let _ = execute::clear_pending(&self.site, &task);
                 }
             }
             Err(error) if last || !self.broken => {
@@ -386,6 +418,7 @@ impl<'a> Build<'a> {
     fn outcome(&self) -> RunOutcome {
         match () {
             () if self.signal.is_some() => RunOutcome::Cancelled,
+            () if self.contested => RunOutcome::Failed,
             () if self.summary.failed > 0 || self.summary.cancelled > 0 || self.broken => RunOutcome::Failed,
             () if self.summary.paused > 0 => RunOutcome::Paused,
             () if self.stale => RunOutcome::Stale,

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Build, PATIENCE, Phase};
-use crate::execute::{Done, Outcome, Refusal};
+use crate::execute::{self, Done, Outcome, Refusal};
 use crate::graph::TaskIndex;
 use crate::incremental::{Accepted, Assignment};
 use crate::model::{
-    Diagnostic, Event, Failure, OutputEntry, Reason, ReasonKind, Status, TaskResult, WorkspacePath,
+    Attempt, Diagnostic, Event, Failure, Isolation, OutputEntry, Reason, ReasonKind, Status, TaskResult,
+    WorkspacePath,
 };
+use crate::store::BranchMove;
 
 /// A result with nothing to tell but how it ended.
 pub fn plain(status: Status) -> TaskResult {
@@ -50,14 +52,15 @@ impl Build<'_> {
                 let outputs =
                     assignment.record.as_ref().map(|record| record.outputs.clone()).unwrap_or_default();
                 self.engine.accept_validation(assignment, validation, evidence);
+                self.keep_accepted(assignment, Status::Fresh);
                 let reasons = assignment.reasons.clone();
                 let key = Some(assignment.key);
                 let result = TaskResult { key, reasons, outputs, validated: true, ..plain(Status::Fresh) };
-                self.settle(index, Status::Fresh, Some(result));
+                self.land_then_settle(index, result, None);
             }
+            Outcome::Waiting(waiting) => self.waiting(index, assignment, *waiting),
             Outcome::Invalid(reason) => {
-                let failure =
-                    Failure { key: assignment.key, reason, run: self.site.run.clone(), outputs: Vec::new() };
+                let failure = Failure::new(assignment.key, reason, self.site.run.clone());
                 self.engine.refuse(index, &failure);
                 self.attempts[index as usize] = 0;
                 self.enqueue(index);
@@ -83,7 +86,7 @@ impl Build<'_> {
         }
     }
 
-    fn done(&mut self, index: TaskIndex, assignment: &Assignment, done: Done) {
+    fn done(&mut self, index: TaskIndex, assignment: &Assignment, mut done: Done) {
         for diagnostic in done.warnings {
             (self.sink)(Event::Notice { diagnostic });
         }
@@ -94,7 +97,19 @@ impl Build<'_> {
                 .iter()
                 .map(|(path, seen)| OutputEntry { path: path.clone(), entry: seen.entry }),
         );
-        if let Some(message) = self.engine.undeclared_dependency(index, &done.produced.discovered) {
+        if let Some(message) = self.engine.unordered_creation(index, &done.produced.edited) {
+            let failure =
+                Failure::new(assignment.key, Reason::new(ReasonKind::PreviousFailed), self.site.run.clone());
+            self.engine.refuse(index, &failure);
+            self.put_back(done.staged, &message);
+            self.fail(index, Some(assignment), message, done.log, done.produced.duration);
+            return;
+        }
+        let refused = self
+            .engine
+            .undeclared_dependency(index, &done.produced.discovered)
+            .or_else(|| self.engine.unexpected_folder(index, &done.produced.outputs));
+        if let Some(message) = refused {
             // Its outputs stand in the way of nothing: the next attempt sets them aside as conductor's own.
             self.keep_unrecorded(index, assignment, outputs, Reason::new(ReasonKind::PreviousFailed));
             self.unsettled.extend(done.staged);
@@ -109,10 +124,13 @@ impl Build<'_> {
             outputs: outputs.clone(),
             ..plain(Status::Ran)
         };
-        let changed = if done.changed.is_empty() {
+        let apart = assignment.isolation != Isolation::None;
+        let mut changed = if done.changed.is_empty() || apart {
             match self.engine.accept(assignment, &self.site.run, done.produced) {
                 Accepted::Recorded { outputs_changed, key } => {
+                    self.move_branch(done.branch.as_ref());
                     result.key = Some(key);
+                    self.keep_accepted(assignment, Status::Ran);
                     if outputs_changed {
                         self.wake_dependents(index);
                     }
@@ -121,12 +139,19 @@ impl Build<'_> {
                 Accepted::Overtaken(paths) => paths,
             }
         } else {
-            done.changed
+            std::mem::take(&mut done.changed)
         };
         self.unsettled.extend(done.staged);
         if changed.is_empty() {
+            // What ran apart saw a snapshot, for which its result stands, whatever has changed since.
+            if apart {
+                changed.extend(done.changed);
+            }
+            self.stale |= !changed.is_empty();
+            let reasons = changed.iter().map(|path| Reason::new(ReasonKind::ChangedDuringRun).path(path));
+            result.reasons.splice(0..0, reasons);
             match done.unchecked {
-                None => self.settle_with_log(index, result, None, done.log),
+                None => self.land_then_settle(index, result, done.log),
                 Some(refusal) => self.fail(index, Some(assignment), refusal.message, done.log, duration),
             }
             return;
@@ -147,6 +172,39 @@ impl Build<'_> {
         self.settle_with_log(index, result, Some(message), done.log);
     }
 
+    /// Keeps what was just recorded, so that later runs can be compared with this one.
+    fn keep_accepted(&self, assignment: &Assignment, status: Status) {
+        if self.engine.plan().is_gate(assignment.index) && self.engine.plan().is_hidden(assignment.index) {
+            return;
+        }
+        if let Some(record) = self.engine.recorded(assignment.index) {
+            self.site.attempts.keep(&Attempt {
+                task: assignment.task.id.clone(),
+                status,
+                action: record.action.clone(),
+                validation: Some(record.validation.clone()),
+                outputs: record.outputs.clone(),
+            });
+        }
+    }
+
+    /// What a result replaced comes back.
+    fn put_back(&mut self, staged: Option<crate::execute::Staged>, why: &str) {
+        let restored = staged.map_or(Ok(()), |staged| staged.restore(&self.site, None));
+        if let Err(error) = restored {
+            self.broken = true;
+            let message = format!("{why}; and its outputs could not be put back: {error}");
+            (self.sink)(Event::Notice { diagnostic: Diagnostic::error("build::restore", message) });
+        }
+    }
+
+    /// The branch of an accepted result goes where the result is.
+    pub(super) fn move_branch(&mut self, branch: Option<&BranchMove>) {
+        if let Some(diagnostic) = branch.and_then(|branch| execute::move_branch(&self.site, branch)) {
+            (self.sink)(Event::Notice { diagnostic });
+        }
+    }
+
     /// The outputs stand in the tree, but no record vouches for them.
     fn keep_unrecorded(
         &mut self,
@@ -155,12 +213,12 @@ impl Build<'_> {
         outputs: Vec<OutputEntry>,
         reason: Reason,
     ) {
-        let failure = Failure { key: assignment.key, reason, run: self.site.run.clone(), outputs };
+        let failure = Failure { outputs, ..Failure::new(assignment.key, reason, self.site.run.clone()) };
         self.engine.refuse(index, &failure);
         self.unrecorded.insert(index);
     }
 
-    fn wake_dependents(&mut self, index: TaskIndex) {
+    pub(super) fn wake_dependents(&mut self, index: TaskIndex) {
         let plan = Arc::clone(self.engine.plan());
         for dependent in plan.dependents(index) {
             if plan.deps(dependent).any(|(dep, kinds)| dep == index && kinds.carries_outputs()) {
@@ -190,8 +248,7 @@ impl Build<'_> {
         }
         // A check that could not run says nothing of the outputs: they stand, and it is tried again.
         if !assignment.validation_only {
-            let run = self.site.run.clone();
-            let failure = Failure { key: assignment.key, reason: refusal.reason, run, outputs: Vec::new() };
+            let failure = Failure::new(assignment.key, refusal.reason, self.site.run.clone());
             self.engine.refuse(index, &failure);
         }
         self.fail(index, Some(assignment), refusal.message, refusal.log, refusal.duration);
@@ -202,7 +259,7 @@ impl Build<'_> {
         self.fail(index, None, format!("{}{help}", diagnostic.message), None, Duration::ZERO);
     }
 
-    fn fail(
+    pub(super) fn fail(
         &mut self,
         index: TaskIndex,
         assignment: Option<&Assignment>,
@@ -212,6 +269,15 @@ impl Build<'_> {
     ) {
         if !self.options.keep_going {
             self.halted = true;
+        }
+        if let Some(assignment) = assignment {
+            self.site.attempts.keep(&Attempt {
+                task: assignment.task.id.clone(),
+                status: Status::Failed,
+                action: assignment.action.clone(),
+                validation: None,
+                outputs: Vec::new(),
+            });
         }
         let result = TaskResult {
             key: assignment.map(|assignment| assignment.key),
@@ -223,7 +289,7 @@ impl Build<'_> {
     }
 
     /// A task ended with something to tell.
-    fn settle_with_log(
+    pub(super) fn settle_with_log(
         &mut self,
         index: TaskIndex,
         result: TaskResult,

@@ -57,6 +57,23 @@ pub(super) fn read(bytes: &[u8]) -> Read<'_> {
     }
 }
 
+/// The payloads of all whole frames.
+pub(super) fn payloads(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        loop {
+            match read(rest) {
+                Read::Frame(payload) => {
+                    rest = &rest[HEAD + payload.len()..];
+                    return Some(payload);
+                }
+                Read::Damaged(Some(at)) => rest = &rest[at..],
+                Read::Damaged(None) | Read::Torn | Read::End => return None,
+            }
+        }
+    })
+}
+
 fn announced(bytes: &[u8]) -> Option<usize> {
     let length = bytes.get(8..16)?.try_into().ok()?;
     usize::try_from(u64::from_le_bytes(length)).ok()

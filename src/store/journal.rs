@@ -42,9 +42,27 @@ pub struct Intent {
     pub foreign: Vec<(WorkspacePath, Signature)>,
     /// The folder under `.conductor/aside` that holds what was moved aside.
     pub aside: String,
+    /// A branch that is about to move.
+    pub branch: Option<BranchMove>,
+    /// The tree is to hold other states of edited paths: done once a record says that it landed by `aside`.
+    pub landing: bool,
+}
+
+/// A branch that moves from one commit to another; commits in hexadecimal.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct BranchMove {
+    /// Without `refs/heads/`.
+    pub name: String,
+    /// None where it is made.
+    pub before: Option<String>,
+    /// Somebody else put it there: that is kept under another name.
+    pub foreign: bool,
+    /// Where it is to stand.
+    pub after: String,
 }
 
 #[derive(Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "lines live while they are written or read, one at a time")]
 enum Line<'a> {
     Begin(u64, Cow<'a, Intent>),
     End(u64),
@@ -163,21 +181,7 @@ impl Inner {
 
 /// All lines that can be read.
 fn lines(bytes: &[u8]) -> impl Iterator<Item = Line<'static>> {
-    let mut rest = bytes;
-    std::iter::from_fn(move || {
-        loop {
-            match frame::read(rest) {
-                frame::Read::Frame(payload) => {
-                    rest = &rest[frame::HEAD + payload.len()..];
-                    if let Ok(line) = postcard::from_bytes(payload) {
-                        return Some(line);
-                    }
-                }
-                frame::Read::Damaged(Some(at)) => rest = &rest[at..],
-                frame::Read::Damaged(None) | frame::Read::Torn | frame::Read::End => return None,
-            }
-        }
-    })
+    frame::payloads(bytes).filter_map(|payload| postcard::from_bytes(payload).ok())
 }
 
 #[cfg(test)]
@@ -193,6 +197,8 @@ mod tests {
             moved_aside: vec![path("out/old")],
             foreign: vec![(path("out/mine"), Signature::ABSENT)],
             aside: "a".to_owned(),
+            branch: None,
+            landing: false,
         }
     }
 

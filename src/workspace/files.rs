@@ -7,10 +7,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use super::Error;
-
-/// The beginning of the names of files that are being written. A crash may leave one behind;
-/// no walk lists it.
-pub(super) const UNFINISHED: &str = ".conductor-tmp-";
+use crate::model::UNFINISHED;
 
 /// Replaces the file at `path` by one with `bytes` as its content. Durable: after this returns, a power
 /// cut leaves the new content (the file is synced before the renaming, its folder after it).
@@ -134,11 +131,18 @@ fn is_absent(error: &io::Error) -> bool {
 }
 
 /// The folder that a file is in.
-fn folder_of(path: &Path) -> &Path {
+pub(super) fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Makes a folder and those above it, where they are not there.
 pub fn make_folder(folder: &Path) -> Result<(), Error> {
-    fs::create_dir_all(folder).map_err(|error| Error::io("make", folder, error))
+    // Somebody else may at this very moment remove an empty folder on the way there.
+    let mut patience = 16;
+    loop {
+        match fs::create_dir_all(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && patience > 0 => patience -= 1,
+            made => return made.map_err(|error| Error::io("make", folder, error)),
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 
 use rustix::fs::{AtFlags, FileType, RawDir};
 
-use super::files::UNFINISHED;
+use crate::model::UNFINISHED;
 
 /// Entries are read into a buffer of this many bytes at a time.
 const BUFFER: usize = 32 * 1024;

@@ -46,13 +46,59 @@ enum Component {
     One(Lazy),
 }
 
+/// As long as a path may be.
+const MAX_LENGTH: usize = 4096;
+/// Far more than anybody writes, and far less than the regular expression behind a glob can bear.
+const MAX_BRACES: usize = 32;
+
+/// Why a text is no glob.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum BadGlob {
+    /// Its grammar.
+    #[error("{}", .0.kind())]
+    Syntax(#[from] globset::Error),
+    /// Longer than any path.
+    #[error("it is longer than {MAX_LENGTH} bytes")]
+    TooLong,
+    /// Braces within braces, deeper than anybody writes.
+    #[error("its braces nest more than {MAX_BRACES} levels deep")]
+    TooDeep,
+}
+
+/// Parses a glob over paths: `*` and `?` stop at `/`, `\` escapes. Whatever this accepts compiles: globset
+/// panics where a glob's regular expression is too large for it, so the bounds keep well below that.
+pub fn parse_glob(text: &str) -> Result<Glob, BadGlob> {
+    check_bounds(text)?;
+    Ok(GlobBuilder::new(text).literal_separator(true).backslash_escape(true).build()?)
+}
+
+/// A glob over names that are no paths: `*` and `?` match any character.
+pub fn compile_name_glob(text: &str) -> Result<GlobMatcher, BadGlob> {
+    check_bounds(text)?;
+    Ok(Glob::new(text)?.compile_matcher())
+}
+
+fn check_bounds(text: &str) -> Result<(), BadGlob> {
+    if text.len() > MAX_LENGTH {
+        return Err(BadGlob::TooLong);
+    }
+    let (mut depth, mut deepest, mut escaped) = (0_usize, 0, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => {}
+            b'{' => depth += 1,
+            b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        escaped = !escaped && byte == b'\\';
+        deepest = deepest.max(depth);
+    }
+    if deepest > MAX_BRACES { Err(BadGlob::TooDeep) } else { Ok(()) }
+}
+
 impl Lazy {
     fn new(text: &str) -> Result<Self, Error> {
-        let glob = GlobBuilder::new(text)
-            .literal_separator(true)
-            .backslash_escape(true)
-            .build()
-            .map_err(|source| Error::Glob { glob: text.to_owned(), source })?;
+        let glob = parse_glob(text).map_err(|source| Error::Glob { glob: text.to_owned(), source })?;
         Ok(Self { glob, matcher: OnceLock::new() })
     }
 
@@ -223,6 +269,21 @@ fn literal(component: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_accepted_as_a_glob_compiles_however_hostile_it_is() {
+        let worst = ["*a", "[!a]", "{a,b}", "**/", "?", "[a-z]", "{*,?}", "{a,{b,{c,*}}}", "é*", "\\{"];
+        for piece in worst {
+            let text = piece.repeat(MAX_LENGTH / piece.len());
+            let glob = parse_glob(&text).unwrap();
+            glob.compile_matcher().is_match("a/b");
+            compile_name_glob(&text).unwrap();
+        }
+        let nested = |depth: usize| format!("{}a*{}", "{*[!b],".repeat(depth), "}".repeat(depth));
+        parse_glob(&nested(MAX_BRACES)).unwrap().compile_matcher();
+        assert_eq!(parse_glob(&nested(MAX_BRACES + 1)), Err(BadGlob::TooDeep));
+        assert_eq!(parse_glob(&"*".repeat(MAX_LENGTH + 1)), Err(BadGlob::TooLong));
+    }
     use crate::model::At;
 
     fn path(text: &str) -> WorkspacePath {

@@ -122,7 +122,7 @@ impl Workspace {
 }
 
 /// Streamed, not mapped into memory: a file that is truncated while it is mapped kills its reader.
-fn digest_of(mut file: impl Read) -> io::Result<Digest> {
+pub(super) fn digest_of(mut file: impl Read) -> io::Result<Digest> {
     let mut buffer = [0; 16 * 1024];
     let mut hasher = blake3::Hasher::new();
     loop {
@@ -148,7 +148,7 @@ pub fn settled_signature(path: &std::path::Path) -> Option<Signature> {
     Some(signature).filter(|signature| !signature.is_racy(now))
 }
 
-fn signature_of(stat: &Stat) -> Signature {
+pub(super) fn signature_of(stat: &Stat) -> Signature {
     Signature {
         size: u64::try_from(stat.st_size).unwrap_or_default(),
         mtime_ns: nanoseconds(stat.st_mtime, stat.st_mtime_nsec),

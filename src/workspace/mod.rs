@@ -1,12 +1,13 @@
 //! The tree of files: the only room that reads it. What stands at a path (`look`), which paths there are
 //! (`walk`, `rules`), which of them a pattern means (`glob`), and how files are written, moved and copied
-//! so that neither a crash nor a second device loses one (`files`).
+//! so that neither a crash nor a second device loses one (`files`), and copied privately and cheaply (`clone`).
 //!
 //! It does not know tasks, keys or records; it remembers nothing between two calls.
 //!
 //! Invariants: no call follows a link at the end of a path (only [`Workspace::link_target`] resolves
 //! links), none changes the process's working folder, and every descriptor is close-on-exec.
 
+mod clone;
 mod files;
 mod folder;
 mod glob;
@@ -25,8 +26,9 @@ use rustix::fs::{CWD, Mode, OFlags};
 
 use crate::model::WorkspacePath;
 
+pub use clone::{Cloned, Cloning, Expected, clone_file, clone_many};
 pub use files::{copy_file, make_folder, move_path, prune_empty_parents, remove_path, write_atomic};
-pub use glob::Globs;
+pub use glob::{BadGlob, Globs, compile_name_glob, parse_glob};
 pub use look::{Observed, digest_file, settled_signature};
 pub use walk::Listing;
 
@@ -49,7 +51,7 @@ pub enum Error {
         /// As it was given.
         glob: String,
         /// What is wrong with it.
-        source: globset::Error,
+        source: BadGlob,
     },
 }
 

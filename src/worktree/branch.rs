@@ -12,6 +12,9 @@ use super::{Error, Repository, parse_id};
 /// the same name.
 const KEPT: &str = "conductor-kept";
 
+/// What git's log says of a branch that conductor moved.
+const MESSAGE: &str = "conductor";
+
 impl Repository {
     /// The commit at which the branch `name` (`conductor/T1`) stands; none where there is no such branch.
     ///
@@ -20,6 +23,16 @@ impl Repository {
     pub fn branch_tip(&self, name: &str) -> Result<Option<String>, Error> {
         let git = self.lock();
         Ok(tip(&git, name)?.map(|tip| tip.to_string()))
+    }
+
+    /// Was it conductor that put the branch `name` where it stands? git's log of the branch says so, and of amended commits,
+    /// which have the same trailers, it says otherwise. Where there is no such log, it was not.
+    pub fn is_written_by_conductor(&self, name: &str) -> bool {
+        let git = self.lock();
+        let (Ok(Some(tip)), Ok(reference)) = (tip(&git, name), full(name)) else { return false };
+        let Ok(log) = git.reflog(&reference) else { return false };
+        log.get(0)
+            .is_some_and(|last| last.id_new() == tip && last.message_bytes() == Some(MESSAGE.as_bytes()))
     }
 
     /// The branches below `conductor/`, sorted.
@@ -76,6 +89,21 @@ impl Repository {
         Ok(None)
     }
 
+    /// Removes the lock that a run which was killed while it moved the branch `name` left behind. The caller knows that
+    /// such a run was under way and is no more.
+    ///
+    /// # Errors
+    /// It cannot be removed.
+    pub fn unlock_branch(&self, name: &str) -> Result<(), Error> {
+        let lock = self.common_dir().join(format!("{}.lock", full(name)?));
+        match std::fs::remove_file(&lock) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::io("remove", lock)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Removes the branch `name`, wherever it stands. Not there is fine.
     ///
     /// # Errors
@@ -105,6 +133,8 @@ impl Repository {
         self.check_not_checked_out(git, name)?;
         let reference = full(name)?;
         let lock = self.common_dir.join(format!("{reference}.lock"));
+        // The lock may be one of a run that was killed.
+        self.area().clear()?;
         let _note = self.area().note(&[lock, self.common_dir.join("packed-refs.lock")])?;
         let Some(new) = new else {
             let mut old = git.find_reference(&reference).map_err(Error::git("read the branch", name))?;
@@ -113,8 +143,8 @@ impl Repository {
         };
         check_free(git, name)?;
         let set = match expected {
-            Some(old) => git.reference_matching(&reference, new, true, old, "conductor"),
-            None => git.reference(&reference, new, false, "conductor"),
+            Some(old) => git.reference_matching(&reference, new, true, old, MESSAGE),
+            None => git.reference(&reference, new, false, MESSAGE),
         };
         set.map(drop).map_err(|error| changed_or(error, git, name, expected, "set the branch"))
     }

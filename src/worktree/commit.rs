@@ -1,6 +1,6 @@
 //! Commits: of what a task sees, and of what it made.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use git2::{Oid, Signature, Time};
 
@@ -143,7 +143,13 @@ pub(super) fn write(git: &git2::Repository, tree: Oid, parents: &[Oid], message:
 
 /// Who commits: `author.name` and `author.email` (or `committer.…`), else `user.…`, else conductor.
 pub(super) fn signature(git: &git2::Repository, role: &str) -> Result<Signature<'static>, Error> {
-    let config = git.config().and_then(|mut config| config.snapshot());
+    let config = git.config().and_then(|mut config| {
+        // libgit2 knows only the user's usual file. Where git is told of another one that cannot be read, that stays.
+        if let Some(file) = std::env::var_os("GIT_CONFIG_GLOBAL").filter(|file| !file.is_empty()) {
+            let _ = config.add_file(Path::new(&file), git2::ConfigLevel::Global, true);
+        }
+        config.snapshot()
+    });
     let value = |name: &str| {
         let config = config.as_ref().ok()?;
         let of = |section: &str| config.get_string(&format!("{section}.{name}")).ok();

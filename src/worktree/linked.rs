@@ -96,8 +96,8 @@ impl Repository {
     pub fn recover(&self, below: &Path) -> Result<Vec<PathBuf>, Error> {
         let mut removed = Vec::new();
         for leftover in self.leftovers(below)?.into_iter().filter(|leftover| leftover.kept.is_none()) {
-            removed.push(leftover.place.clone());
-            self.discard(leftover)?;
+            self.discard(&leftover)?;
+            removed.push(leftover.place);
         }
         self.area().clear()?;
         // As git does after its last worktree.
@@ -109,7 +109,7 @@ impl Repository {
     ///
     /// # Errors
     /// It cannot be removed.
-    pub fn discard(&self, leftover: Leftover) -> Result<(), Error> {
+    pub fn discard(&self, leftover: &Leftover) -> Result<(), Error> {
         discard(&leftover.place, leftover.admin.as_ref(), &self.area())
     }
 

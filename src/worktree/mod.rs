@@ -81,6 +81,14 @@ impl Repository {
         Ok(Some(Self { git: Mutex::new(git), common_dir, root, prefix }))
     }
 
+    /// Can tasks have worktrees of it here?
+    ///
+    /// # Errors
+    /// The workspace is in no working tree of the repository.
+    pub fn check(&self) -> Result<(), Error> {
+        self.path_in_git(&WorkspacePath::root()).map(drop)
+    }
+
     /// The folder that all worktrees of the repository share: `.git`, or what `.git` leads to.
     pub fn common_dir(&self) -> &Path {
         &self.common_dir

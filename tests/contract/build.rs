@@ -108,6 +108,19 @@ fn a_bare_build_builds_the_default() {
 }
 
 #[test]
+fn some_of_its_matrix_values_name_those_instances_that_have_them() {
+    let w = World::new(
+        "tasks: { T1: { matrix: { os: [a, b], v: [1, 2] }, inputs: [], outputs: ['o/${matrix.os}${matrix.v}'], run: 'touch ${outputs}' } }",
+    );
+    w.build(&["T1[os=a]"]).success().ran(&["T1[os=a,v=1]", "T1[os=a,v=2]"]);
+    w.build(&["T1[v=1,os=b]"]).success().ran(&["T1[os=b,v=1]"]);
+    w.build(&["T1[v=2]"]).success().ran(&["T1[os=b,v=2]"]).fresh(&["T1[os=a,v=2]"]);
+    for target in ["T1[os=c]", "T1[os=a,os=b]", "T1[]", "T1[os=a", "T2[os=a]"] {
+        w.build(&[target]).fails_with(2).diagnostics();
+    }
+}
+
+#[test]
 fn an_unknown_target_is_a_usage_error_that_names_a_near_one() {
     let w = chain();
     let run = w.build(&["T7"]);

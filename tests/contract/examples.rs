@@ -14,6 +14,37 @@ fn phase5_3() -> World {
     w
 }
 
+#[test]
+fn phase5_3_builds_in_worktrees_eight_at_once_and_nothing_is_left_over() {
+    let w = World::example("phase5_3");
+    w.git(&["init", "-q"]);
+    w.git(&["add", "-A"]);
+    w.git(&["commit", "-q", "-m", "first"]);
+    let build = ["-f", "worktrees.yaml", "build", "-j", "8", "--format", "json"];
+    let tasks: Vec<String> = (1..=22).map(|number| format!("T{number}")).collect();
+    let all: Vec<&str> = tasks.iter().map(String::as_str).chain(GATES).collect();
+    w.run(&build).success().ran(&all);
+    w.run(&build).success().runs_nothing();
+    assert_eq!(
+        w.read("docs/progress.md"),
+        "# Progress\n\nstate: all APIs are in place\n\n- T9: error recovery\n- T10: scheduler\n- T11: webhooks\n- T12: batches\n"
+    );
+    assert_eq!(w.git_says(&["status", "--short"]), " M docs/glossary.md\n M docs/progress.md");
+    assert_eq!(w.git_says(&["worktree", "list"]).lines().count(), 1);
+    assert_eq!(w.git_says(&["branch", "--list", "conductor/*"]).lines().count(), 22);
+    assert!(!w.has(".conductor/workspaces"));
+    assert_eq!(w.git_says(&["diff", "--name-only", "HEAD", "conductor/T3"]), "build/api/router.sh");
+    // A person's line in a shared file: its editors run again on it, and what reads none of it does not.
+    let glossary = w.read("docs/glossary.md");
+    w.file(
+        "docs/glossary.md",
+        glossary.replacen("# Glossary\n", "# Glossary\n\nWords of this service.\n", 1),
+    );
+    w.run(&build).success().ran(&["T1", "T6", "T7"]);
+    assert!(w.read("docs/glossary.md").starts_with("# Glossary\n\nWords of this service.\n\n- letter"));
+    w.run(&build).success().runs_nothing();
+}
+
 /// What ran without the gates, which come on top.
 #[track_caller]
 fn ran(w: &World, tasks: &[&str]) {

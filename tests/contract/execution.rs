@@ -119,6 +119,23 @@ tasks:
 }
 
 #[test]
+fn an_unset_secret_is_told_once_for_all_instances_and_not_where_nothing_need_run() {
+    let mut w = World::new(
+        "tasks: { T1: { matrix: { v: [a, b, c] }, inputs: [\"in/*\"], secrets: [TOKEN], tools: [no-such-tool], run: 'true' } }",
+    );
+    w.file("in/x", "1");
+    assert_eq!(w.build(&[]).fails_with(2).diagnostics().len(), 2);
+    w.manifest(
+        "tasks: { T1: { matrix: { v: [a, b, c] }, inputs: [\"in/*\"], secrets: [TOKEN], run: 'true' } }",
+    );
+    w.set_env("TOKEN", "x");
+    w.build(&[]).success();
+    w.unset_env("TOKEN");
+    w.build(&[]).success().runs_nothing();
+    w.file("in/x", "2").build(&[]).fails_with(2);
+}
+
+#[test]
 fn a_secret_is_redacted_everywhere() {
     let w = World::new(
         "

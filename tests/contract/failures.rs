@@ -198,29 +198,13 @@ tasks:
 
 #[test]
 fn what_is_not_available_yet_is_refused_and_never_ignored() {
-    for (key, words) in [
-        ("agent: claude, instructions: do it", "agent"),
-        ("run: 'true', isolation: sandbox", "isolation: sandbox"),
-        ("run: 'true', isolation: worktree", "isolation: worktree"),
-        ("run: 'true', isolation: worktree, edits: [\"*.rs\"]", "edits"),
-        ("run: 'true', approve: true", "approve"),
-        ("run: 'true', isolation: worktree, integrate: branch", "isolation: worktree"),
-        ("run: 'true', network: off", "network"),
-    ] {
-        let w = World::new(&format!(
-            "tasks: {{ T1: {{ inputs: [], {key} }}, T2: {{ inputs: [], run: 'true' }} }}"
-        ));
-        w.run(&["validate"]).success();
-        w.build(&["T2"]).success();
-        let run = w.run(&["build"]);
-        run.fails_with(1).says("not available yet").says(words).says("T1");
-        w.check(&["T1"]).fails_with(3);
-    }
-    let w = World::new("tasks: { T1: { inputs: [], run: 'true' } }");
-    for mode in ["sandbox", "worktree"] {
-        w.build(&["--isolation", mode]).fails_with(2).says("not available yet").diagnostics();
-    }
-    w.build(&["--isolation", "none"]).success().ran(&["T1"]);
+    let w = World::new(
+        "tasks: { T1: { inputs: [], agent: claude, isolation: sandbox, instructions: do it }, T2: { inputs: [], run: 'true' } }",
+    );
+    w.run(&["validate"]).success();
+    w.build(&["T2"]).success();
+    w.build(&[]).fails_with(1).says("not available yet").says("agent").says("T1");
+    w.check(&["T1"]).fails_with(3);
 }
 
 #[test]

@@ -381,6 +381,35 @@ fn an_input_glob_that_matches_nothing_is_a_warning() {
 }
 
 #[test]
+fn what_looks_wrong_is_told_once_for_all_instances_and_only_when_the_task_is_about_to_run() {
+    let w = World::new(
+        "tasks:
+  T1: { matrix: { v: [a, b, c] }, inputs: [\"s/${matrix.v}/*.c\", \"t/*\"], tools: [sh], outputs: ['${matrix.v}'], run: 'touch ${matrix.v}' }
+  T2: { inputs: [x, link], outputs: [o], run: cat x > o }
+",
+    );
+    w.file("t/1", "").file("x", "1").link("link", "/nowhere/at/all");
+    let run = w.run(&["build"]);
+    run.success().says("matches nothing; 2 more of the instances of T1 likewise").says("leads nowhere");
+    assert_eq!(run.to_string().matches("matches nothing").count(), 1, "{run}");
+    w.run(&["build"]).success().never_says("matches nothing").never_says("leads nowhere");
+    // Another task is due.
+    w.file("x", "2").run(&["build"]).success().never_says("matches nothing").says("leads nowhere");
+    w.file("t/2", "").run(&["build"]).success().says("matches nothing").never_says("leads nowhere");
+    let validated = w.run(&["validate"]);
+    validated.success().says("2 more of the instances of T1");
+    assert_eq!(validated.to_string().matches("build::no_input").count(), 1, "{validated}");
+}
+
+#[test]
+fn a_flood_of_inputs_that_are_not_there_is_cut_short() {
+    let task = |number: usize| format!("  T{number}: {{ inputs: [gone/{number}], run: 'true' }}\n");
+    let w = World::new(&format!("tasks:\n{}", (0..300).map(task).collect::<String>()));
+    let run = w.run(&["validate"]);
+    run.success().says("200 more inputs look wrong in this way").says("101 warnings");
+}
+
+#[test]
 fn a_folder_in_place_of_a_file_and_back_is_seen() {
     let w = World::new("tasks: { T1: { inputs: [x], outputs: [o], run: ls -d x/* > o || echo file > o } }");
     w.file("x", "1").build(&[]).success();
@@ -399,4 +428,47 @@ fn a_deep_tree_and_a_large_file_are_inputs() {
     w.file(format!("{deep}/f"), "1").file("big", vec![b'x'; 8 << 20]).build(&[]).success();
     w.build(&[]).runs_nothing();
     w.file(format!("{deep}/f"), "2").build(&[]).success().ran(&["T1"]);
+}
+
+#[test]
+fn a_glob_does_not_wait_for_a_file_that_it_does_not_match() {
+    let w = World::new(
+        "tasks:
+  T1: { inputs: [\"**/*.txt\"], outputs: [x], run: cat *.txt > x }
+  T2: { inputs: [x], outputs: [y.bin], run: cp x y.bin }
+",
+    );
+    w.file("a.txt", "1").build(&[]).success().ran(&["T1", "T2"]);
+    w.build(&[]).runs_nothing();
+    w.file("a.txt", "2").build(&[]).success().ran(&["T1", "T2"]);
+}
+
+#[test]
+fn an_output_that_is_a_folder_though_it_is_declared_as_a_file_must_not_surprise_its_readers() {
+    let w = World::new(
+        "tasks:
+  T1: { inputs: [], outputs: [dist], run: mkdir dist; echo 1 > dist/a.txt }
+  T2: { inputs: [\"dist/*.txt\"], outputs: [o], run: cat dist/*.txt > o }
+",
+    );
+    // The pattern names the folder, so it waits.
+    w.build(&[]).success().ran(&["T1", "T2"]);
+    w.build(&[]).runs_nothing();
+    w.manifest(
+        "tasks:
+  T1: { inputs: [], outputs: [dist], run: mkdir dist; echo 2 > dist/a.txt }
+  T2: { inputs: [\"**/*.txt\"], outputs: [o], run: find . -name '*.txt' > o }
+",
+    );
+    w.build(&["T1"]).fails_with(1).failed(&["T1"]);
+    w.run(&["build", "T1"]).fails_with(1).says("write `dist/` under the outputs of T1");
+    w.manifest(
+        "tasks:
+  T1: { inputs: [], outputs: [dist/], run: echo 2 > dist/a.txt }
+  T2: { inputs: [\"**/*.txt\"], outputs: [o], run: cat dist/*.txt > o }
+",
+    );
+    w.build(&[]).success().ran(&["T1", "T2"]);
+    assert_eq!(w.read("o"), "2\n");
+    w.build(&[]).runs_nothing();
 }

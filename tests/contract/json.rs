@@ -133,7 +133,7 @@ fn every_error_is_one_document_on_standard_output() {
         &["build", "--format=json", "--jobs", "many"],
         &["build", "--format", "json", "-j", "0"],
         &["build", "--frozen", "--force", "--format", "json"],
-        &["build", "--format", "json", "--isolation", "sandbox"],
+        &["build", "--format", "json", "--isolation", "nowhere"],
         &["build", "--format", "json", "-C", "no/such/folder"],
         &["build", "--format", "json", "-f", "nope.yaml"],
         &["check", "--format", "json", "nope"],

@@ -4,9 +4,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod approval;
 mod build;
 mod checks;
 mod conflicts;
+mod edits;
 mod examples;
 mod execution;
 mod failures;
@@ -14,9 +16,16 @@ mod groups;
 mod inputs;
 mod json;
 mod live;
+mod merge;
 mod mid_run;
+mod persons;
 mod readonly;
 mod reasons;
+mod rollback;
+mod sandbox;
+mod sandbox_ends;
 mod staleness;
 mod strange;
+mod versus;
 mod workspace;
+mod worktree;

@@ -181,6 +181,25 @@ fn tool_changed_by_another_program() {
 }
 
 #[test]
+fn a_program_that_was_exchanged_for_one_with_the_same_size_and_time_is_seen() {
+    let mut w = World::new("tasks: { T1: { inputs: [], tools: [mytool], outputs: [o], run: mytool > o } }");
+    w.program("bin/mytool", "#!/bin/sh\necho 1\n");
+    let path = format!("{}:{}", w.path("bin").display(), std::env::var("PATH").unwrap());
+    w.set_env("PATH", &path);
+    w.build(&[]).success();
+    // Until it is old enough for its signature to vouch for it.
+    while !w.has(".conductor/programs") {
+        w.build(&[]).success().runs_nothing();
+    }
+    let modified = w.path("bin/mytool").metadata().unwrap().modified().unwrap();
+    w.program("bin/other", "#!/bin/sh\necho 2\n");
+    std::fs::rename(w.path("bin/other"), w.path("bin/mytool")).unwrap();
+    std::fs::File::open(w.path("bin/mytool")).unwrap().set_modified(modified).unwrap();
+    reason(&w, "T1", "tool_changed");
+    assert_eq!(w.read("o"), "2\n");
+}
+
+#[test]
 fn tool_changed_by_another_answer_of_its_command() {
     let w = World::new(
         "tasks: { T1: { inputs: [], tools: [{ run: cat version }], outputs: [o], run: cat version > o } }",

@@ -1,7 +1,7 @@
 //! Strange places and things: whatever it meets, conductor ends with a code and a cause, hangs nowhere and never
 //! panics.
 
-use crate::support::World;
+use crate::support::{Run, World};
 
 const ONE: &str = "tasks: { T1: { inputs: [a], outputs: [o], run: cp a o } }";
 
@@ -138,4 +138,32 @@ fn hundred_files_of_a_person_in_an_output_folder_are_told_in_one_line() {
     }
     let run = w.run(&["build"]);
     run.success().says("99 more");
+}
+
+#[test]
+fn a_workspace_may_lie_in_a_folder_whose_name_is_not_utf_8() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let w = World::empty();
+    let name = std::ffi::OsStr::from_bytes(b"n\xff\nx");
+    let folder = w.path(name);
+    std::fs::create_dir(&folder).unwrap();
+    let run = |args: &[&str]| {
+        let mut command = w.command(args);
+        Run::of(command.current_dir(&folder), args)
+    };
+    let started = run(&["init", "--format", "json"]);
+    assert!(started.success().json()["file"].as_str().is_some_and(|file| file.ends_with("conductor.yaml")));
+    run(&["build", "--format", "json"]).success().ran(&["hello", "shout"]);
+    assert!(folder.join(".conductor/plan").exists(), "the plan is kept");
+    run(&["build", "--format", "json"]).runs_nothing();
+    run(&["check"]).success();
+}
+
+#[test]
+fn a_title_moves_no_cursor() {
+    let w = World::new("tasks: { T1: { inputs: [], title: \"\\e[31mred\\a\", run: 'true' } }");
+    for command in ["list", "check", "build", "runs"] {
+        let text = w.run(&[command]).to_string();
+        assert!(!text.contains('\u{1b}') && !text.contains('\u{7}'), "{command}: {text:?}");
+    }
 }

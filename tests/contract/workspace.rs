@@ -29,6 +29,44 @@ fn a_folder_is_named_with_c() {
 }
 
 #[test]
+fn files_that_a_build_writes_are_relative_to_the_folder_that_c_names() {
+    let w = World::empty();
+    w.file("ws/conductor.yaml", format!("conductor: 1\n{ONE}")).file("ws/a", "1");
+    w.run(&["-C", "ws", "build", "--events", "e.jsonl", "--trace", "t.json"]).success();
+    assert!(w.has("ws/e.jsonl") && w.has("ws/t.json") && !w.has("e.jsonl"));
+    let runs = || std::fs::read_dir(w.path("ws/.conductor/runs")).unwrap().count();
+    let before = runs();
+    w.run(&["-C", "ws", "build", "--events", "no/such/folder"]).fails_with(2).says("no/such/folder");
+    assert_eq!(runs(), before, "no run is left behind that never began");
+}
+
+#[test]
+fn what_is_missing_on_a_command_line_is_named_in_the_document_too() {
+    let found = World::empty().run(&["why", "--format", "json"]).fails_with(2).diagnostics();
+    assert!(found[0]["message"].as_str().unwrap().contains("<TARGET>"), "{found:?}");
+}
+
+#[test]
+fn tasks_of_no_group_are_not_listed_under_the_group_before_them() {
+    let w = World::new(
+        "groups: { G: { title: First } }\ntasks: { T1: { group: G, inputs: [], run: x }, T2: { inputs: [], run: x } }",
+    );
+    let list = w.run(&["list"]);
+    list.success().says("G First").says("no group");
+    assert!(!one().run(&["list"]).to_string().contains("no group"));
+}
+
+#[test]
+fn a_run_that_there_is_not_is_a_usage_error_in_every_format() {
+    let w = one();
+    w.build(&[]).success();
+    for format in ["human", "json", "markdown"] {
+        let run = w.run(&["runs", "20200101-000000-1", "--format", format]);
+        run.fails_with(2).says("there is no run `20200101-000000-1`");
+    }
+}
+
+#[test]
 fn a_manifest_is_named_with_f() {
     let w = World::empty();
     w.file("ws/other.yaml", format!("conductor: 1\n{ONE}")).file("ws/a", "1");

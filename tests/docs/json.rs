@@ -66,6 +66,9 @@ fn every_document_fits_its_schema() {
     document(&place, "check", 0, "check --format json");
     document(&place, "list", 0, "list --format json");
     document(&place, "why", 0, "why T21 --format json");
+    let run = built["run"].as_str().unwrap();
+    let compared = document(&place, "why", 0, &format!("why T21 --vs {run} --format json"));
+    assert_eq!(compared["vs"]["status"], "ran");
     document(&place, "graph", 0, "graph --format json");
     document(&place, "runs", 0, "runs --format json");
     document(&place, "logs", 0, "log --format json");
@@ -76,7 +79,7 @@ fn every_document_fits_its_schema() {
 #[test]
 fn documents_about_what_is_stale_or_failed_fit_their_schemas() {
     let place = workspace();
-    document(&place, "build", 0, "build --format json");
+    let built = document(&place, "build", 0, "build --format json");
     edit(&place.work(), "docs/breaker.txt", "threshold 4\n");
     std::fs::remove_file(place.work().join("build/ui/theme.css")).unwrap();
     let checked = document(&place, "check", 3, "check --format json");
@@ -84,6 +87,9 @@ fn documents_about_what_is_stale_or_failed_fit_their_schemas() {
     document(&place, "dry_run", 0, "build --dry-run --format json");
     document(&place, "dry_run", 3, "build --frozen --format json");
     document(&place, "why", 0, "why T5 --format json");
+    let compared =
+        document(&place, "why", 0, &format!("why T5 --vs {} --format json", built["run"].as_str().unwrap()));
+    assert_ne!(compared["vs"]["differences"], serde_json::json!([]));
     document(&place, "why", 0, "why T21 --format json");
     document(&place, "list", 0, "list --format json");
     let failed = document(&place, "build", 1, "build --keep-going --format json --events events.jsonl");
@@ -96,6 +102,58 @@ fn documents_about_what_is_stale_or_failed_fit_their_schemas() {
     edit(&place.work(), "conductor.yaml", "conductor: 1\ntasks: { a: { rnu: x } }\n");
     let wrong = document(&place, "diagnostics", 2, "check --format json");
     assert!(wrong["diagnostics"].as_array().is_some_and(|found| found.len() > 1));
+}
+
+#[test]
+fn the_document_of_a_merge_fits_its_schema() {
+    let place = Place::new();
+    let manifest =
+        "conductor: 1\ntasks: { A: { isolation: worktree, inputs: [], outputs: [o], run: echo > o } }\n";
+    edit(&place.work(), "conductor.yaml", manifest);
+    let git = |args: &[&str]| {
+        let git = std::process::Command::new("git").args(args).current_dir(place.work()).output().unwrap();
+        assert!(git.status.success(), "{}", String::from_utf8_lossy(&git.stderr));
+    };
+    git(&["init", "-q"]);
+    git(&["config", "user.name", "P"]);
+    git(&["config", "user.email", "p@localhost"]);
+    git(&["add", "conductor.yaml"]);
+    git(&["commit", "-q", "-m", "first"]);
+    document(&place, "build", 0, "build --format json");
+    let merged = document(&place, "merge", 0, "merge --format json");
+    assert_eq!(merged["merged"], json!(["conductor/A"]));
+    assert_eq!(document(&place, "merge", 0, "merge A --format json")["commit"], json!(null));
+}
+
+#[test]
+fn documents_of_what_a_person_decides_fit_their_schemas() {
+    let place = Place::new();
+    let manifest = "conductor: 1
+tasks:
+  A: { approve: true, inputs: [a], outputs: [o], run: cp a o }
+  S: { isolation: sandbox, inputs: [a], outputs: [p], run: cp a p, rollback: echo back }
+";
+    edit(&place.work(), "conductor.yaml", manifest);
+    edit(&place.work(), "a", "1");
+    edit(&place.work(), "p", "mine");
+    document(&place, "build", 4, "build --keep-going --format json");
+    let listed = document(&place, "list", 0, "list --format json");
+    assert_eq!(
+        (&listed["tasks"]["A"]["waits_for"], &listed["tasks"]["S"]["waits_for"]),
+        (&json!("approval"), &json!("resolve"))
+    );
+    document(&place, "decision", 0, "reject A --note no --format json");
+    document(&place, "build", 4, "build --keep-going --format json");
+    document(&place, "decision", 0, "approve A --note yes --format json");
+    document(&place, "why", 0, "why A --format json");
+    document(&place, "decision", 0, "resolve p --theirs --format json");
+    document(&place, "diagnostics", 2, "resolve p --mine --format json");
+    document(&place, "diagnostics", 2, "approve A --format json");
+    document(&place, "rollback", 0, "rollback S --dry-run --format json");
+    let rolled = document(&place, "rollback", 0, "rollback S --format json");
+    assert_eq!(rolled["steps"][0]["command"], "echo back");
+    document(&place, "diagnostics", 2, "rollback S --format json");
+    document(&place, "clean", 0, "clean --format json");
 }
 
 #[test]

@@ -145,7 +145,7 @@ fn the_worked_example_of_a_validation_key_is_what_the_program_computes() {
             path: WorkspacePath::new("in.txt").unwrap(),
             entry: file(INPUT),
             from: None,
-            discovered: false,
+            via: conductor::model::Via::Inputs,
         }],
         ..Action::default()
     };

@@ -101,13 +101,14 @@ pub(crate) fn run(session: &Session) -> Vec<String> {
     wrong
 }
 
-/// Lines without what differs from run to run: times, dates, ids of runs and processes, widths of columns.
+/// Lines without what differs from run to run: times, dates, ids of runs, processes and commits, widths of columns.
 fn normal(text: &str) -> Vec<String> {
     let rules = [
         (r"\b\d{8}-\d{6}-\d+\b", "RUN"),
         (r"\b\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\S*)", "DATE"),
         (r"\b(\d+h)?(\d+m)?\d+(\.\d+)?(ms|s|m)\b", "TIME"),
         (r"\bprocess \d+", "process N"),
+        (r"\bHEAD is at [0-9a-f]{10}\b", "HEAD is at COMMIT"),
         (r" +", " "),
         (r"-{3,}", "---"),
     ];

@@ -29,6 +29,7 @@ tasks:
     run: for n in 1 2 3; do cat single.txt made/two.txt > made/three/$n; sleep 0.01; done
   beside:
     inputs: [src/a.txt]
+    tools: [sh]
     outputs: [beside.txt]
     run: sleep 0.05; tr a-z A-Z < src/a.txt > beside.txt
   last:
@@ -129,6 +130,45 @@ fn a_killed_rerun_leaves_the_last_good_outputs_to_the_next_build() {
     assert_nothing_left(&ground, "after a killed rerun");
 }
 
+/// Waits for something that another process does.
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let began = std::time::Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < Duration::from_secs(60), "{what} never came");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_check_that_outlived_a_killed_build_is_stopped_by_the_next_one() {
+    // Neither a check that runs alone nor a gate has anything to write down in the journal.
+    let endless = "touch started; while :; do sleep 0.05; done";
+    let manifest = |check: &str, gate: &str| {
+        format!(
+            "conductor: 1
+groups: {{ G: {{ gate: [ {{ run: '{gate}' }} ] }} }}
+tasks:
+  T1: {{ group: G, inputs: [], outputs: [a], run: touch a, validate: [ {{ run: '{check}' }} ] }}
+"
+        )
+    };
+    let ground = Ground::with(&manifest("test -e a", "test -e a"), &[]);
+    ground.heals("at first");
+    for (check, gate) in [(endless, "test -e a"), ("test -f a", endless)] {
+        ground.write("conductor.yaml", manifest(check, gate));
+        let mut build = ground.start(&[]);
+        wait_until("the check", || ground.path("started").exists());
+        build.kill().unwrap();
+        build.wait().unwrap();
+        assert!(!descendants(ground.root()).is_empty(), "it outlives conductor");
+        fs::remove_file(ground.path("started")).unwrap();
+        ground.write("conductor.yaml", manifest("test -f a", "test -f a"));
+        let when = format!("after a kill during {check} and {gate}");
+        ground.heals(&when);
+        assert_nothing_left(&ground, &when);
+    }
+}
+
 /// Every file of conductor's folder, largest first does not matter.
 fn kept_files(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap().flatten() {
@@ -142,13 +182,17 @@ fn kept_files(folder: &Path, found: &mut Vec<PathBuf>) {
 
 type Damage = (&'static str, fn(&Path, &[u8]));
 
-const DAMAGES: [Damage; 6] = [
+const DAMAGES: [Damage; 7] = [
     ("emptied", |path, _| fs::write(path, b"").unwrap()),
     ("cut in half", |path, bytes| fs::write(path, &bytes[..bytes.len() / 2]).unwrap()),
     ("cut by one byte", |path, bytes| fs::write(path, &bytes[..bytes.len().saturating_sub(1)]).unwrap()),
     ("with a flipped bit", |path, bytes| flip(path, bytes, bytes.len() / 2)),
     ("with its first byte flipped", |path, bytes| flip(path, bytes, 0)),
     ("removed", |path, _| fs::remove_file(path).unwrap()),
+    ("replaced by a folder", |path, _| {
+        fs::remove_file(path).unwrap();
+        fs::create_dir_all(path.join("deep")).unwrap();
+    }),
 ];
 
 fn flip(path: &Path, bytes: &[u8], at: usize) {
@@ -176,7 +220,10 @@ fn it_heals_itself_after_damage_to_any_file_of_its_own() {
         for (what, damage) in DAMAGES {
             round += 1;
             edit(&ground, round);
-            let Ok(bytes) = fs::read(&name) else { continue };
+            let bytes = fs::read(&name).unwrap_or_default();
+            if fs::metadata(&name).is_err() {
+                fs::write(&name, "").unwrap();
+            }
             damage(&name, &bytes);
             let when = format!("with {} {what}", name.display());
             for command in [&["check"][..], &["list"], &["why", "last"], &["runs"], &["log"]] {
@@ -185,6 +232,47 @@ fn it_heals_itself_after_damage_to_any_file_of_its_own() {
             ground.heals(&when);
             assert_right(&ground, &when);
         }
+    }
+}
+
+#[test]
+fn it_heals_itself_where_something_else_stands_in_the_place_of_an_entry_of_its_own() {
+    let ground = chain();
+    ground.heals("at first");
+    let files = [".gitignore", "lock", "state", "state.log", "journal", "plan", "programs"];
+    let folders = ["runs", "aside", "conflicts", "workspaces", "cache"];
+    let kept: Vec<String> = fs::read_dir(ground.path(".conductor"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    let known = |name: &String| files.contains(&&**name) || folders.contains(&&**name);
+    assert!(kept.iter().all(known), "something new is kept: add it here: {kept:?}");
+    for (round, name) in files.iter().chain(&folders).enumerate() {
+        edit(&ground, round + 1);
+        let place = ground.path(".conductor").join(name);
+        let aside = place.with_file_name(format!("{name}.set-aside-1"));
+        let is_file = files.contains(name);
+        let mine = |place: &Path| if is_file { place.join("deep/mine") } else { place.to_owned() };
+        if place.is_dir() {
+            fs::remove_dir_all(&place).unwrap();
+        } else {
+            let _ = fs::remove_file(&place);
+        }
+        fs::create_dir_all(mine(&place).parent().unwrap()).unwrap();
+        fs::write(mine(&place), "a person's").unwrap();
+        let when = format!("with something else in the place of {name}");
+        for command in [&["check"][..], &["list"], &["why", "last"], &["runs"], &["log"], &["cancel"]] {
+            ground.run(command).assert_no_panic();
+        }
+        assert!(!aside.exists(), "a reader writes nothing {when}");
+        let built = ground.run(&["build", "-j2"]);
+        assert_eq!(built.code, Some(0), "{when}: {}", built.text());
+        let told = built.text().lines().filter(|line| line.contains("it was set aside as")).count();
+        assert_eq!(told, 1, "{when}: {}", built.text());
+        assert_eq!(fs::read_to_string(mine(&aside)).unwrap(), "a person's", "{when}");
+        ground.heals(&when);
+        assert_right(&ground, &when);
+        assert_nothing_left(&ground, &when);
     }
 }
 

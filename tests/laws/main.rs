@@ -6,14 +6,17 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+mod chains;
 mod dag;
 mod edits;
 mod failures;
 mod faults;
 mod ground;
+mod integration;
 mod keys;
 mod midrun;
 mod oracle;
 mod random_builds;
 mod recipe;
 mod scenario;
+mod worktrees;

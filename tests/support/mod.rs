@@ -171,6 +171,12 @@ impl World {
 
     /// Runs `git` in the workspace, on which nothing of the user's configuration bears.
     pub(crate) fn git(&self, args: &[&str]) -> &Self {
+        self.git_says(args);
+        self
+    }
+
+    /// Runs `git` as [`Self::git`] does, for what it prints, without the line end.
+    pub(crate) fn git_says(&self, args: &[&str]) -> String {
         let output = Command::new("git")
             .args([
                 "-c",
@@ -187,7 +193,7 @@ impl World {
             .output()
             .unwrap();
         assert!(output.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&output.stderr));
-        self
+        String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
     }
 
     /// The binary with its environment, to be run in the workspace.

@@ -47,7 +47,7 @@ fn record(task: usize) -> Record {
         path: file_path(file),
         entry: entry(file),
         from: (!file.is_multiple_of(2)).then(|| task_id(file / 2)),
-        discovered: false,
+        via: crate::model::Via::Inputs,
     };
     let definition = vec![("run".to_owned(), format!("generate --number {task} < in > out"))];
     let action = Action { definition, inputs: inputs_of(task).map(input).to_vec(), ..Action::default() };
@@ -60,6 +60,12 @@ fn record(task: usize) -> Record {
         evidence: Vec::new(),
         duration: Duration::from_millis(12),
         run: RunId("20261122-140501-4711".to_owned()),
+        edited: Vec::new(),
+        landed_by: None,
+        commit: None,
+        on_branch: false,
+        approval: None,
+        undo: Vec::new(),
     }
 }
 

@@ -36,7 +36,8 @@ fn signature(size: u8) -> Signature {
 }
 
 fn record(output: u8, duration: u8) -> Record {
-    let input = Input { path: path("in"), entry: entry(1), from: Some(task(0)), discovered: true };
+    let input =
+        Input { path: path("in"), entry: entry(1), from: Some(task(0)), via: crate::model::Via::Depfile };
     let action = Action { inputs: vec![input], ..Action::default() };
     Record {
         key: action.key(),
@@ -47,12 +48,18 @@ fn record(output: u8, duration: u8) -> Record {
         evidence: Vec::new(),
         duration: Duration::from_millis(duration.into()),
         run: RunId("r".to_owned()),
+        edited: Vec::new(),
+        landed_by: None,
+        commit: None,
+        on_branch: false,
+        approval: None,
+        undo: Vec::new(),
     }
 }
 
 fn failure(number: u8) -> Failure {
     let reason = Reason::new(ReasonKind::PreviousFailed).name(number.to_string());
-    Failure { key: ActionKey(Digest::of(b"k")), reason, run: RunId("r".to_owned()), outputs: Vec::new() }
+    Failure::new(ActionKey(Digest::of(b"k")), reason, RunId("r".to_owned()))
 }
 
 #[derive(Clone, PartialEq, Debug, Default)]

@@ -122,3 +122,42 @@ fn hooks_do_not_run_when_a_branch_moves() {
     ground.repository().delete_branch("conductor/T1").unwrap();
     assert!(!ground.top.join("../hook-ran").exists());
 }
+
+#[test]
+fn a_tip_is_conductor_s_only_while_nobody_else_moved_the_branch() {
+    let ground = Ground::new();
+    let repository = ground.repository();
+    assert!(!repository.is_written_by_conductor("conductor/T1"));
+    ground.task_of("T1", &[("x", "x")]);
+    assert!(repository.is_written_by_conductor("conductor/T1"));
+    // The trailers of an amended commit are the same.
+    ground.git(&["worktree", "add", "-q", "../linked", "conductor/T1"]);
+    git(
+        &ground.top.join("../linked"),
+        &["commit", "-q", "--amend", "--no-edit", "--allow-empty", "--date", "2001-01-01"],
+    );
+    let tip = repository.branch_tip("conductor/T1").unwrap().unwrap();
+    assert_eq!(repository.trailers(&tip).unwrap(), Some(trailers("T1")));
+    assert!(!repository.is_written_by_conductor("conductor/T1"));
+}
+
+#[test]
+fn a_lock_that_a_killed_run_left_on_a_branch_goes_and_another_s_stays() {
+    let (ground, first, _) = two();
+    let repository = ground.repository();
+    repository.set_branch("conductor/T1", None, Some(&first)).unwrap();
+    let lock = ground.top.join(".git/refs/heads/conductor/T1.lock");
+    fs::write(&lock, "").unwrap();
+    assert!(repository.delete_branch("conductor/T1").is_err());
+    assert!(lock.exists());
+    // What a process that is dead noted.
+    let alive = repository.area().note(&[]).unwrap();
+    let name = alive.path().file_name().unwrap().to_str().unwrap().to_owned();
+    let workspace = name.split('-').next().unwrap();
+    let note = format!(".git/conductor/unfinished/{workspace}-1-999999999-abc/locks");
+    ground.file(note, format!("{}\n", lock.display()));
+    repository.delete_branch("conductor/T1").unwrap();
+    assert!(alive.path().exists() && !lock.exists());
+    drop(alive);
+    assert!(!ground.top.join(".git/conductor").exists());
+}

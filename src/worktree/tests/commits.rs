@@ -1,5 +1,6 @@
 //! Commits of results.
 
+use std::fmt::Write as _;
 use std::os::unix::ffi::OsStringExt;
 use std::time::Instant;
 
@@ -271,7 +272,7 @@ fn a_commit_on_a_large_tree_reads_only_the_folders_on_the_way() {
         String::from("commit refs/heads/main\ncommitter T <t@localhost> 1700000000 +0000\ndata 0\n");
     for number in 0..20_000 {
         let name = format!("f{}/g{}/{number}", number % 50, number % 400);
-        stream.push_str(&format!("M 644 inline {name}\ndata {}\n{name}\n", name.len()));
+        writeln!(stream, "M 644 inline {name}\ndata {}\n{name}", name.len()).unwrap();
     }
     let mut import = command(&ground.top, &["fast-import", "--quiet"])
         .stdin(std::process::Stdio::piped())

@@ -159,7 +159,7 @@ fn what_is_kept_is_recovered_only_when_it_is_asked_for() {
     assert!(repository.recover(&ground.workspaces()).unwrap().is_empty());
     let mut leftovers = repository.leftovers(&ground.workspaces()).unwrap();
     assert_eq!(leftovers[0].kept.as_deref(), Some("T1 failed"));
-    repository.discard(leftovers.remove(0)).unwrap();
+    repository.discard(&leftovers.remove(0)).unwrap();
     ground.check_nothing_left();
 }
 

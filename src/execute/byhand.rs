@@ -1,0 +1,162 @@
+//! What a person's decision needs between builds: a command run in the tree, checks on a result with the
+//! person's version in it, and versions of a file kept where they can be found again.
+
+use std::path::PathBuf;
+
+use super::apart::{Apart, NotReady};
+use super::command::{Call, Paths};
+use super::perform::check_paths;
+use super::place::Place;
+use super::ran::complaint;
+use super::{Site, checks, pending};
+use crate::incremental::Assignment;
+use crate::model::{Action, CheckEvidence, Command, Entry, Isolation, Record, Task, TaskId, WorkspacePath};
+use crate::workspace;
+
+/// Runs a command of a task in the tree, for its effect. Its output is kept as `TASK.PART.log` of the run.
+///
+/// # Errors
+/// What the command said when it did not succeed.
+pub fn run_by_hand(
+    site: &Site,
+    task: &Task,
+    action: &Action,
+    command: &Command,
+    part: &str,
+) -> Result<(), String> {
+    let (place, paths) = (Place::tree(site), Paths::new(task, action));
+    let log = site.log(&task.id, Some(part));
+    let call = Call { site, place: &place, task, command, paths: &paths, log, stall: None, is_work: false };
+    let ended = call.run().map_err(|error| error.to_string())?;
+    match complaint(task, &ended) {
+        None => Ok(()),
+        Some(message) => {
+            let said = String::from_utf8_lossy(&ended.tail);
+            Err(format!("{message}\n{}", said.trim_end()).trim_end().to_owned())
+        }
+    }
+}
+
+/// Runs a task's checks on `record`, with the tree's version of `mine` in it; where the task runs apart, in a private
+/// folder.
+///
+/// # Errors
+/// What the check that refused said, or why it could not be run.
+pub fn check_result(
+    site: &Site,
+    assignment: &Assignment,
+    record: &Record,
+    mine: Option<&WorkspacePath>,
+) -> Result<Vec<CheckEvidence>, String> {
+    if assignment.isolation == Isolation::None {
+        return checked(site, &Place::tree(site), assignment);
+    }
+    let apart = match Apart::prepare(site, assignment) {
+        Ok(apart) => apart,
+        Err(NotReady::Moved(paths)) => {
+            let first = paths.first().map(ToString::to_string).unwrap_or_default();
+            return Err(format!("{first} changed at this very moment"));
+        }
+        Err(NotReady::Failed(error)) => return Err(error.to_string()),
+    };
+    let waiting = pending::folder(site, &assignment.task.id);
+    let run = || -> Result<Vec<CheckEvidence>, String> {
+        let failed = |error: &dyn std::fmt::Display| error.to_string();
+        let edited = record.edited.iter().map(|edited| (&edited.path, edited.after));
+        let outputs = record.outputs.iter().map(|output| (&output.path, output.entry));
+        for (path, entry) in outputs.chain(edited) {
+            let to = path.under(apart.place.root());
+            let from = from_where(site, &waiting, path, &entry, mine);
+            match from {
+                Some(from) => workspace::copy_file(&from, &to).map_err(|error| failed(&error))?,
+                None if !entry.exists() => workspace::remove_path(&to).map_err(|error| failed(&error))?,
+                None => {
+                    let mode = if entry.executable { 0o755 } else { 0o644 };
+                    site.objects.restore(&entry, &to, mode).map_err(|error| failed(&error))?;
+                }
+            }
+        }
+        let validation = checks::look_at_inputs(site, &assignment.validation);
+        apart.bring_check_inputs(site, &check_paths(&validation)).map_err(|error| failed(&error))?;
+        checked(site, &apart.place, assignment)
+    };
+    let verdict = run();
+    apart.remove();
+    verdict
+}
+
+/// A file that holds `entry`: the person's own, what was set aside, or the tree's.
+fn from_where(
+    site: &Site,
+    waiting: &std::path::Path,
+    path: &WorkspacePath,
+    entry: &Entry,
+    mine: Option<&WorkspacePath>,
+) -> Option<PathBuf> {
+    let in_tree = path.under(site.workspace.root());
+    let shown = path.under(waiting);
+    if mine == Some(path) || site.workspace.observe(path).entry == *entry {
+        return Some(in_tree).filter(|file| file.symlink_metadata().is_ok());
+    }
+    Some(shown).filter(|file| file.symlink_metadata().is_ok())
+}
+
+fn checked(site: &Site, place: &Place, assignment: &Assignment) -> Result<Vec<CheckEvidence>, String> {
+    let verdict = checks::run(site, place, assignment, "validate", &assignment.task.validate);
+    verdict.failure.map_or(Ok(verdict.evidence), |failure| Err(failure.message))
+}
+
+/// Where a version of a file is kept that gave way in this run.
+fn kept_at(site: &Site, path: &WorkspacePath) -> PathBuf {
+    path.under(&site.folder.join("conflicts").join(&site.run.0))
+}
+
+/// Moves the tree's version of a file out of the way; says where it is now, or nothing where none was there.
+///
+/// # Errors
+/// It cannot be moved.
+pub fn keep_version(site: &Site, path: &WorkspacePath) -> Result<Option<String>, String> {
+    let (from, to) = (path.under(site.workspace.root()), kept_at(site, path));
+    if from.symlink_metadata().is_err() {
+        return Ok(None);
+    }
+    workspace::move_path(&from, &to).map_err(|error| error.to_string())?;
+    Ok(Some(site.shown(&to)))
+}
+
+/// Takes [`keep_version`] back, where nothing has taken the file's place.
+///
+/// # Errors
+/// It cannot be moved back.
+pub fn return_version(site: &Site, path: &WorkspacePath) -> Result<(), String> {
+    let (to, from) = (path.under(site.workspace.root()), kept_at(site, path));
+    if to.symlink_metadata().is_ok() || from.symlink_metadata().is_err() {
+        return Ok(());
+    }
+    workspace::move_path(&from, &to).map_err(|error| error.to_string())?;
+    workspace::prune_empty_parents(&site.folder, &from);
+    Ok(())
+}
+
+/// As [`keep_version`], but leaves it where it is.
+///
+/// # Errors
+/// It cannot be copied.
+pub fn copy_version(site: &Site, path: &WorkspacePath) -> Result<Option<String>, String> {
+    let (from, to) = (path.under(site.workspace.root()), kept_at(site, path));
+    if from.symlink_metadata().is_err() {
+        return Ok(None);
+    }
+    workspace::copy_file(&from, &to).map_err(|error| error.to_string())?;
+    Ok(Some(site.shown(&to)))
+}
+
+/// Puts the tree's version of a file into a result that waits.
+///
+/// # Errors
+/// It cannot be copied.
+pub fn show_version(site: &Site, task: &TaskId, path: &WorkspacePath) -> Result<(), String> {
+    let from = path.under(site.workspace.root());
+    let to = path.under(&pending::folder(site, task));
+    workspace::copy_file(&from, &to).map_err(|error| error.to_string())
+}

@@ -1,0 +1,142 @@
+//! What looks wrong about the inputs of tasks although it is no error: globs that match nothing, paths that nobody
+//! made, links that lead out, outputs of tasks that are gone.
+
+use std::collections::BTreeMap;
+
+use super::engine::Engine;
+use crate::graph::TaskIndex;
+use crate::model::{At, Diagnostic, EntryKind, Pattern, TaskId, WorkspacePath};
+use crate::workspace::{Globs, LinkTarget};
+
+/// So many are told one by one: nobody reads more.
+const MAX_TOLD: usize = 100;
+
+/// What a doubt is about: the task as the manifest has it, the place (file and offset), the link.
+type Subject = (String, u32, u32, Option<WorkspacePath>);
+
+/// Doubts by what they are about, with the number of other instances that share them.
+#[derive(Default)]
+struct Doubts(BTreeMap<Subject, (Diagnostic, usize)>);
+
+impl Doubts {
+    /// Instances of a matrix share what is wrong with them: it is told of the first, and counted of the others.
+    fn add(
+        &mut self,
+        task: &TaskId,
+        at: At,
+        link: Option<&WorkspacePath>,
+        doubt: impl FnOnce() -> Diagnostic,
+    ) {
+        let key = (task.base().to_owned(), at.file, at.offset, link.cloned());
+        self.0.entry(key).and_modify(|(_, others)| *others += 1).or_insert_with(|| (doubt(), 0));
+    }
+
+    /// In the manifest's order.
+    fn told(self) -> Vec<Diagnostic> {
+        let mut doubts: Vec<((u32, u32), Diagnostic)> = self
+            .0
+            .into_iter()
+            .map(|((base, file, offset, _), (mut doubt, others))| {
+                if others > 0 {
+                    doubt.message =
+                        format!("{}; {others} more of the instances of {base} likewise", doubt.message);
+                }
+                ((file, offset), doubt)
+            })
+            .collect();
+        doubts.sort_by_key(|(place, _)| *place);
+        let more = doubts.len().saturating_sub(MAX_TOLD);
+        let mut doubts: Vec<Diagnostic> = doubts.into_iter().map(|(_, doubt)| doubt).take(MAX_TOLD).collect();
+        if more > 0 {
+            let message = format!("{more} more inputs look wrong in this way");
+            doubts.push(Diagnostic::warning("build::more_inputs", message).help("correct those above first"));
+        }
+        doubts
+    }
+}
+
+impl Engine {
+    /// What looks wrong about the inputs of the candidates of a scope that has been observed, once for each task of
+    /// the manifest.
+    pub fn doubts(&mut self, scope: &[TaskIndex]) -> Vec<Diagnostic> {
+        let mut doubts = Doubts::default();
+        for index in scope.iter().copied() {
+            if self.is_candidate(index) {
+                self.doubtful_patterns(index, &mut doubts);
+                self.doubtful_links(index, &mut doubts);
+            }
+        }
+        let mut doubts = doubts.told();
+        for task in &self.gone {
+            let message =
+                format!("{task} is not in the manifest any more, but outputs that it made are still there");
+            doubts.push(
+                Diagnostic::warning("build::gone_task", message)
+                    .help("they are never taken as inputs; `conductor clean` removes them"),
+            );
+        }
+        doubts
+    }
+
+    fn doubtful_patterns(&mut self, index: TaskIndex, doubts: &mut Doubts) {
+        let Ok(task) = self.plan.task(index) else { return };
+        for pattern in task.inputs.iter().filter(|pattern| !pattern.negated) {
+            if self.finds_something(index, pattern) {
+                continue;
+            }
+            let literal = pattern.literal.is_some();
+            let what = if literal { "does not exist and no task makes it" } else { "matches nothing" };
+            doubts.add(&task.id, pattern.at, None, || {
+                let message = format!("input {} of {} {what}", pattern.display(), task.id);
+                Diagnostic::warning("build::no_input", message)
+                    .label(pattern.at, what)
+                    .help("correct the path, or remove it")
+            });
+        }
+    }
+
+    /// Links among the inputs whose target cannot count: only their text does.
+    fn doubtful_links(&mut self, index: TaskIndex, doubts: &mut Doubts) {
+        let Ok(input) = self.task_input(index) else { return };
+        let shape = input.shape(&self.db);
+        for (path, _, file) in &shape.sources {
+            if file.entry(&self.db).kind != EntryKind::Link {
+                continue;
+            }
+            let what = match self.workspace.link_target(path) {
+                LinkTarget::Outside => "leads out of the workspace",
+                LinkTarget::Dangling => "leads nowhere",
+                LinkTarget::File(_) | LinkTarget::Folder(_) => continue,
+            };
+            let (id, at) = (&shape.task.id, shape.task.at);
+            doubts.add(id, at, Some(path), || {
+                let message =
+                    format!("{path}, an input of {id}, is a link that {what}: only its text counts");
+                Diagnostic::warning("build::link", message).label(at, "reads it")
+            });
+        }
+    }
+
+    fn finds_something(&mut self, index: TaskIndex, pattern: &Pattern) -> bool {
+        let base = pattern.base();
+        if let Some(path) = &pattern.literal {
+            let id = self.look_at(path);
+            if self.state.file(id).is_some_and(|row| row.entry.exists()) {
+                return true;
+            }
+        } else {
+            self.cover([base.clone()]);
+            let Ok(globs) = Globs::new(std::slice::from_ref(pattern)) else { return true };
+            if self.walked.below(&base).any(|path| globs.matches(path)) {
+                return true;
+            }
+        }
+        // Whatever a dependency may make of it, only its run can tell.
+        let carrying = self.plan.deps(index).filter(|(_, kinds)| kinds.carries_outputs());
+        carrying.into_iter().any(|(dep, _)| {
+            self.plan.task(dep).is_ok_and(|task| {
+                task.outputs.iter().any(|output| output.path.is_within(&base) || base.is_within(&output.path))
+            })
+        })
+    }
+}
