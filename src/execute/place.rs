@@ -27,7 +27,7 @@ pub(super) struct Private {
     /// TMPDIR
     pub(super) tmp: PathBuf,
     /// Further variables of its commands.
-    pub(super) env: Vec<(&'static str, PathBuf)>,
+    pub(super) env: Vec<(&'static str, OsString)>,
     /// What keeps its commands there, as far as this machine can.
     pub(super) confinement: Confinement,
 }
@@ -56,9 +56,9 @@ impl Place {
         let declared = count.unwrap_or(0);
         for (name, value) in &private.env {
             let (name, value) = match name.strip_suffix("_0") {
-                Some(name) => (format!("{name}_{declared}"), value.clone().into_os_string()),
+                Some(name) => (format!("{name}_{declared}"), value.clone()),
                 None if *name == COUNT => (COUNT.to_owned(), (declared + 1).to_string().into()),
-                None => ((*name).to_owned(), value.clone().into_os_string()),
+                None => ((*name).to_owned(), value.clone()),
             };
             env.insert(name.into(), value);
         }

@@ -72,9 +72,6 @@ impl Admin {
                 Err(error) if dir.symlink_metadata().is_ok() && error.kind() != io::ErrorKind::NotFound => {}
                 published => {
                     published.map_err(Error::io("make the worktree's entry", &dir))?;
-                    // It is not there any more under its first name.
-                    let _ = unfinished.keep();
-                    area.leave();
                     return Ok(Self { dir });
                 }
             }
@@ -91,11 +88,6 @@ impl Admin {
         // git writes relative paths where it is told to; they start at the entry.
         let link = normal(&self.dir.join(OsString::from_vec(text)));
         (link.file_name() == Some(OsStr::new(".git"))).then(|| link.parent().map(real)).flatten()
-    }
-
-    /// The branch that the worktree has checked out, as a whole reference name.
-    pub(super) fn head(&self) -> Option<String> {
-        head_in(&self.dir)
     }
 
     /// Marks the worktree as one to be kept, and says why.

@@ -1,5 +1,8 @@
 //! Branches of tasks: where they are, and moving them only from where they are known to be.
 
+use std::fs;
+use std::path::Path;
+
 use git2::{ErrorCode, Oid, Reference};
 
 use super::admin::{Admin, head_in, is_ours};
@@ -129,6 +132,8 @@ impl Repository {
         }
         self.check_not_checked_out(git, name)?;
         let reference = full(name)?;
+        let lock = self.common_dir.join(format!("{reference}.lock"));
+        let _note = self.area().note(&[lock, self.common_dir.join("packed-refs.lock")])?;
         let Some(new) = new else {
             let mut old = git.find_reference(&reference).map_err(Error::git("read the branch", name))?;
             // libgit2 compares with what `old` was read as, under the reference's lock.
@@ -147,15 +152,13 @@ impl Repository {
     fn check_not_checked_out(&self, git: &git2::Repository, name: &str) -> Result<(), Error> {
         let reference = full(name)?;
         let checked_out = |place| Err(Error::CheckedOut { name: name.to_owned(), place });
-        let common = git.commondir();
-        if !git2::Repository::is_bare(git) || git.is_worktree() {
-            let main = common.parent().filter(|_| common.ends_with(".git"));
-            if let Some(main) = main.filter(|_| head_in(common).as_deref() == Some(&reference)) {
-                return checked_out(main.to_owned());
-            }
+        let is_bare = git.config().and_then(|config| config.get_bool("core.bare")).unwrap_or(false);
+        if !is_bare && uses(&self.common_dir, &reference) {
+            let main = git.workdir().filter(|_| !git.is_worktree()).or_else(|| self.common_dir.parent());
+            return checked_out(main.unwrap_or(&self.common_dir).to_owned());
         }
         for admin in Admin::all(&self.common_dir)? {
-            if let Some(place) = admin.place().filter(|_| admin.head().as_deref() == Some(&reference))
+            if let Some(place) = admin.place().filter(|_| uses(&admin.dir, &reference))
                 && !is_ours(&place)
             {
                 return checked_out(place);
@@ -163,6 +166,15 @@ impl Repository {
         }
         Ok(())
     }
+}
+
+/// Does the working tree of `git_dir` have the branch checked out, or is it rebasing it?
+fn uses(git_dir: &Path, reference: &str) -> bool {
+    let rebased = |folder: &str| fs::read_to_string(git_dir.join(folder).join("head-name"));
+    head_in(git_dir).as_deref() == Some(reference)
+        || ["rebase-merge", "rebase-apply"]
+            .into_iter()
+            .any(|folder| rebased(folder).is_ok_and(|name| name.trim() == reference))
 }
 
 /// The commit at which a branch stands.

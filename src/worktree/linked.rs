@@ -100,6 +100,8 @@ impl Repository {
             removed.push(leftover.place);
         }
         self.area().clear()?;
+        // As git does after its last worktree.
+        let _ = fs::remove_dir(self.common_dir.join("worktrees"));
         Ok(removed)
     }
 

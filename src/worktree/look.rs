@@ -9,10 +9,8 @@ use std::path::{Path, PathBuf};
 
 use git2::{DiffOptions, IndexEntry, IndexEntryExtendedFlag, IndexEntryFlag, ObjectType, Oid};
 
-use super::index::SUBMODULE;
+use super::index::{EXECUTABLE, LINK, SUBMODULE};
 use super::{Error, tree};
-
-const LINK: u32 = 0o120_000;
 
 /// A blob with git's mode.
 pub(super) type Blob = (Oid, u32);
@@ -35,7 +33,8 @@ pub(super) fn changes(git: &git2::Repository, start: Option<Oid>, end: Oid) -> R
         git.diff_tree_to_tree(Some(&old), Some(&new), None).map_err(Error::git("compare HEAD with", end))?;
     let mut changes = Changes::new();
     for delta in diff.deltas() {
-        let blob = |file: &git2::DiffFile<'_>| file.exists().then(|| (file.id(), u32::from(file.mode())));
+        let blob =
+            |file: &git2::DiffFile<'_>| (!file.id().is_zero()).then(|| (file.id(), u32::from(file.mode())));
         let Some(path) = delta.new_file().path_bytes().or(delta.old_file().path_bytes()) else { continue };
         let change = changes.entry(path.to_owned()).or_default();
         change.0 = blob(&delta.old_file()).or(change.0);
@@ -45,10 +44,7 @@ pub(super) fn changes(git: &git2::Repository, start: Option<Oid>, end: Oid) -> R
 }
 
 /// Which of these paths git shows as changed between index and working tree.
-pub(super) fn modified<T>(
-    git: &git2::Repository,
-    changes: &BTreeMap<Vec<u8>, T>,
-) -> Result<BTreeSet<Vec<u8>>, Error> {
+fn modified(git: &git2::Repository, changes: &Changes) -> Result<BTreeSet<Vec<u8>>, Error> {
     let mut options = DiffOptions::new();
     options.disable_pathspec_match(true).include_typechange(true).ignore_submodules(true);
     for path in changes.keys() {
@@ -66,9 +62,9 @@ pub(super) fn modified<T>(
 
 /// What is on disk at a path that a merge changes.
 pub(super) enum Disk {
-    /// What git has also: it may be replaced.
+    /// What git has also, or nothing: it may be replaced.
     Free,
-    /// What the merge makes of it, or nothing where there is to be nothing.
+    /// Nothing has to be done: it is what the merge makes of it, or a sparse checkout leaves it out.
     Stays,
     /// Something that only a person has.
     Taken,
@@ -76,65 +72,86 @@ pub(super) enum Disk {
     Folder,
 }
 
-/// One path that a merge changes, with all that tells what is there now.
+/// The working tree, as far as a merge would change it.
 pub(super) struct Look<'a> {
-    pub(super) top: &'a Path,
-    pub(super) path: &'a [u8],
-    pub(super) old: Option<Blob>,
-    pub(super) new: Option<Blob>,
-    pub(super) entry: Option<&'a IndexEntry>,
-    pub(super) modified: &'a BTreeSet<Vec<u8>>,
+    top: &'a Path,
+    changes: &'a Changes,
+    /// What differs between index and working tree.
+    modified: BTreeSet<Vec<u8>>,
 }
 
-impl Look<'_> {
-    /// What lies there.
-    pub(super) fn disk(&self) -> Disk {
-        let has = |flag: IndexEntryExtendedFlag| {
-            self.entry.is_some_and(|entry| entry.flags_extended & flag.bits() != 0)
-        };
-        let entry = self.entry.filter(|_| !has(IndexEntryExtendedFlag::INTENT_TO_ADD));
+impl<'a> Look<'a> {
+    pub(super) fn new(git: &git2::Repository, top: &'a Path, changes: &'a Changes) -> Result<Self, Error> {
+        Ok(Self { top, changes, modified: modified(git, changes)? })
+    }
+
+    /// What is at `path`, which is `entry` in the index.
+    pub(super) fn at(&self, path: &[u8], entry: Option<&IndexEntry>) -> Disk {
+        let (old, new) = self.changes.get(path).copied().unwrap_or_default();
+        let has =
+            |flag: IndexEntryExtendedFlag| entry.is_some_and(|entry| entry.flags_extended & flag.bits() != 0);
+        let skipped = has(IndexEntryExtendedFlag::SKIP_WORKTREE);
+        let entry = entry.filter(|_| !has(IndexEntryExtendedFlag::INTENT_TO_ADD));
         let staged = entry.map(|entry| (entry.id, entry.mode));
-        if staged != self.old && staged != self.new {
+        if staged != old && staged != new {
             return Disk::Taken;
         }
-        if [self.old, self.new].iter().flatten().any(|(_, mode)| *mode == SUBMODULE) {
-            // The index alone changes; what is in the submodule is its own affair.
+        // What is in a submodule is its own affair. A file that git is not to know any more is the person's.
+        let is_submodule = [old, new].iter().flatten().any(|(_, mode)| *mode == SUBMODULE);
+        if is_submodule || (new.is_none() && staged.is_none()) {
             return Disk::Stays;
         }
-        let path = self.top.join(to_path(self.path));
-        if let Some(blocker) = self.blocked() {
-            return if self.new.is_none() || blocker { Disk::Stays } else { Disk::Taken };
+        if let Some(part) = self.part_that_is_no_folder(path) {
+            return match new {
+                None => Disk::Stays,
+                Some(_) if self.goes(&part) => Disk::Free,
+                Some(_) => Disk::Taken,
+            };
         }
-        let found = match path.symlink_metadata() {
-            Ok(found) if found.is_dir() => {
-                return if self.new.is_some() { Disk::Folder } else { Disk::Stays };
-            }
+        let full = self.top.join(to_path(path));
+        let found = match full.symlink_metadata() {
+            Ok(found) if found.is_dir() => return if new.is_some() { Disk::Folder } else { Disk::Stays },
             Ok(found) => found,
-            Err(_) if self.new.is_none() || has(IndexEntryExtendedFlag::SKIP_WORKTREE) => return Disk::Stays,
-            // A person removed it; or it never was there.
-            Err(_) if self.old.is_some() && staged.is_some() => return Disk::Taken,
+            Err(_) if new.is_none() || skipped => return Disk::Stays,
+            // A person removed it.
+            Err(_) if staged.is_some() => return Disk::Taken,
             Err(_) => return Disk::Free,
         };
-        if self.new.is_some_and(|new| is(&path, &found, new)) {
+        if new.is_some_and(|new| is(&full, &found, new)) {
             return Disk::Stays;
         }
         // git is told not to look at these: it would call them unmodified.
-        let unseen = has(IndexEntryExtendedFlag::SKIP_WORKTREE)
-            || entry.is_some_and(|entry| entry.flags & IndexEntryFlag::VALID.bits() != 0);
-        let clean = staged.is_some() && !unseen && !self.modified.contains(self.path);
-        if clean || self.old.is_some_and(|old| is(&path, &found, old)) { Disk::Free } else { Disk::Taken }
+        let unseen = skipped || entry.is_some_and(|entry| entry.flags & IndexEntryFlag::VALID.bits() != 0);
+        let clean = staged.is_some() && !unseen && !self.modified.contains(path);
+        if clean || old.is_some_and(|old| is(&full, &found, old)) { Disk::Free } else { Disk::Taken }
     }
 
-    /// Is a part of the path above it no folder? Says whether that part is a file that goes in this merge; none where nothing is in
-    /// the way.
-    fn blocked(&self) -> Option<bool> {
-        let mut folder = self.top.to_owned();
-        let parts: Vec<&[u8]> = self.path.split(|byte| *byte == b'/').collect();
-        for part in &parts[..parts.len() - 1] {
-            folder.push(OsStr::from_bytes(part));
-            match folder.symlink_metadata() {
+    /// The files below the folder `folder` that would stay, and so are in the way of a file in its place.
+    pub(super) fn files_that_stay(&self, folder: &[u8]) -> Vec<PathBuf> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(self.top.join(to_path(folder))).into_iter().flatten().flatten() {
+            let path = [folder, b"/", entry.file_name().as_bytes()].concat();
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                files.extend(self.files_that_stay(&path));
+            } else if !self.goes(&path) {
+                files.push(to_path(&path).to_owned());
+            }
+        }
+        files
+    }
+
+    /// Does the merge remove what is at `path`?
+    fn goes(&self, path: &[u8]) -> bool {
+        self.changes.get(path).is_some_and(|(old, new)| old.is_some() && new.is_none())
+    }
+
+    /// The first part of the path above it that is there and is no folder itself.
+    fn part_that_is_no_folder(&self, path: &[u8]) -> Option<Vec<u8>> {
+        let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(end, _)| end);
+        for end in ends {
+            match self.top.join(to_path(&path[..end])).symlink_metadata() {
                 Ok(found) if found.is_dir() => {}
-                Ok(_) => return Some(false),
+                Ok(_) => return Some(path[..end].to_owned()),
                 Err(_) => return None,
             }
         }
@@ -149,7 +166,7 @@ fn is(path: &Path, found: &fs::Metadata, (id, mode): Blob) -> bool {
         let text = fs::read_link(path);
         return mode == LINK && text.is_ok_and(|text| hash(text.as_os_str().as_bytes()));
     }
-    if !found.is_file() || (found.mode() & 0o100 != 0) != (mode == 0o100_755) {
+    if !found.is_file() || (found.mode() & 0o100 != 0) != (mode == EXECUTABLE) {
         return false;
     }
     let Ok(bytes) = fs::read(path) else { return false };
@@ -164,20 +181,6 @@ fn without_cr(bytes: &[u8]) -> Vec<u8> {
         }
     }
     text
-}
-
-/// The files below a folder that stay when the merge is done, as they are in nobody's commit.
-pub(super) fn files_below(top: &Path, folder: &[u8], goes: &dyn Fn(&[u8]) -> bool) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(top.join(to_path(folder))).into_iter().flatten().flatten() {
-        let path = [folder, b"/", entry.file_name().as_bytes()].concat();
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            files.extend(files_below(top, &path, goes));
-        } else if !goes(&path) {
-            files.push(to_path(&path).to_owned());
-        }
-    }
-    files
 }
 
 pub(super) fn to_path(bytes: &[u8]) -> &Path {

@@ -64,6 +64,7 @@ impl Repository {
         if let Some(what) = under_way(git.state()) {
             return Err(Error::UnderWay { what, place: top });
         }
+        self.area().clear()?;
         let start = commit::head(&git)?.map(|head| head.id());
         let made = make(&git, start, branches, message)?;
         if !made.conflicts.is_empty() {
@@ -80,9 +81,35 @@ impl Repository {
         let changed = update.paths();
         update.apply(&git, lock, &self.area())?;
         let names: Vec<&str> = made.merged.iter().map(|(name, _)| *name).collect();
-        set_head(&git, start, end, &format!("merge {}: made by conductor", names.join(", ")))?;
+        self.set_head(&git, start, end, &format!("merge {}: made by conductor", names.join(", ")))?;
         let merged = names.into_iter().map(str::to_owned).collect();
         Ok(Merge::Done(Merged { commit: end.to_string(), merged, already: made.already, changed }))
+    }
+
+    /// Moves HEAD, or the branch that it names, from `start` to `end`.
+    fn set_head(&self, git: &git2::Repository, start: Option<Oid>, end: Oid, log: &str) -> Result<(), Error> {
+        let head = git.find_reference("HEAD").map_err(Error::git("read", "HEAD"))?;
+        let name = match head.symbolic_target() {
+            Ok(Some(branch)) => branch.to_owned(),
+            Ok(None) => "HEAD".to_owned(),
+            Err(error) => return Err(Error::git("read", "HEAD")(error)),
+        };
+        let lock = if name == "HEAD" {
+            git.path().join("HEAD.lock")
+        } else {
+            self.common_dir.join(format!("{name}.lock"))
+        };
+        let _note = self.area().note(&[lock])?;
+        let set = match start {
+            Some(start) => git.reference_matching(&name, end, true, start, log),
+            None => git.reference(&name, end, false, log),
+        };
+        set.map(drop).map_err(|error| match error.code() {
+            ErrorCode::Modified | ErrorCode::Exists => {
+                head_moved(start, commit::head(git).ok().flatten().map(|head| head.id()))
+            }
+            _ => Error::git("set", &name)(error),
+        })
     }
 }
 
@@ -142,26 +169,6 @@ fn under_way(state: RepositoryState) -> Option<&'static str> {
 fn check_head(git: &git2::Repository, start: Option<Oid>) -> Result<(), Error> {
     let found = commit::head(git)?.map(|head| head.id());
     if found == start { Ok(()) } else { Err(head_moved(start, found)) }
-}
-
-/// Moves HEAD, or the branch that it names, from `start` to `end`.
-fn set_head(git: &git2::Repository, start: Option<Oid>, end: Oid, log: &str) -> Result<(), Error> {
-    let head = git.find_reference("HEAD").map_err(Error::git("read", "HEAD"))?;
-    let name = match head.symbolic_target() {
-        Ok(Some(branch)) => branch.to_owned(),
-        Ok(None) => "HEAD".to_owned(),
-        Err(error) => return Err(Error::git("read", "HEAD")(error)),
-    };
-    let set = match start {
-        Some(start) => git.reference_matching(&name, end, true, start, log),
-        None => git.reference(&name, end, false, log),
-    };
-    set.map(drop).map_err(|error| match error.code() {
-        ErrorCode::Modified | ErrorCode::Exists => {
-            head_moved(start, commit::head(git).ok().flatten().map(|head| head.id()))
-        }
-        _ => Error::git("set", &name)(error),
-    })
 }
 
 fn head_moved(expected: Option<Oid>, found: Option<Oid>) -> Error {

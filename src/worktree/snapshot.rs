@@ -6,6 +6,7 @@
 //! index, so files that were just written get a time two seconds back.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -16,7 +17,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use git2::{Index, IndexEntry, Oid};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
 
-use super::index::index_entry;
+use super::index::{EXECUTABLE, FILE, LINK, index_entry};
 use super::{Error, Linked, blob, commit};
 use crate::model::WorkspacePath;
 
@@ -41,12 +42,9 @@ impl Linked {
         index.clear().map_err(Error::git("clear", path.display()))?;
         let files: BTreeSet<&WorkspacePath> = files.into_iter().collect();
         let stamp = now() - OLDER;
+        let mut folders = BTreeSet::new();
         for file in &files {
-            let above = std::iter::successors(file.parent(), WorkspacePath::parent);
-            if above.into_iter().any(|folder| files.contains(&folder) && !folder.under(&self.place).is_dir())
-            {
-                return Err(not_for_git(file, "a part of the path is no folder"));
-            }
+            self.check_folders(file, &mut folders)?;
             if let Some(entry) = self.entry(&git, file, stamp)? {
                 let refused = |error: git2::Error| not_for_git(file, error.message());
                 index.add(&entry).map_err(refused)?;
@@ -58,6 +56,21 @@ impl Linked {
         self.set_head(commit)?;
         index.write().map_err(Error::git("write", path.display()))?;
         Ok(commit.to_string())
+    }
+
+    /// Are the parts of the path above `file` folders themselves? `known` are those that were looked at.
+    fn check_folders(&self, file: &WorkspacePath, known: &mut BTreeSet<WorkspacePath>) -> Result<(), Error> {
+        let above = std::iter::successors(file.parent(), WorkspacePath::parent);
+        for folder in above.take_while(|folder| !folder.is_root()) {
+            if known.contains(&folder) {
+                break;
+            }
+            if !folder.under(&self.place).symlink_metadata().is_ok_and(|found| found.is_dir()) {
+                return Err(not_for_git(file, &format!("`{folder}` is no folder")));
+            }
+            known.insert(folder);
+        }
+        Ok(())
     }
 
     /// The index's entry for a file or link, whose content is stored; none for a folder.
@@ -74,11 +87,11 @@ impl Linked {
         let (id, mode) = if kind.is_dir() {
             return Ok(None);
         } else if kind.is_symlink() {
-            (blob::store_link(git, &path)?, 0o120_000)
+            (blob::store_link(git, &path)?, LINK)
         } else if kind.is_fifo() || kind.is_socket() || kind.is_block_device() || kind.is_char_device() {
             return Err(not_for_git(file, "it is neither a file nor a link"));
         } else {
-            (blob::store_as_is(git, &path)?, if before.mode() & 0o100 == 0 { 0o100_644 } else { 0o100_755 })
+            (blob::store_as_is(git, &path)?, if before.mode() & 0o100 == 0 { FILE } else { EXECUTABLE })
         };
         if before.mtime() >= stamp {
             set_mtime(&path, stamp).map_err(Error::io("set the time of", &path))?;
@@ -105,7 +118,7 @@ impl Linked {
     pub fn exclude<'a>(
         &self,
         paths: impl IntoIterator<Item = &'a WorkspacePath>,
-    ) -> Result<Vec<(&'static str, PathBuf)>, Error> {
+    ) -> Result<Vec<(&'static str, OsString)>, Error> {
         let git = git2::Repository::open(&self.common_dir)
             .map_err(Error::git("open", self.common_dir.display()))?;
         let config = git
@@ -127,8 +140,11 @@ impl Linked {
                     .map_err(Error::git("set core.excludesFile in", file))?;
             }
         }
-        let name = PathBuf::from("core.excludesFile");
-        Ok(vec![("GIT_CONFIG_COUNT", "1".into()), ("GIT_CONFIG_KEY_0", name), ("GIT_CONFIG_VALUE_0", file)])
+        Ok(vec![
+            ("GIT_CONFIG_COUNT", "1".into()),
+            ("GIT_CONFIG_KEY_0", "core.excludesFile".into()),
+            ("GIT_CONFIG_VALUE_0", file.into()),
+        ])
     }
 }
 
