@@ -94,9 +94,8 @@ fn run(site: &Site, assignment: &Assignment, apart: &mut Apart) -> Result<Made, 
         duration: ran.duration,
         outputs,
         edited,
-        commit: None,
         on_branch: task.integrate == Integrate::Branch,
-        approval: None,
+        ..Produced::default()
     };
     Ok(Made { produced, at, changed, unchecked, warnings, log: ran.log })
 }

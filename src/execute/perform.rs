@@ -209,16 +209,11 @@ fn gate(site: &Site, assignment: &Assignment) -> Result<Outcome, Box<Refusal>> {
         return Err(Box::new(Refusal { reason, duration: start.elapsed(), ..failure.into() }));
     }
     let produced = Produced {
-        outputs: Vec::new(),
-        discovered: Vec::new(),
         validation,
         validated: true,
         evidence: verdict.evidence,
         duration: start.elapsed(),
-        edited: Vec::new(),
-        commit: None,
-        on_branch: false,
-        approval: None,
+        ..Produced::default()
     };
     let changed = assignment.snapshot.changes(&site.workspace);
     let done = Done {
@@ -320,10 +315,7 @@ fn attempt_staged(
         evidence,
         duration: ran.duration,
         outputs,
-        edited: Vec::new(),
-        commit: None,
-        on_branch: false,
-        approval: None,
+        ..Produced::default()
     };
     Ok(Done { produced, staged: None, branch: None, changed, unchecked, warnings, log: ran.log })
 }

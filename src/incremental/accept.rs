@@ -20,7 +20,8 @@ const GENERATIONS: usize = 5;
 /// No validation has this key.
 const UNVALIDATED: Digest = Digest([0; 32]);
 
-/// What a worker hands back of a task that conductor may accept.
+/// What a worker hands back of a task that conductor may accept. What ran in the tree has neither edits nor a branch.
+#[derive(Default)]
 pub struct Produced {
     /// Every file, link and empty folder that it made, as seen after the checks, sorted by path.
     pub outputs: Vec<(WorkspacePath, Observed)>,
