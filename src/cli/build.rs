@@ -282,6 +282,7 @@ fn build(
         run_dir,
         run: run.clone(),
         caller: session.caller.clone(),
+        agents: session.agents(args.budget.as_ref()),
         repository: Repository::discover(session.workspace.root()),
         events: Box::new(move |event| {
             let _ = events.send(Message::Event(event));

@@ -68,6 +68,7 @@ fn open(global: &Global, caller: Caller, command: &str, access: Access) -> Resul
         run_dir,
         run,
         caller: session.caller.clone(),
+        agents: session.agents(None),
         repository: Repository::discover(session.workspace.root()),
         events: Box::new(|_| {}),
     };

@@ -21,6 +21,8 @@ pub(super) const ADAPTERS: [&str; 9] =
 
 /// Keys that mean something for agents alone.
 const AGENT_KEYS: [&str; 4] = ["model", "instructions", "budget", "limit_wait"];
+/// How often an agent is shown what is wrong, unless its task says otherwise.
+const AGENT_RETRIES: Retries = Retries { max: 2, backoff: Duration::from_secs(1) };
 /// Keys that mean nothing for an agent.
 const RUN_KEYS: [&str; 3] = ["depfile", "weight", "incremental"];
 
@@ -293,7 +295,7 @@ impl<'a> Builder<'a> {
             timeout: self.duration("timeout"),
             stall: self.duration("stall"),
             limit_wait: self.duration("limit_wait"),
-            retries: self.read("retries", retries),
+            retries: self.read("retries", retries).or(is_agent.then_some(AGENT_RETRIES)),
             pool: self.read("pool", pool),
             weight: self.read("weight", |reader, node| reader.integer(node, 1)).unwrap_or(1),
             incremental: self.flag("incremental"),

@@ -20,7 +20,7 @@ enum Kind {
 }
 
 /// What conductor makes in `.conductor/`.
-const ENTRIES: [(&str, Kind); 14] = [
+const ENTRIES: [(&str, Kind); 15] = [
     (".gitignore", Kind::File),
     ("lock", Kind::File),
     ("state", Kind::File),
@@ -34,11 +34,12 @@ const ENTRIES: [(&str, Kind); 14] = [
     ("workspaces", Kind::Folder),
     ("objects", Kind::Folder),
     ("pending", Kind::Folder),
+    ("sessions", Kind::Folder),
     ("cache", Kind::Folder),
 ];
 
 /// The same for its `.gitignore`. Never `*`: a manifest may live there.
-const IGNORED: [&str; 16] = [
+const IGNORED: [&str; 17] = [
     "/.gitignore",
     "/.*.tmp-*",
     "/lock",
@@ -53,6 +54,7 @@ const IGNORED: [&str; 16] = [
     "/workspaces/",
     "/objects/",
     "/pending/",
+    "/sessions/",
     "/cache/",
     "/*.set-aside-*",
 ];
