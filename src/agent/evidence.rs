@@ -58,6 +58,13 @@ pub fn feedback(evidence: &Evidence) -> String {
     text
 }
 
+/// What the agent is told that was interrupted by something that does not concern its work.
+pub fn go_on() -> String {
+    "You were interrupted before you had finished; nothing is wrong with your work so far. Your files and this conversation are as you \
+     left them. Go on with the task where you stopped, and finish it.\n"
+        .to_owned()
+}
+
 /// What a new session is told after others have failed: the task again, what is wrong with what is there, and how the tree differs
 /// from where the first one began. `diff` may be cut.
 pub fn fresh_start(brief: &Brief<'_>, evidence: &Evidence, diff: &str) -> String {

@@ -238,6 +238,16 @@ impl Listener {
         [&mut self.tokens_in, &mut self.tokens_out, &mut self.cost, &mut self.turns, &mut self.denials]
     }
 
+    /// Has it said that it came to its end?
+    pub fn saw_end(&self) -> bool {
+        self.end.is_declared() && self.end.seen()
+    }
+
+    /// The answer as far as it goes, for people; none where the output is text, which they read as it is.
+    pub fn said(&self) -> Option<&str> {
+        self.text.value().filter(|_| self.output == AgentOutput::JsonLines)
+    }
+
     /// What this run has used so far, without its time. `before` is what its session had used when it began.
     pub fn usage(&self, before: &SessionTotals) -> Usage {
         self.counted(before).0

@@ -13,8 +13,9 @@ mod positions;
 mod prompt;
 mod reading;
 mod template;
+mod version;
 
-pub use evidence::{Evidence, FailedCheck, feedback, fresh_start, signature};
+pub use evidence::{Evidence, FailedCheck, feedback, fresh_start, go_on, signature};
 pub use finish::Heard;
 pub use limit::retry_after;
 pub use listener::Listener;
@@ -22,4 +23,5 @@ pub use matching::{Pattern, PatternError, is_path};
 pub use positions::{Position, positions};
 pub use prompt::{Brief, NeededOutput, prompt};
 pub use reading::SessionTotals;
-pub use template::{TemplateError, Values, command_line, fill, placeholders};
+pub use template::{TemplateError, Values, command_line, fill, placeholders, uses};
+pub use version::is_version;

@@ -175,6 +175,17 @@ fn lacks_a_value(template: &str, values: &Values) -> bool {
     parts(template).any(|part| matches!(part, Part::Place(name, None) if values.get(name) == Some("")))
 }
 
+/// Does one of the arguments have the placeholder `name`?
+pub fn uses(arguments: &[Argument], name: &str) -> bool {
+    let has = |template: &String| {
+        parts(template).any(|part| matches!(part, Part::Place(other, _) if other == name))
+    };
+    arguments.iter().any(|argument| match argument {
+        Argument::Always(template) => has(template),
+        Argument::Group(templates) => templates.iter().any(has),
+    })
+}
+
 /// The program and its arguments: `argv`, then `new` or `resume`, then `tail`, then the prompt where that is an argument.
 pub fn command_line(adapter: &Adapter, values: &Values, resume: bool) -> Vec<String> {
     let session = if resume { &adapter.resume } else { &adapter.new };

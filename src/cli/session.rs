@@ -184,8 +184,7 @@ impl Session {
     pub(super) fn agents(&self, budget: Option<&Budget>) -> execute::Agents {
         let settings = self.plan.settings();
         let run = settings.budget.clone().overlaid(budget);
-        let groups = self.plan.group_budgets().map(|(group, budget)| (group.clone(), budget.clone()));
-        execute::Agents::new(&settings.agents, execute::Ledger::new(run, groups))
+        execute::Agents::new(&[], execute::Ledger::new(run, []))
     }
 
     /// Runs `tools` commands.

@@ -4,8 +4,8 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::time::SystemTime;
 
 use super::place::Place;
-use super::staging::existing;
 use super::secrets::Finder;
+use super::staging::existing;
 use super::{Site, depfile};
 use crate::incremental::Assignment;
 use crate::model::{EntryKind, Signature, Task, WorkspacePath};

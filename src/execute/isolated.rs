@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 
+use super::agent::{self, Session};
 use super::apart::{Apart, NotReady, writes};
 use super::integrate::{Obstacle, Source, integrate};
 use super::perform::{Done, Outcome, Refusal, check_paths, require};
 use super::ran::Ran;
 use super::staging::{Staged, StagingError};
-use super::agent::{self, Session};
 use super::{Site, checks, collect, git, hints, pending};
 use crate::agent::Evidence;
 use crate::incremental::{Assignment, Change, Produced};

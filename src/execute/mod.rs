@@ -24,13 +24,13 @@ mod secrets;
 mod staging;
 mod suspend;
 
+pub use agent::{Agents, Ledger, Unfinished, next_prompt, unfinished};
 pub use apart::{remove_all, unenforced};
 pub use byhand::{check_result, copy_version, keep_version, return_version, run_by_hand, show_version};
 pub use command::run_tool;
 pub use git::{check_branch, commit_adopted, move_branch, move_branch_back, needs_repository};
 pub use integrate::{Landed, land, put_back};
 pub use pending::{Released, clear as clear_pending, folder as pending_folder, release, turn_into_conflict};
-pub use agent::{Agents, Ledger, Unfinished, prompt, unfinished};
 pub use perform::{Course, Done, Outcome, Refusal, Waiting, perform};
 pub use recover::recover;
 pub use staging::{Staged, StagingError};

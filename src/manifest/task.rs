@@ -9,7 +9,7 @@ use super::fill::Mode;
 use super::problems::did_you_mean;
 use super::reader::Reader;
 use super::tree::{Entry, Kind, Node, find};
-use super::{environment, rules, scalar};
+use super::{environment, rules};
 use crate::model::{
     AgentWork, At, Budget, CacheMode, Diagnostic, GroupId, Instructions, Integrate, Isolation, Output,
     Reference, Retries, Sees, Task, TaskId, Tool, ToolKind, Work, Writes,
@@ -407,7 +407,7 @@ fn pool(reader: &Reader<'_>, node: &Node<'_>) -> Option<String> {
 
 /// `budget:` of a task or a run.
 pub(super) fn budget(reader: &Reader<'_>, node: &Node<'_>) -> Budget {
-    let count = |key: &str| node.get(key).and_then(|node| scalar::count(&reader.text(node)?));
+    let count = |key: &str| node.get(key).and_then(|node| crate::model::parse_count(&reader.text(node)?));
     Budget {
         usd: node.get("usd").and_then(|node| reader.text(node)?.parse().ok()),
         tokens: count("tokens"),

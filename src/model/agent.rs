@@ -105,7 +105,10 @@ impl Usage {
     }
 
     /// What it cost, in US dollars.
-    #[expect(clippy::cast_precision_loss, reason = "for people and limits; 2^53 millionths are nine billion dollars")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "for people and limits; 2^53 millionths are nine billion dollars"
+    )]
     pub fn usd(&self) -> Option<f64> {
         self.micro_usd.map(|micro| micro as f64 / 1e6)
     }
@@ -243,7 +246,11 @@ impl Budget {
 }
 
 /// US dollars in millionths.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "amounts of money are small and never negative")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "amounts of money are small and never negative"
+)]
 pub fn micro(usd: f64) -> u64 {
     (usd.max(0.0) * 1e6).round() as u64
 }
@@ -261,10 +268,16 @@ mod tests {
         let budget = Budget { usd: Some(2.0), tokens: Some(100), ..Budget::default() };
         assert_eq!(budget.reached(&spent(1_999_999, 99)), None);
         assert_eq!(budget.reached(&spent(2_000_000, 0)).map(|(end, _)| end), Some(AgentEnd::Budget));
-        assert_eq!(budget.reached(&spent(0, 100)).map(|(_, why)| why).as_deref(), Some("100 of 100 tokens are used"));
+        assert_eq!(
+            budget.reached(&spent(0, 100)).map(|(_, why)| why).as_deref(),
+            Some("100 of 100 tokens are used")
+        );
         let left = budget.left(&spent(500_000, 30));
         assert_eq!((left.usd, left.tokens), (Some(1.5), Some(70)));
-        assert_eq!(left.and(&Budget { tokens: Some(5), turns: Some(1), ..Budget::default() }).tokens, Some(5));
+        assert_eq!(
+            left.and(&Budget { tokens: Some(5), turns: Some(1), ..Budget::default() }).tokens,
+            Some(5)
+        );
     }
 
     #[test]

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::result::millis;
 use super::{
-    ActionKey, AgentRun, CheckEvidence, Diagnostic, OutputEntry, Reason, RunId, RunOutcome, Status, Summary, TaskId, Usage,
+    ActionKey, AgentRun, CheckEvidence, Diagnostic, OutputEntry, Reason, RunId, RunOutcome, Status, Summary,
+    TaskId, Usage,
 };
 
 /// The version of the stream, in every line as `v`.

@@ -43,4 +43,4 @@ pub use task::{
     AgentWork, CacheMode, Check, CheckKind, EnvValue, EnvVar, Instructions, Integrate, Isolation, Output,
     Pattern, Retries, Sees, Task, Tool, ToolKind, Work, Writes,
 };
-pub use units::{ParseUnitError, format_duration, parse_bytes, parse_duration};
+pub use units::{ParseUnitError, format_duration, parse_bytes, parse_count, parse_duration};

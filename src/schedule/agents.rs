@@ -157,7 +157,8 @@ impl Build<'_> {
 
     /// A limit is reached: the task waits for a person, who builds again.
     pub(super) fn pause(&mut self, assignment: &Assignment, refusal: Refusal) {
-        let reason = Reason::new(ReasonKind::PreviousFailed).name("paused").new_value(refusal.message.clone());
+        let reason =
+            Reason::new(ReasonKind::PreviousFailed).name("paused").new_value(refusal.message.clone());
         let failure = Failure::new(assignment.key, reason.clone(), self.site.run.clone());
         self.engine.refuse(assignment.index, &failure);
         let key = Some(assignment.key);
@@ -214,7 +215,10 @@ mod tests {
         assert!(matches!(gates.admit("a", 2, now), Admission::At(at) if at == now + SECOND * 7));
         assert!(is_now(&gates.admit("b", 3, now)), "another provider");
         gates.passed("a", 2);
-        assert!(matches!(gates.admit("a", 2, now), Admission::At(_)), "who began before it knows nothing of the limit");
+        assert!(
+            matches!(gates.admit("a", 2, now), Admission::At(_)),
+            "who began before it knows nothing of the limit"
+        );
         let later = now + SECOND * 8;
         assert!(is_now(&gates.admit("a", 2, later)));
         assert!(matches!(gates.admit("a", 1, later), Admission::At(_)));
@@ -226,7 +230,10 @@ mod tests {
     fn who_is_told_no_time_waits_longer_each_time_and_not_for_ever() {
         let (mut gates, now) = (Gates::default(), Instant::now());
         let mut shut = || gates.shut("a", 1, (None, SECOND, SECOND * 7), now);
-        assert_eq!([shut(), shut(), shut(), shut()], [Some(SECOND), Some(SECOND * 2), Some(SECOND * 4), None]);
+        assert_eq!(
+            [shut(), shut(), shut(), shut()],
+            [Some(SECOND), Some(SECOND * 2), Some(SECOND * 4), None]
+        );
     }
 
     #[test]

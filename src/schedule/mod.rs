@@ -24,11 +24,11 @@ use crate::model::{
     Diagnostic, Event, RunOutcome, RunResult, Status, Summary, TaskId, TaskResult, WorkspacePath,
 };
 use crate::store::{CancelRequest, RunDir};
+use agents::Gates;
 pub use desk::{Desk, Refused, Settled};
 pub use outcome::plain;
 pub use resolve::Side;
 pub use rollback::Step;
-use agents::Gates;
 use slots::Slots;
 
 /// How to build.
@@ -214,13 +214,14 @@ impl<'a> Build<'a> {
         self.look_back();
         let outcome = self.outcome();
         let duration = self.options.began.elapsed();
+        let (spent, saved) = (self.spent(), self.saved());
         (self.sink)(Event::RunFinished {
             result: outcome,
             summary: self.summary,
             duration,
             signal: self.signal,
-            spent: self.spent(),
-            saved: self.saved(),
+            spent,
+            saved,
         });
         let result = RunResult {
             run: self.site.run.clone(),

@@ -41,8 +41,8 @@ use std::path::{Path, PathBuf};
 
 pub use attempts::{Attempts, last_attempt};
 pub use entries::prepare;
-pub use framed::{read_frame, write_frame};
 pub use files::{FileId, FileRow};
+pub use framed::{read_frame, write_frame};
 pub use journal::{BranchMove, Intent, Journal, Planned, Ticket};
 pub use lock::{Holder, Lock, LockError};
 pub use objects::Objects;

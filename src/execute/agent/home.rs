@@ -38,12 +38,15 @@ impl HomeFolder {
         for (name, content) in &adapter.files {
             let place = private.join(name);
             fs::create_dir_all(place.parent().unwrap_or(private))?;
-            let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&place)?;
+            let mut file =
+                fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&place)?;
             io::Write::write_all(&mut file, fill(content).as_bytes())?;
         }
         let mut links = Vec::new();
         for name in &adapter.login {
-            let Some(real) = users.as_ref().and_then(|home| home.join(name).canonicalize().ok()) else { continue };
+            let Some(real) = users.as_ref().and_then(|home| home.join(name).canonicalize().ok()) else {
+                continue;
+            };
             let place = private.join(name);
             fs::create_dir_all(place.parent().unwrap_or(private))?;
             if place.symlink_metadata().is_err() {

@@ -42,8 +42,18 @@ use policy::{Next, Progress, next};
 
 /// From these agents' programs take settings, whichever a task uses: the next task may use another one.
 const ALWAYS: [&str; 12] = [
-    ".claude", ".mcp.json", ".codex", ".gemini", ".qwen", ".opencode", "opencode.json", ".github", ".pi", ".copilot",
-    ".aider.conf.yml", ".gitmodules",
+    ".claude",
+    ".mcp.json",
+    ".codex",
+    ".gemini",
+    ".qwen",
+    ".opencode",
+    "opencode.json",
+    ".github",
+    ".pi",
+    ".copilot",
+    ".aider.conf.yml",
+    ".gitmodules",
 ];
 
 /// The agents of one build: their adapters, and what they have in common.
@@ -87,14 +97,21 @@ pub(super) fn result(site: &Site, assignment: &Assignment, session: &Session) ->
     Some(Box::new(session.result(site, work.model.clone())))
 }
 
+/// What the next run of a task's agent will be told, by a build that begins now. `folder` is `.conductor`.
+pub fn next_prompt(folder: &Path, root: &Path, assignment: &Assignment) -> String {
+    prompt(root, assignment, Session::kept(folder, assignment).as_ref())
+}
+
 /// What the next run of the agent's program is told.
-pub fn prompt(root: &Path, assignment: &Assignment, session: Option<&Session>) -> String {
+fn prompt(root: &Path, assignment: &Assignment, session: Option<&Session>) -> String {
     let Work::Agent(work) = &assignment.task.work else { return String::new() };
     let inputs: Vec<WorkspacePath> = read(assignment);
     let needs = needed(assignment);
     let instructions = instructions(root, assignment, &work.instructions);
     let brief = Brief { task: &assignment.task, instructions: &instructions, inputs: &inputs, needs: &needs };
-    let Some(session) = session.filter(|session| !session.runs.is_empty()) else { return agent::prompt(&brief) };
+    let Some(session) = session.filter(|session| !session.runs.is_empty()) else {
+        return agent::prompt(&brief);
+    };
     match (&session.id, &session.evidence) {
         (Some(_), Some(evidence)) => agent::feedback(evidence),
         (Some(_), None) => agent::go_on(),
@@ -327,7 +344,8 @@ fn suspend(site: &Site, assignment: &Assignment, mut session: Session, apart: Op
 /// What the agent has changed so far, for one that begins without knowing it.
 fn changed_paths(apart: &Apart) -> String {
     let Ok(now) = apart.listing() else { return String::new() };
-    let changed = now.iter().filter(|(path, seen)| !seen.is_folder() && apart.before.get(*path) != Some(seen));
+    let changed =
+        now.iter().filter(|(path, seen)| !seen.is_folder() && apart.before.get(*path) != Some(seen));
     let gone = apart.before.iter().filter(|(path, seen)| !seen.is_folder() && !now.contains_key(*path));
     let line = |verb: &str, path: &WorkspacePath| format!("{verb} {path}\n");
     let verb = |path: &WorkspacePath| if apart.before.contains_key(path) { "changed" } else { "made" };
@@ -340,7 +358,13 @@ fn changed_paths(apart: &Apart) -> String {
 }
 
 /// The work is at its end without a result: what a person may want to see stays.
-fn give_up(site: &Site, assignment: &Assignment, session: Session, apart: Option<Apart>, refusal: &mut Refusal) {
+fn give_up(
+    site: &Site,
+    assignment: &Assignment,
+    session: Session,
+    apart: Option<Apart>,
+    refusal: &mut Refusal,
+) {
     let task = &assignment.task;
     session.close(Some(&site.run_dir.log(&task.id).with_extension("transcript")));
     let Some(apart) = apart else { return };

@@ -61,7 +61,9 @@ mod tests {
 
     #[test]
     fn a_refused_result_is_mended_in_its_session_and_in_the_end_by_a_fresh_one() {
-        let all = |attempts| (1..=attempts).map(|at| next(AgentEnd::Invalid, progress(at, attempts))).collect::<Vec<_>>();
+        let all = |attempts| {
+            (1..=attempts).map(|at| next(AgentEnd::Invalid, progress(at, attempts))).collect::<Vec<_>>()
+        };
         assert_eq!(all(1), [Next::GiveUp]);
         assert_eq!(all(2), [Next::Resume, Next::GiveUp]);
         assert_eq!(all(4), [Next::Resume, Next::Resume, Next::Afresh, Next::GiveUp]);

@@ -15,7 +15,8 @@ use super::super::suspend::Suspended;
 use crate::agent::{Evidence, SessionTotals};
 use crate::incremental::Assignment;
 use crate::model::{
-    ActionKey, AgentEnd, AgentResult, AgentRun, Digest, Entry, EntryKind, Isolation, RunId, TaskId, Usage, Work,
+    ActionKey, AgentEnd, AgentResult, AgentRun, Digest, Entry, EntryKind, Isolation, RunId, TaskId, Usage,
+    Work,
 };
 use crate::store;
 
@@ -68,13 +69,20 @@ impl Session {
         }
     }
 
+    /// What was kept of this very work.
+    pub(super) fn kept(folder: &Path, assignment: &Assignment) -> Option<Self> {
+        let Work::Agent(agent) = &assignment.task.work else { return None };
+        read(&place(folder, &assignment.task.id)).filter(|kept| {
+            kept.key == assignment.key
+                && kept.adapter == agent.adapter
+                && kept.isolation == assignment.isolation
+        })
+    }
+
     /// What was kept of the task's work; where that was other work, a beginning.
     fn open(site: &Site, assignment: &Assignment, adapter: &str) -> Self {
         let folder = place(&site.folder, &assignment.task.id);
-        let kept = read(&folder).filter(|kept| {
-            kept.key == assignment.key && kept.adapter == adapter && kept.isolation == assignment.isolation
-        });
-        let Some(mut session) = kept else {
+        let Some(mut session) = Self::kept(&site.folder, assignment) else {
             // What cannot be removed is written over.
             let _ = remove_all(&folder);
             return Self {
@@ -146,7 +154,8 @@ impl Session {
 
     /// Keeps it for the next attempt. What cannot be kept begins anew.
     pub(super) fn keep(&self) {
-        let kept = fs::create_dir_all(&self.folder).is_ok() && store::write_frame(&file(&self.folder), VERSION, self).is_ok();
+        let kept = fs::create_dir_all(&self.folder).is_ok()
+            && store::write_frame(&file(&self.folder), VERSION, self).is_ok();
         if !kept {
             let _ = remove_all(&self.folder);
         }

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::home::HomeFolder;
+use super::prompt;
 use super::session::Session;
 use super::transcript::Transcript;
-use super::prompt;
 use crate::agent::{self, Heard, Listener, Values};
 use crate::execute::Site;
 use crate::execute::command::tree_size;
@@ -19,7 +19,7 @@ use crate::execute::place::Place;
 use crate::execute::ran::{Failed, Ran, complaint, spawn_refusal};
 use crate::incremental::Assignment;
 use crate::model::{
-    Adapter, AgentEnd, AgentRun, AgentWork, Budget, Event, PromptChannel, Task, Usage, Work,
+    Adapter, AgentEnd, AgentOutput, AgentRun, AgentWork, Budget, Event, PromptChannel, Task, Usage, Work,
 };
 use crate::process::{self, Confinement, End, Ended, SpawnError, Spec, Stdin};
 
@@ -213,7 +213,10 @@ impl Start<'_> {
             return None;
         }
         let found = version.unwrap_or("none that it tells");
-        Some(format!("the agent {} is to have version {wanted} (`require`), but has {found}", self.adapter.name))
+        Some(format!(
+            "the agent {} is to have version {wanted} (`require`), but has {found}",
+            self.adapter.name
+        ))
     }
 
     /// What keeps the program in its place: it writes its HOME and its state as well, and its own files may lie inside
@@ -226,18 +229,13 @@ impl Start<'_> {
         Some(confinement)
     }
 
-    fn start(
-        &self,
-        session: &mut Session,
-        prepared: &Prepared,
-        program: &Path,
-    ) -> Result<Ran, Box<Failed>> {
+    fn start(&self, session: &mut Session, prepared: &Prepared, program: &Path) -> Result<Ran, Box<Failed>> {
         let task = self.task();
         let mut listener = Listener::new(self.adapter)
             .map_err(|error| Failed::before(Refusal::new(format!("its adapter is wrong: {error}"))))?;
         let mut argv = agent::command_line(self.adapter, &prepared.values, prepared.resume);
         if let Some(first) = argv.first_mut() {
-            program.to_string_lossy().clone_into(first);
+            *first = program.to_string_lossy().into_owned();
         }
         let log = self.site.log(&task.id, None);
         let secrets = self.site.secrets(task);
@@ -249,7 +247,9 @@ impl Start<'_> {
         let mut meter = Meter { start: self, session, told: Usage::default(), over: None };
         let mut on_line = |line: &[u8]| {
             transcript.line(line);
-            if let Some(line) = listener.line(line) {
+            let before = listener.said().unwrap_or_default().to_owned();
+            listener.line(line);
+            for line in spoken(self.adapter, &before, &listener, line) {
                 (self.site.events)(Event::TaskOutput { task: task.id.clone(), line });
             }
             meter.read(&listener);
@@ -327,7 +327,8 @@ impl Start<'_> {
         session.totals = heard.totals;
         // A session in which nothing happened yet is none that could be gone on with.
         let begun = heard.usage.tokens() > 0 || heard.saw_end || prepared.resume;
-        let named = heard.session.clone().or_else(|| self.names_session().then(|| prepared.values.uuid.clone()));
+        let named =
+            heard.session.clone().or_else(|| self.names_session().then(|| prepared.values.uuid.clone()));
         if !prepared.resume {
             session.id = named.filter(|_| begun && !self.adapter.resume.is_empty());
         }
@@ -348,7 +349,8 @@ impl Start<'_> {
         prepared: &Prepared,
     ) -> (AgentEnd, Option<String>) {
         let task = self.task();
-        let out_of_time = ended.end == End::TimedOut && task.timeout.is_none_or(|limit| ended.duration < limit);
+        let out_of_time =
+            ended.end == End::TimedOut && task.timeout.is_none_or(|limit| ended.duration < limit);
         let told = |end: AgentEnd| {
             let said = heard.message.as_ref().map_or_else(String::new, |said| format!(": {said}"));
             format!("its agent {}{said}", describe(end))
@@ -445,6 +447,17 @@ fn state_of(path: &Path) -> Option<(SystemTime, u64)> {
     Some((metadata.modified().ok()?, metadata.len()))
 }
 
+/// What people are shown of a line of output: the line, or what it adds to the answer.
+fn spoken(adapter: &Adapter, before: &str, listener: &Listener, line: &[u8]) -> Vec<String> {
+    let is_event = adapter.output == AgentOutput::JsonLines && line.trim_ascii_start().starts_with(b"{");
+    if !is_event {
+        return vec![String::from_utf8_lossy(line).into_owned()];
+    }
+    let now = listener.said().unwrap_or_default();
+    let new = now.strip_prefix(before).filter(|_| !before.is_empty()).unwrap_or(now);
+    if now == before { Vec::new() } else { new.lines().map(str::to_owned).collect() }
+}
+
 fn least(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
     a.into_iter().chain(b).min()
 }
@@ -452,7 +465,8 @@ fn least(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
 /// Of a program that lies inside the workspace: what it reads of itself there.
 fn parts_of_program(program: &Path, root: &Path) -> Vec<PathBuf> {
     let real = program.canonicalize().unwrap_or_else(|_| program.to_owned());
-    let modules = real.ancestors().filter(|above| above.file_name() == Some(OsStr::new("node_modules"))).last();
+    let modules =
+        real.ancestors().filter(|above| above.file_name() == Some(OsStr::new("node_modules"))).last();
     let package = modules.map(Path::to_owned);
     let parts = [Some(program.to_owned()), Some(real), package];
     parts.into_iter().flatten().filter(|part| part.starts_with(root)).collect()
@@ -471,4 +485,3 @@ fn describe(end: AgentEnd) -> &'static str {
         _ => "failed",
     }
 }
-
