@@ -15,13 +15,19 @@
 //! | `plan` | the compiled plan | [`save_plan`], [`load_plan`] |
 //! | `objects/` | bytes that the tree does not hold any more | [`Objects`] |
 //! | `programs` | digests of `tools` programs | [`Programs`] |
+//! | `bans` | results that were taken back | [`Cache`] |
+//!
+//! The [`Cache`] is elsewhere, shared by checkouts, and obeys the same two rules.
 
 mod attempts;
+mod bans;
+mod blobs;
 mod durable;
 mod entries;
 mod files;
 mod frame;
 mod journal;
+mod local;
 mod lock;
 mod log;
 mod needed;
@@ -40,6 +46,10 @@ use std::path::{Path, PathBuf};
 pub use attempts::{Attempts, last_attempt};
 pub use entries::prepare;
 pub use files::{FileId, FileRow};
+pub use local::{
+    BadKey, Beside, BesideKind, Cache, CacheEntry, CacheOptions, CachedEdit, CachedFile, Collected, Damage, Draft, Keys,
+    Maker, Missing, Source, Statistics,
+};
 pub use journal::{BranchMove, Intent, Journal, Planned, Ticket};
 pub use lock::{Holder, Lock, LockError};
 pub use objects::Objects;
