@@ -22,7 +22,7 @@ use crate::incremental::{Assignment, Engine, Verdict};
 use crate::model::{
     Diagnostic, Event, RunOutcome, RunResult, Status, Summary, TaskId, TaskResult, WorkspacePath,
 };
-use crate::store::{CancelRequest, RunDir};
+use crate::store::{self, CancelRequest, RunDir};
 pub use desk::{Desk, Refused, Settled};
 pub use outcome::plain;
 pub use resolve::Side;
@@ -206,6 +206,9 @@ impl<'a> Build<'a> {
         self.settle_the_rest();
         self.land_what_stands();
         self.commit(true);
+        for diagnostic in self.site.cache.iter().flat_map(store::Cache::settle) {
+            (self.sink)(Event::Notice { diagnostic });
+        }
         self.look_back();
         let outcome = self.outcome();
         let duration = self.options.began.elapsed();

@@ -93,12 +93,6 @@ impl Blobs {
         self.place(digest).is_file() || (self.packing == Packing::Small && self.packed(digest).is_file())
     }
 
-    /// How many bytes it takes on disk; none where it is not here.
-    pub(super) fn stored_size(&self, digest: &Digest) -> Option<u64> {
-        let size = |place: PathBuf| fs::metadata(place).ok().filter(fs::Metadata::is_file).map(|it| it.len());
-        size(self.place(digest)).or_else(|| size(self.packed(digest)))
-    }
-
     /// Keeps a copy of the file or link at `from`, whose content is said to have this digest; `watch` sees the
     /// content, also where it is here already. Returns its size.
     pub(super) fn put(&self, from: &Path, entry: &Entry, watch: Watch<'_>) -> io::Result<u64> {
@@ -328,7 +322,11 @@ pub(super) fn verify(found: &Digest, expected: &Digest, complaint: &'static str)
 }
 
 /// Copies everything; returns its digest and how many bytes there were.
-fn copy_hashing(source: &mut dyn Read, target: &mut dyn Write, watch: Watch<'_>) -> io::Result<(Digest, u64)> {
+fn copy_hashing(
+    source: &mut dyn Read,
+    target: &mut dyn Write,
+    watch: Watch<'_>,
+) -> io::Result<(Digest, u64)> {
     let mut buffer = vec![0; 64 * 1024];
     let mut hasher = blake3::Hasher::new();
     let mut size = 0;

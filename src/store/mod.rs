@@ -46,11 +46,11 @@ use std::path::{Path, PathBuf};
 pub use attempts::{Attempts, last_attempt};
 pub use entries::prepare;
 pub use files::{FileId, FileRow};
-pub use local::{
-    BadKey, Beside, BesideKind, Cache, CacheEntry, CacheOptions, CachedEdit, CachedFile, Collected, Damage, Draft, Keys,
-    Maker, Missing, Source, Statistics,
-};
 pub use journal::{BranchMove, Intent, Journal, Planned, Ticket};
+pub use local::{
+    BadKey, Beside, BesideKind, Cache, CacheEntry, CacheOptions, CachedEdit, CachedFile, Collected, Damage,
+    Draft, Keys, Maker, Missing, Source, Statistics,
+};
 pub use lock::{Holder, Lock, LockError};
 pub use objects::Objects;
 pub use plan::{PlanBodies, load_plan, save_plan};

@@ -73,7 +73,8 @@ impl Cache {
         let blobs = self.shared.blobs.list();
         let actions = self.shared.files("actions");
         let sets = self.shared.files("paths");
-        let mut statistics = Statistics { entries: actions.len(), blobs: blobs.len(), ..Statistics::default() };
+        let mut statistics =
+            Statistics { entries: actions.len(), blobs: blobs.len(), ..Statistics::default() };
         statistics.bytes = blobs.iter().map(|(_, _, size)| size).sum::<u64>()
             + actions.iter().chain(&sets).map(|found| found.size).sum::<u64>();
         statistics.oldest = actions.iter().map(|found| found.used).min();
@@ -143,7 +144,9 @@ impl Cache {
                 }
             }
             // Somebody is writing it, unless the lock is ours.
-            None if repair || !is_unfinished(path) => tell(path, "it is none of the cache's files".to_owned()),
+            None if repair || !is_unfinished(path) => {
+                tell(path, "it is none of the cache's files".to_owned())
+            }
             None => {}
         });
         for_each(&shared.files("actions"), |found| {
@@ -281,7 +284,8 @@ impl Shared {
         }
         self.tidy();
         collected.kept_bytes = total;
-        let _ = File::create(self.dir.join("collected")).and_then(|file| file.set_modified(SystemTime::now()));
+        let _ =
+            File::create(self.dir.join("collected")).and_then(|file| file.set_modified(SystemTime::now()));
         collected
     }
 

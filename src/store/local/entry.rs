@@ -183,7 +183,8 @@ impl CacheEntry {
 
     /// Could an honest result be like that?
     fn is_sound(&self) -> bool {
-        let paths = self.outputs.iter().map(|file| &file.output.path).chain(self.edited.iter().map(|e| &e.path));
+        let paths =
+            self.outputs.iter().map(|file| &file.output.path).chain(self.edited.iter().map(|e| &e.path));
         let paths: Vec<&WorkspacePath> = paths.collect();
         let files = self.outputs.iter().filter(|file| file.output.entry.kind != EntryKind::Absent);
         // What lies below a file or a link would be written through it.
@@ -196,9 +197,8 @@ impl CacheEntry {
         let real = |file: &CachedFile| {
             matches!(file.output.entry.kind, EntryKind::File | EntryKind::Link | EntryKind::Folder)
         };
-        let state = |entry: &Entry| {
-            matches!(entry.kind, EntryKind::File | EntryKind::Link | EntryKind::Absent)
-        };
+        let state =
+            |entry: &Entry| matches!(entry.kind, EntryKind::File | EntryKind::Link | EntryKind::Absent);
         sorted(outputs)
             && sorted(edits)
             && paths.iter().all(|path| is_normal(path) && !hangs(path))

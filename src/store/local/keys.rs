@@ -16,7 +16,7 @@ pub struct Keys {
 
 /// Why a signature does not count.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Distrust {
+pub(super) enum Distrust {
     /// There is none, and one is required.
     #[error("it is not signed")]
     Unsigned,
@@ -40,7 +40,8 @@ impl Keys {
     /// # Errors
     /// One of the texts is no key.
     pub fn new(signing: Option<&str>, trusted: &[String], required: bool) -> Result<Self, BadKey> {
-        let signing = signing.map(|text| parse(text).map(|bytes| SigningKey::from_bytes(&bytes))).transpose()?;
+        let signing =
+            signing.map(|text| parse(text).map(|bytes| SigningKey::from_bytes(&bytes))).transpose()?;
         let public = |text: &String| {
             let key = VerifyingKey::from_bytes(&parse(text)?).map_err(|_| BadKey)?;
             if key.is_weak() { Err(BadKey) } else { Ok(key) }
