@@ -240,7 +240,8 @@ impl Blobs {
         let mut plain = match File::open(&place) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && self.packing == Packing::Small => {
                 // A few bytes may unpack to very many.
-                let mut unpacked = zstd::Decoder::new(File::open(self.packed(digest))?)?.take(limit);
+                let unpacked = zstd::Decoder::new(File::open(self.packed(digest))?)?;
+                let mut unpacked = unpacked.take(limit.saturating_add(1));
                 return verify(&copy_hashing(&mut unpacked, to, &mut |_| {})?.0, digest, DAMAGED);
             }
             opened => opened?,
@@ -258,7 +259,8 @@ impl Blobs {
 
     /// The bytes, verified; `limit` is the most that there may be.
     pub(super) fn read(&self, digest: &Digest, limit: u64) -> io::Result<Vec<u8>> {
-        let mut source = self.open(digest)?.take(limit);
+        // One more, so that what is longer is found.
+        let mut source = self.open(digest)?.take(limit.saturating_add(1));
         let mut bytes = Vec::new();
         source.read_to_end(&mut bytes)?;
         verify(&Digest::of(&bytes), digest, DAMAGED)?;

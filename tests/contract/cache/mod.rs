@@ -4,11 +4,9 @@
 mod apart;
 mod commands;
 mod damage;
-mod limits;
 mod sharing;
 mod tree;
 mod trust;
-
 
 use std::path::{Path, PathBuf};
 
@@ -35,7 +33,11 @@ fn cache(w: &World) -> PathBuf {
 fn files(w: &World, part: &str) -> Vec<PathBuf> {
     fn below(folder: &Path, found: &mut Vec<PathBuf>) {
         for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-            if entry.file_type().unwrap().is_dir() { below(&entry.path(), found) } else { found.push(entry.path()) }
+            if entry.file_type().unwrap().is_dir() {
+                below(&entry.path(), found)
+            } else {
+                found.push(entry.path())
+            }
         }
     }
     let mut found = Vec::new();
