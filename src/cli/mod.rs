@@ -4,6 +4,8 @@
 //! passed on as data.
 
 mod build;
+mod cache;
+mod caching;
 mod cancel;
 mod check;
 mod clean;
@@ -109,6 +111,7 @@ fn dispatch(options: Options, caller: Caller, output: &Output) -> Result<Exit, S
         Command::Prompt(args) => prompt::run(&global, &args, caller, output),
         Command::Runs(args) => runs::run(&global, &args, caller, output),
         Command::Cancel(args) => cancel::run(&global, &args, caller, output),
+        Command::Cache(args) => cache::run(&global, &args, caller, output),
         Command::Clean(args) => clean::run(&global, &args, caller, output),
         Command::Approve(args) => desk::approve(&global, &args, caller, output),
         Command::Reject(args) => desk::reject(&global, &args, caller, output),

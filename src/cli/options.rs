@@ -30,6 +30,7 @@ impl Options {
             Command::Prompt(args) => args.format.is_json(),
             Command::Runs(args) => args.format == RunsFormat::Json,
             Command::Cancel(args) => args.format.is_json(),
+            Command::Cache(args) => args.command.is_json(),
             Command::Clean(args) => args.format.is_json(),
             Command::Approve(args) => args.format.is_json(),
             Command::Reject(args) => args.format.is_json(),
@@ -128,6 +129,8 @@ pub(super) enum Command {
     Runs(RunsArgs),
     /// Stop the build that runs in this workspace, or one of its tasks
     Cancel(CancelArgs),
+    /// Look after the cache of results
+    Cache(CacheArgs),
     /// Remove recorded outputs that nobody has modified
     Clean(CleanArgs),
     /// Accept a result that waits for approval, exactly as it was shown
@@ -310,6 +313,57 @@ pub(super) struct LogArgs {
     /// Of this run instead of the last one in which the task ran
     #[arg(long, value_name = "RUN")]
     pub(super) run: Option<String>,
+    /// Output format
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: Format,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct CacheArgs {
+    #[command(subcommand)]
+    pub(super) command: CacheCommand,
+}
+
+#[derive(Subcommand, Debug)]
+pub(super) enum CacheCommand {
+    /// Show where it is, how it is used, and how much it holds
+    Stat(FormatArgs),
+    /// Remove what was not used for long or is too much, by the manifest's limits
+    Gc(GcArgs),
+    /// Look at all that it holds; exit code 4 if something is damaged
+    Verify(VerifyArgs),
+    /// Remove all that it holds
+    Clear(FormatArgs),
+}
+
+impl CacheCommand {
+    fn is_json(&self) -> bool {
+        match self {
+            Self::Stat(args) | Self::Clear(args) => args.format.is_json(),
+            Self::Gc(args) => args.format.is_json(),
+            Self::Verify(args) => args.format.is_json(),
+        }
+    }
+}
+
+#[derive(Args, Debug)]
+pub(super) struct GcArgs {
+    /// So much may stay, such as 5GB
+    #[arg(long, value_name = "SIZE", value_parser = crate::model::parse_bytes)]
+    pub(super) max_size: Option<u64>,
+    /// What was not used for so long goes, such as 7d
+    #[arg(long, value_name = "DURATION", value_parser = crate::model::parse_duration)]
+    pub(super) max_age: Option<std::time::Duration>,
+    /// Output format
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: Format,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct VerifyArgs {
+    /// Remove what is damaged
+    #[arg(long)]
+    pub(super) repair: bool,
     /// Output format
     #[arg(long, value_enum, default_value_t)]
     pub(super) format: Format,

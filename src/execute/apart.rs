@@ -219,6 +219,31 @@ impl Apart {
         Ok(())
     }
 
+    /// Brings in a result that lies at `made`, its edited states among the objects, for checks that run alone.
+    pub(super) fn bring_made(
+        &self,
+        site: &Site,
+        made: &Workspace,
+        outputs: &[(WorkspacePath, Observed)],
+        edited: &[Change],
+    ) -> Result<(), StagingError> {
+        for (path, observed) in outputs {
+            let to = path.under(self.place.root());
+            if observed.entry.kind == EntryKind::Folder {
+                workspace::make_folder(&to)?;
+            } else {
+                workspace::copy_file(&path.under(made.root()), &to)?;
+            }
+        }
+        for change in edited.iter().filter(|change| !change.after.exists()) {
+            self.take_away(&change.path)?;
+        }
+        for change in edited.iter().filter(|change| change.after != change.before && change.after.exists()) {
+            self.restore(site, &change.path, &change.after)?;
+        }
+        Ok(())
+    }
+
     /// Removes a file and the folders that held nothing else. A folder is no state of an edited file.
     fn take_away(&self, path: &WorkspacePath) -> Result<(), StagingError> {
         let place = path.under(self.place.root());
@@ -501,7 +526,7 @@ impl Assignment {
     }
 
     /// The state in which the task finds a path that it edits.
-    fn found(&self, path: &WorkspacePath) -> Entry {
+    pub(super) fn found(&self, path: &WorkspacePath) -> Entry {
         let inputs = &self.action.inputs;
         let at = inputs.binary_search_by(|input| input.path.cmp(path)).ok();
         at.map(|at| &inputs[at])

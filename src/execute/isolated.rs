@@ -2,6 +2,7 @@
 //! validate, and only then bring the result into the tree.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::agent::{self, Session};
 use super::apart::{Apart, NotReady, writes};
@@ -71,14 +72,16 @@ fn prepare(site: &Site, assignment: &Assignment, session: Option<&mut Session>) 
 }
 
 /// What an attempt made, before it is brought anywhere.
-struct Made {
-    produced: Produced,
+pub(super) struct Made {
+    pub(super) produced: Produced,
     /// Below this the outputs lie.
-    at: Workspace,
-    changed: Vec<WorkspacePath>,
-    unchecked: Option<Refusal>,
-    warnings: Vec<Diagnostic>,
-    log: Option<String>,
+    pub(super) at: Workspace,
+    pub(super) changed: Vec<WorkspacePath>,
+    pub(super) unchecked: Option<Refusal>,
+    pub(super) warnings: Vec<Diagnostic>,
+    pub(super) log: Option<String>,
+    /// It came from the cache.
+    pub(super) restored: Option<Duration>,
 }
 
 fn run(
@@ -153,13 +156,18 @@ fn run(
         agent,
         ..Produced::default()
     };
-    Ok(Made { produced, at, changed, unchecked, warnings, log: ran.log })
+    Ok(Made { produced, at, changed, unchecked, warnings, log: ran.log, restored: None })
 }
 
 /// Brings the result to where it belongs, or sets it aside until a person has spoken.
-fn finish(site: &Site, assignment: &Assignment, attempt: u32, made: Made) -> Result<Outcome, Box<Refusal>> {
-    let Made { mut produced, at, changed, unchecked, mut warnings, log } = made;
-    if assignment.task.approve {
+pub(super) fn finish(
+    site: &Site,
+    assignment: &Assignment,
+    attempt: u32,
+    made: Made,
+) -> Result<Outcome, Box<Refusal>> {
+    let Made { mut produced, at, changed, unchecked, mut warnings, log, restored } = made;
+    if assignment.task.approve && produced.approval.is_none() {
         if let Some(refusal) = unchecked {
             return Err(Box::new(refusal));
         }
@@ -188,7 +196,8 @@ fn finish(site: &Site, assignment: &Assignment, attempt: u32, made: Made) -> Res
             Err(Obstacle::Failed(error)) => return Err(error.into()),
         }
     };
-    Ok(Outcome::Done(Box::new(Done { produced, staged, branch, changed, unchecked, warnings, log })))
+    let done = Done { produced, staged, branch, changed, unchecked, warnings, log, restored };
+    Ok(Outcome::Done(Box::new(done)))
 }
 
 /// Outputs that stay on a branch are kept for the tasks that need them.

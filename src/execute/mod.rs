@@ -1,5 +1,5 @@
 //! One action, from the look at its inputs to what it made: guard → require → stage → run → collect →
-//! validate → guard. Runs on a worker thread; takes plain data and gives plain data back.
+//! validate → guard; or a result from the cache in the place of all but the guard. Runs on a worker thread; takes plain data and gives plain data back.
 //!
 //! It decides nothing about other tasks, and records nothing: the coordinator does both.
 
@@ -15,11 +15,13 @@ mod git;
 mod hints;
 mod integrate;
 mod isolated;
+mod keep;
 mod pending;
 mod perform;
 mod place;
 mod ran;
 mod recover;
+mod restore;
 mod secrets;
 mod staging;
 mod suspend;
@@ -30,9 +32,11 @@ pub use byhand::{check_result, copy_version, keep_version, return_version, run_b
 pub use command::run_tool;
 pub use git::{check_branch, commit_adopted, move_branch, move_branch_back, needs_repository};
 pub use integrate::{Landed, land, put_back};
+pub use keep::keep_result;
 pub use pending::{Released, clear as clear_pending, folder as pending_folder, release, turn_into_conflict};
 pub use perform::{Course, Done, Outcome, Refusal, Waiting, perform};
 pub use recover::recover;
+pub use restore::would_be_restored;
 pub use staging::{Staged, StagingError};
 
 use std::path::{Path, PathBuf};
@@ -41,7 +45,7 @@ use std::sync::Arc;
 use crate::incremental::Caller;
 use crate::model::{Event, RunId, TaskId};
 use crate::process::Processes;
-use crate::store::{Attempts, Journal, Objects, RunDir};
+use crate::store::{Attempts, Cache, Journal, Maker, Objects, RunDir};
 use crate::workspace::Workspace;
 use crate::worktree::Repository;
 
@@ -57,6 +61,10 @@ pub struct Site {
     pub journal: Journal,
     /// Bytes that the tree does not hold any more.
     pub objects: Objects,
+    /// Results of this and other checkouts; none where it is off.
+    pub cache: Option<Cache>,
+    /// Who makes results, for those who find them there.
+    pub maker: Maker,
     /// Logs and events of this run.
     pub run_dir: RunDir,
     /// What was run in it, to be compared with later runs.

@@ -9,6 +9,7 @@ use super::checks::{self, CheckFailure};
 use super::command::{Call, Paths};
 use super::place::Place;
 use super::ran::{Ran, complaint, spawn_refusal};
+use super::restore::restore;
 use super::staging::{Staged, StagingError};
 use super::{Site, collect, isolated, pending};
 use crate::agent::{Evidence, FailedCheck};
@@ -65,6 +66,15 @@ pub struct Done {
     pub warnings: Vec<Diagnostic>,
     /// Where its output is kept, where it printed something.
     pub log: Option<String>,
+    /// It came from the cache, in so long; nothing ran but checks.
+    pub restored: Option<Duration>,
+}
+
+impl Done {
+    /// How long it took to get it.
+    pub fn took(&self) -> Duration {
+        self.restored.unwrap_or(self.produced.duration)
+    }
 }
 
 /// Why an attempt did not succeed.
@@ -144,6 +154,9 @@ pub fn perform(site: &Site, assignment: &Assignment, attempt: u32) -> Outcome {
     let changed = assignment.snapshot.changes(&site.workspace);
     if !changed.is_empty() {
         return Outcome::Moved(changed);
+    }
+    if let Some(outcome) = restore(site, assignment, attempt) {
+        return outcome;
     }
     (site.events)(Event::TaskStarted {
         task: assignment.task.id.clone(),
@@ -246,6 +259,7 @@ fn gate(site: &Site, assignment: &Assignment) -> Result<Outcome, Box<Refusal>> {
         unchecked: None,
         warnings: Vec::new(),
         log: None,
+        restored: None,
     };
     Ok(Outcome::Done(Box::new(done)))
 }
@@ -365,11 +379,12 @@ fn attempt_staged(
         agent,
         ..Produced::default()
     };
-    Ok(Done { produced, staged: None, branch: None, changed, unchecked, warnings, log: ran.log })
+    let log = ran.log;
+    Ok(Done { produced, staged: None, branch: None, changed, unchecked, warnings, log, restored: None })
 }
 
 /// The checks must leave the outputs alone; what they only touched is looked at again.
-fn settled(
+pub(super) fn settled(
     site: &Site,
     outputs: Vec<(WorkspacePath, Observed)>,
 ) -> Result<Vec<(WorkspacePath, Observed)>, String> {

@@ -162,8 +162,8 @@ const CACHE: &[Key] = &[
     key("dir", Text, "`conductor/cache` in git's common folder, else `.conductor/cache`", "its folder"),
     key("max_size", Size, "10GB", "how large it may become"),
     key("max_age", Duration, "30d", "how long an unused entry stays"),
-    key("read", Text, "all", "who may read from it"),
-    key("write", Text, "all", "who may write into it"),
+    key("read", Word(&["all", "signed", "off"]), "all", "which results may come from it"),
+    key("write", Word(&["trusted", "all", "off"]), "trusted", "whether results go into it"),
 ];
 
 const NOTIFY: &[Key] = &[key("webhook", Text, "none", "a URL that gets the run's result")];

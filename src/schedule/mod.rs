@@ -23,7 +23,7 @@ use crate::incremental::{Assignment, Engine, Verdict};
 use crate::model::{
     Diagnostic, Event, RunOutcome, RunResult, Status, Summary, TaskId, TaskResult, WorkspacePath,
 };
-use crate::store::{CancelRequest, RunDir};
+use crate::store::{self, CancelRequest, RunDir};
 use agents::Gates;
 pub use desk::{Desk, Refused, Settled};
 pub use outcome::plain;
@@ -211,6 +211,9 @@ impl<'a> Build<'a> {
         self.settle_the_rest();
         self.land_what_stands();
         self.commit(true);
+        for diagnostic in self.site.cache.iter().flat_map(store::Cache::settle) {
+            (self.sink)(Event::Notice { diagnostic });
+        }
         self.look_back();
         let outcome = self.outcome();
         let duration = self.options.began.elapsed();

@@ -85,7 +85,7 @@ impl Build<'_> {
     }
 
     fn done(&mut self, index: TaskIndex, assignment: &Assignment, mut done: Done) {
-        for diagnostic in done.warnings {
+        for diagnostic in std::mem::take(&mut done.warnings) {
             (self.sink)(Event::Notice { diagnostic });
         }
         let mut outputs: Vec<OutputEntry> = Vec::with_capacity(done.produced.outputs.len());
@@ -114,13 +114,14 @@ impl Build<'_> {
             self.fail(index, Some(assignment), message, done.log, done.produced.duration);
             return;
         }
-        let duration = done.produced.duration;
+        let duration = done.took();
+        let status = if done.restored.is_some() { Status::Cached } else { Status::Ran };
         let mut result = TaskResult {
             key: Some(assignment.key),
             reasons: assignment.reasons.clone(),
             duration,
             outputs: outputs.clone(),
-            ..plain(Status::Ran)
+            ..plain(status)
         };
         let apart = assignment.isolation != Isolation::None;
         let mut changed = if done.changed.is_empty() || apart {
@@ -128,7 +129,10 @@ impl Build<'_> {
                 Accepted::Recorded { outputs_changed, key } => {
                     self.move_branch(done.branch.as_ref());
                     result.key = Some(key);
-                    self.keep_accepted(assignment, Status::Ran);
+                    self.keep_accepted(assignment, status);
+                    if done.restored.is_none() && done.unchecked.is_none() {
+                        self.keep_in_cache(assignment, &done.changed);
+                    }
                     if outputs_changed {
                         self.wake_dependents(index);
                     }
@@ -183,6 +187,17 @@ impl Build<'_> {
                 validation: Some(record.validation.clone()),
                 outputs: record.outputs.clone(),
             });
+        }
+    }
+
+    /// Gives what was just recorded to the cache, unless it is doubtful: a run that succeeded after one that failed
+    /// may fail again, and of headers that changed meanwhile nobody knows what was read.
+    fn keep_in_cache(&self, assignment: &Assignment, changed: &[WorkspacePath]) {
+        let is_agent = self.engine.plan().is_agent(assignment.index);
+        let is_flaky = self.attempts[assignment.index as usize] > 1 && !is_agent;
+        let is_vague = !changed.is_empty() && assignment.task.depfile.is_some();
+        if let Some(record) = self.engine.recorded(assignment.index).filter(|_| !is_flaky && !is_vague) {
+            execute::keep_result(&self.site, assignment, &record);
         }
     }
 

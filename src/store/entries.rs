@@ -20,7 +20,7 @@ enum Kind {
 }
 
 /// What conductor makes in `.conductor/`.
-const ENTRIES: [(&str, Kind); 15] = [
+const ENTRIES: [(&str, Kind); 17] = [
     (".gitignore", Kind::File),
     ("lock", Kind::File),
     ("state", Kind::File),
@@ -28,6 +28,7 @@ const ENTRIES: [(&str, Kind); 15] = [
     ("journal", Kind::File),
     ("plan", Kind::File),
     ("programs", Kind::File),
+    ("bans", Kind::File),
     ("runs", Kind::Folder),
     ("aside", Kind::Folder),
     ("conflicts", Kind::Folder),
@@ -35,11 +36,12 @@ const ENTRIES: [(&str, Kind); 15] = [
     ("objects", Kind::Folder),
     ("pending", Kind::Folder),
     ("sessions", Kind::Folder),
+    ("incoming", Kind::Folder),
     ("cache", Kind::Folder),
 ];
 
 /// The same for its `.gitignore`. Never `*`: a manifest may live there.
-const IGNORED: [&str; 17] = [
+const IGNORED: [&str; 19] = [
     "/.gitignore",
     "/.*.tmp-*",
     "/lock",
@@ -48,6 +50,7 @@ const IGNORED: [&str; 17] = [
     "/journal",
     "/plan",
     "/programs",
+    "/bans",
     "/runs/",
     "/aside/",
     "/conflicts/",
@@ -55,6 +58,7 @@ const IGNORED: [&str; 17] = [
     "/objects/",
     "/pending/",
     "/sessions/",
+    "/incoming/",
     "/cache/",
     "/*.set-aside-*",
 ];

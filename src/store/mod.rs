@@ -16,14 +16,20 @@
 //! | `objects/` | bytes that the tree does not hold any more | [`Objects`] |
 //! | `sessions/` | agents' work that is not done | [`read_frame`], [`write_frame`] |
 //! | `programs` | digests of `tools` programs | [`Programs`] |
+//! | `bans` | results that were taken back | [`Cache`] |
+//!
+//! The [`Cache`] is elsewhere, shared by checkouts, and obeys the same two rules.
 
 mod attempts;
+mod bans;
+mod blobs;
 mod durable;
 mod entries;
 mod files;
 mod frame;
 mod framed;
 mod journal;
+mod local;
 mod lock;
 mod log;
 mod needed;
@@ -44,6 +50,10 @@ pub use entries::prepare;
 pub use files::{FileId, FileRow};
 pub use framed::{read_frame, write_frame};
 pub use journal::{BranchMove, Intent, Journal, Planned, Ticket};
+pub use local::{
+    BadKey, Beside, BesideKind, Cache, CacheEntry, CacheOptions, CachedEdit, CachedFile, Collected, Damage,
+    Draft, Keys, Maker, Missing, Source, Statistics,
+};
 pub use lock::{Holder, Lock, LockError};
 pub use objects::Objects;
 pub use plan::{PlanBodies, load_plan, save_plan};

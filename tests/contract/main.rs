@@ -6,6 +6,7 @@ mod support;
 
 mod approval;
 mod build;
+mod cache;
 mod checks;
 mod conflicts;
 mod edits;

@@ -91,7 +91,7 @@ mod tests {
         Adapter {
             files: vec![(".tool/settings.json".to_owned(), "{model}".to_owned())],
             login: vec![".tool/auth.json".to_owned(), ".tool/other.json".to_owned()],
-            ..crate::execute::agent::testing::adapter("tool")
+            ..Adapter::default()
         }
     }
 
