@@ -184,7 +184,10 @@ impl Session {
     pub(super) fn agents(&self, budget: Option<&Budget>) -> execute::Agents {
         let settings = self.plan.settings();
         let run = settings.budget.clone().overlaid(budget);
-        execute::Agents::new(&[], execute::Ledger::new(run, []))
+        execute::Agents::new(
+            &settings.agents,
+            execute::Ledger::new(run, settings.group_budgets.iter().cloned()),
+        )
     }
 
     /// Runs `tools` commands.
