@@ -300,6 +300,7 @@ fn build(
         run_dir,
         run: run.clone(),
         caller: session.caller.clone(),
+        agents: session.agents(args.budget.as_ref()),
         repository,
         cache: found.cache,
         maker: caching::maker(&session.caller),

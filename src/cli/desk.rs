@@ -72,6 +72,7 @@ fn open(global: &Global, caller: Caller, command: &str, access: Access) -> Resul
         run_dir,
         run,
         caller: session.caller.clone(),
+        agents: session.agents(None),
         repository,
         cache: found.cache,
         maker: caching::maker(&session.caller),

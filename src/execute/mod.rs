@@ -3,6 +3,7 @@
 //!
 //! It decides nothing about other tasks, and records nothing: the coordinator does both.
 
+mod agent;
 mod apart;
 mod byhand;
 mod checks;
@@ -21,8 +22,11 @@ mod place;
 mod ran;
 mod recover;
 mod restore;
+mod secrets;
 mod staging;
+mod suspend;
 
+pub use agent::{Agents, Ledger, Unfinished, next_prompt, unfinished};
 pub use apart::{remove_all, unenforced};
 pub use byhand::{check_result, copy_version, keep_version, return_version, run_by_hand, show_version};
 pub use command::run_tool;
@@ -30,7 +34,7 @@ pub use git::{check_branch, commit_adopted, move_branch, move_branch_back, needs
 pub use integrate::{Landed, land, put_back};
 pub use keep::keep_result;
 pub use pending::{Released, clear as clear_pending, folder as pending_folder, release, turn_into_conflict};
-pub use perform::{Done, Outcome, Refusal, Waiting, perform};
+pub use perform::{Course, Done, Outcome, Refusal, Waiting, perform};
 pub use recover::recover;
 pub use restore::would_be_restored;
 pub use staging::{Staged, StagingError};
@@ -69,6 +73,8 @@ pub struct Site {
     pub run: RunId,
     /// conductor's environment.
     pub caller: Caller,
+    /// What agents of the build have in common.
+    pub agents: Agents,
     /// The git repository, where there is one; asked whether it has a person's bytes.
     pub repository: Option<Repository>,
     /// Tells the coordinator what happens.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Build, PATIENCE, Phase};
-use crate::execute::{self, Done, Outcome, Refusal};
+use crate::execute::{self, Course, Done, Outcome, Refusal};
 use crate::graph::TaskIndex;
 use crate::incremental::{Accepted, Assignment};
 use crate::model::{
@@ -27,14 +27,8 @@ pub fn plain(status: Status) -> TaskResult {
 
 /// A worker panicked: a defect of conductor's, told as the task's failure so that the rest goes on.
 pub(super) fn crashed() -> Outcome {
-    Outcome::Refused(Box::new(Refusal {
-        message: "conductor itself failed here; this is a defect, please report it".to_owned(),
-        reason: Reason::new(ReasonKind::PreviousFailed),
-        retryable: false,
-        cancelled: false,
-        duration: Duration::ZERO,
-        log: None,
-    }))
+    let message = "conductor itself failed here; this is a defect, please report it";
+    Outcome::Refused(Box::new(Refusal::new(message)))
 }
 
 impl Build<'_> {
@@ -45,6 +39,10 @@ impl Build<'_> {
         attempt: u32,
         outcome: Outcome,
     ) {
+        let waits = |refusal: &Refusal| matches!(refusal.course, Course::Wait { .. });
+        if !matches!(&outcome, Outcome::Refused(refusal) if waits(refusal)) {
+            self.agent_passed(assignment);
+        }
         match outcome {
             Outcome::Moved(paths) => self.moved(index, assignment, &paths),
             Outcome::Done(done) => self.done(index, assignment, *done),
@@ -243,6 +241,12 @@ impl Build<'_> {
     }
 
     fn refused(&mut self, index: TaskIndex, assignment: &Assignment, attempt: u32, refusal: Refusal) {
+        let Some(refusal) = self.wait_for_provider(assignment, attempt, refusal) else { return };
+        match &refusal.course {
+            Course::Pause | Course::Wait { .. } => return self.pause(assignment, refusal),
+            Course::Stop { adapter } => self.stop_adapter(assignment, adapter),
+            Course::Ordinary => {}
+        }
         let retries = assignment.task.retries;
         if let Some(retries) = retries.filter(|r| refusal.retryable && attempt <= r.max && !self.halted) {
             let wait = retries.backoff.saturating_mul(1 << (attempt - 1).min(16));

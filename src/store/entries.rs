@@ -20,7 +20,7 @@ enum Kind {
 }
 
 /// What conductor makes in `.conductor/`.
-const ENTRIES: [(&str, Kind); 16] = [
+const ENTRIES: [(&str, Kind); 17] = [
     (".gitignore", Kind::File),
     ("lock", Kind::File),
     ("state", Kind::File),
@@ -35,12 +35,13 @@ const ENTRIES: [(&str, Kind); 16] = [
     ("workspaces", Kind::Folder),
     ("objects", Kind::Folder),
     ("pending", Kind::Folder),
+    ("sessions", Kind::Folder),
     ("incoming", Kind::Folder),
     ("cache", Kind::Folder),
 ];
 
 /// The same for its `.gitignore`. Never `*`: a manifest may live there.
-const IGNORED: [&str; 18] = [
+const IGNORED: [&str; 19] = [
     "/.gitignore",
     "/.*.tmp-*",
     "/lock",
@@ -56,6 +57,7 @@ const IGNORED: [&str; 18] = [
     "/workspaces/",
     "/objects/",
     "/pending/",
+    "/sessions/",
     "/incoming/",
     "/cache/",
     "/*.set-aside-*",

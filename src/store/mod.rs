@@ -14,6 +14,7 @@
 //! | `runs/<id>/` | events, logs and requests to cancel; what ran | [`RunDir`], [`Attempts`] |
 //! | `plan` | the compiled plan | [`save_plan`], [`load_plan`] |
 //! | `objects/` | bytes that the tree does not hold any more | [`Objects`] |
+//! | `sessions/` | agents' work that is not done | [`read_frame`], [`write_frame`] |
 //! | `programs` | digests of `tools` programs | [`Programs`] |
 //! | `bans` | results that were taken back | [`Cache`] |
 //!
@@ -26,6 +27,7 @@ mod durable;
 mod entries;
 mod files;
 mod frame;
+mod framed;
 mod journal;
 mod local;
 mod lock;
@@ -46,6 +48,7 @@ use std::path::{Path, PathBuf};
 pub use attempts::{Attempts, last_attempt};
 pub use entries::prepare;
 pub use files::{FileId, FileRow};
+pub use framed::{read_frame, write_frame};
 pub use journal::{BranchMove, Intent, Journal, Planned, Ticket};
 pub use local::{
     BadKey, Beside, BesideKind, Cache, CacheEntry, CacheOptions, CachedEdit, CachedFile, Collected, Damage,
