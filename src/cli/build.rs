@@ -15,7 +15,7 @@ use super::session::{Session, warn};
 use super::{Exit, Output, Stop};
 use crate::execute::{Site, recover};
 use crate::graph::TaskIndex;
-use crate::incremental::{Caller, Engine, Options, Standing};
+use crate::incremental::{Caller, Engine, Options, Standing, Trust};
 use crate::model::{
     Diagnostic, EVENTS_VERSION, Event, Isolation, RunId, RunOutcome, RunResult, Stamped, Status, TaskResult,
 };
@@ -67,7 +67,8 @@ fn look_only(
     scope: &[TaskIndex],
     output: &Output,
 ) -> Result<Exit, Stop> {
-    let mut engine = session.reader();
+    let mut engine = session.engine_to_read();
+    engine.read_lock(Trust::Seen);
     if args.force {
         engine.force(roots.clone());
     }
@@ -256,6 +257,7 @@ fn build(
         folder: session.folder.clone(),
     };
     let mut engine = Engine::new(Arc::clone(&session.plan), Arc::clone(&session.workspace), state, options);
+    engine.read_lock(Trust::Seen);
     engine.observe(&scope);
     session.refuse_unordered(&mut engine)?;
     engine.narrow(&scope)?;
@@ -312,6 +314,11 @@ fn build(
         site.objects.sweep_if_due(|| engine.state().needed_objects());
     }
     let _ = store::prune(&session.folder, KEEP.0, KEEP.1);
+    if let Err(stop) = super::lock::keep_current(session, &engine, &scope, &result, output) {
+        // The document of the build is written; this is beside it.
+        output.warn(&stop.diagnostics, &stop.sources);
+        return Ok(exit(&result).or(stop.exit));
+    }
     Ok(exit(&result))
 }
 

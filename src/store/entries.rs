@@ -20,13 +20,14 @@ enum Kind {
 }
 
 /// What conductor makes in `.conductor/`.
-const ENTRIES: [(&str, Kind); 14] = [
+const ENTRIES: [(&str, Kind); 15] = [
     (".gitignore", Kind::File),
     ("lock", Kind::File),
     ("state", Kind::File),
     ("state.log", Kind::File),
     ("journal", Kind::File),
     ("plan", Kind::File),
+    ("locked", Kind::File),
     ("programs", Kind::File),
     ("runs", Kind::Folder),
     ("aside", Kind::Folder),
@@ -38,7 +39,7 @@ const ENTRIES: [(&str, Kind); 14] = [
 ];
 
 /// The same for its `.gitignore`. Never `*`: a manifest may live there.
-const IGNORED: [&str; 16] = [
+const IGNORED: [&str; 17] = [
     "/.gitignore",
     "/.*.tmp-*",
     "/lock",
@@ -46,6 +47,7 @@ const IGNORED: [&str; 16] = [
     "/state.*",
     "/journal",
     "/plan",
+    "/locked",
     "/programs",
     "/runs/",
     "/aside/",

@@ -14,7 +14,10 @@
 //! | `runs/<id>/` | events, logs and requests to cancel; what ran | [`RunDir`], [`Attempts`] |
 //! | `plan` | the compiled plan | [`save_plan`], [`load_plan`] |
 //! | `objects/` | bytes that the tree does not hold any more | [`Objects`] |
+//! | `locked` | which state `conductor.lock` was made from | [`LockStamp`] |
 //! | `programs` | digests of `tools` programs | [`Programs`] |
+//!
+//! Beside the folder, in the root of the workspace, lies `conductor.lock` ([`Lockfile`]), which people commit.
 
 mod attempts;
 mod durable;
@@ -23,6 +26,7 @@ mod files;
 mod frame;
 mod journal;
 mod lock;
+mod lockfile;
 mod log;
 mod needed;
 mod objects;
@@ -42,6 +46,7 @@ pub use entries::prepare;
 pub use files::{FileId, FileRow};
 pub use journal::{BranchMove, Intent, Journal, Planned, Ticket};
 pub use lock::{Holder, Lock, LockError};
+pub use lockfile::{LockStamp, Lockfile};
 pub use objects::Objects;
 pub use plan::{PlanBodies, load_plan, save_plan};
 pub use programs::Programs;

@@ -1,7 +1,8 @@
 //! Which paths there are: everything below a folder ([`Workspace::list`]), or what the ignore rules
 //! leave of it ([`Workspace::walk`]).
 //!
-//! Neither follows a link, and neither enters or lists `.git` or `.conductor`.
+//! Neither follows a link, and neither enters or lists `.git` or `.conductor`. A walk leaves out the workspace's
+//! `conductor.lock` too: else results would depend on what is recorded of results.
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -10,7 +11,7 @@ use rustix::fs::FileType;
 
 use super::rules::Rules;
 use super::{Error, Workspace, folder, parallel};
-use crate::model::WorkspacePath;
+use crate::model::{LOCKFILE, WorkspacePath};
 
 /// What a walk found.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -97,7 +98,8 @@ impl Workspace {
             rules = rules.enter(&self.dir, folder.as_bytes());
             folder = folder.join(name);
             let is_folder = is_folder || folder != *path;
-            if folder::is_private(name) || rules.ignores(folder.as_bytes(), is_folder) {
+            let barred = folder::is_private(name) || folder.as_bytes() == LOCKFILE.as_bytes();
+            if barred || rules.ignores(folder.as_bytes(), is_folder) {
                 return true;
             }
         }
@@ -141,7 +143,7 @@ impl Workspace {
             Arc::clone(&job.rules)
         };
         for (path, is_folder) in entries {
-            if rules.ignores(path.as_bytes(), is_folder) {
+            if rules.ignores(path.as_bytes(), is_folder) || path.as_bytes() == LOCKFILE.as_bytes() {
                 continue;
             }
             if is_folder {

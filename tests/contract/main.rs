@@ -6,6 +6,7 @@ mod support;
 
 mod approval;
 mod build;
+mod check_formats;
 mod checks;
 mod conflicts;
 mod edits;
@@ -16,6 +17,7 @@ mod groups;
 mod inputs;
 mod json;
 mod live;
+mod lock;
 mod merge;
 mod mid_run;
 mod persons;
