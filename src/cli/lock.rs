@@ -10,7 +10,7 @@ use super::options::{FormatArgs, Global};
 use super::session::Session;
 use super::{Exit, Output, Stop};
 use crate::graph::TaskIndex;
-use crate::incremental::{Caller, Engine, Standing, Trust};
+use crate::incremental::{Caller, Engine, Standing, Trust, Verdict};
 use crate::model::{Diagnostic, Digest, Encoder, LOCKFILE, RunOutcome, RunResult, Severity, Status};
 use crate::report::count;
 use crate::store::{self, LockStamp, Lockfile};
@@ -117,6 +117,22 @@ pub(super) fn keep_current(
     if result.outcome == RunOutcome::Success {
         // Without it the next build reads the lock, and that is all.
         let _ = LockStamp::of(root, &session.folder, covers).write(&session.folder);
+    }
+    Ok(())
+}
+
+/// Keeps the lock current after a person's decision about results, where there is a lock.
+pub(super) fn after_decision(session: &Session, engine: &mut Engine) -> Result<(), Stop> {
+    let root = session.workspace.root();
+    let Some(old) = Lockfile::read(root).filter(|old| !old.is_newer()) else { return Ok(()) };
+    let mut holds = vec![false; session.plan.len()];
+    for index in session.plan.indices().filter(|index| !session.plan.is_hidden(*index)) {
+        let known = engine.state().row(&session.plan.task_id(index)).is_some_and(|row| row.has_record);
+        holds[index as usize] = known && engine.verdict(index)?.state == Verdict::Fresh;
+    }
+    let text = Lockfile::render(engine.lock(Some(&old), &|index| holds[index as usize]));
+    if !old.says(&text) {
+        Lockfile::write(root, &text)?;
     }
     Ok(())
 }

@@ -19,6 +19,7 @@ use crate::model::{
     Action, Digest, EntryKind, Locked, Reason, ReasonKind, Record, TaskId, Via, WorkspacePath,
 };
 use crate::store::Lockfile;
+use crate::workspace::Ignores;
 
 /// How a line of the lock is judged where the state knows nothing of its task.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,6 +37,7 @@ pub(super) struct Lock {
     source: Option<(PathBuf, Trust)>,
     file: Option<Lockfile>,
     read: bool,
+    ignores: Ignores,
     /// The line that stands for the result of a task.
     used: BTreeMap<TaskIndex, Used>,
 }
@@ -257,15 +259,26 @@ impl Engine {
         self.locked.is_told() && self.locked.used.get(&index).is_some_and(|used| used.alone)
     }
 
-    /// The outputs of a line that may be absent, because no checkout brings them with it.
-    pub(super) fn excused(&self, index: TaskIndex) -> BTreeSet<WorkspacePath> {
-        let line = self.locked.used.get(&index).filter(|_| self.is_told(index)).map(|used| &used.line);
+    /// The outputs of a line that are absent and may be, because no checkout brings them with it.
+    pub(super) fn excused(&mut self, index: TaskIndex) -> BTreeSet<WorkspacePath> {
+        let mut excused = BTreeSet::new();
+        if !self.is_told(index) {
+            return excused;
+        }
+        let line = self.locked.used.get(&index).map(|used| Arc::clone(&used.line));
         let outputs = line.iter().flat_map(|line| &line.outputs);
-        let left_out = |path: &WorkspacePath| self.workspace.ignores(path, false);
-        outputs
-            .filter(|output| output.entry.kind == EntryKind::Folder || left_out(&output.path))
-            .map(|output| output.path.clone())
-            .collect()
+        for output in outputs {
+            let row = self.state.file_id(&output.path).and_then(|id| self.state.file(id));
+            let absent = row.is_none_or(|row| !row.entry.exists());
+            let (ignores, workspace) = (&mut self.locked.ignores, &self.workspace);
+            // git keeps no empty folders.
+            if absent
+                && (output.entry.kind == EntryKind::Folder || ignores.covers(workspace, &output.path, false))
+            {
+                excused.insert(output.path.clone());
+            }
+        }
+        excused
     }
 
     /// Why a result of the lock does not have the key of `action`; none where the state knows the result itself.

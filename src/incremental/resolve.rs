@@ -225,7 +225,7 @@ impl Engine {
         });
         let unmade = unmade.collect();
         let recorded_tools = record.as_ref().map_or(&[][..], |record| record.action.tools.as_slice());
-        let told = self.is_told(index);
+        let (told, excused) = (self.is_told(index), self.excused(index));
         Ok(Shape {
             definition: task.definition(),
             env: self.world.env(&task),
@@ -238,7 +238,7 @@ impl Engine {
                 .collect(),
             checks,
             check_sources: check_ids.into_iter().map(|id| (self.path(id), self.file_input(id))).collect(),
-            excused: self.excused(index),
+            excused,
             outputs,
             unmade,
             deps: self.deps(index),

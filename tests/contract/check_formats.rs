@@ -33,7 +33,9 @@ fn check(w: &World, format: &str) -> Run {
 #[track_caller]
 fn sarif(run: &Run) -> Value {
     let schema = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/schemas/sarif-2.1.0.json");
-    let schema: Value = serde_json::from_str(&std::fs::read_to_string(schema).unwrap()).unwrap();
+    // Two patterns there hold a bracket that not every reader of regular expressions takes for itself.
+    let text = std::fs::read_to_string(schema).unwrap().replace("-[a-zA-Z]{2}]?$", "-[a-zA-Z]{2}\\\\]?$");
+    let schema: Value = serde_json::from_str(&text).unwrap();
     let validator = jsonschema::validator_for(&schema).unwrap();
     let document = run.json();
     let errors: Vec<String> = validator
@@ -106,7 +108,7 @@ fn github_gets_annotations_with_file_and_line_of_the_manifest_and_a_step_summary
     let run = check(&w, "github");
     let lines: Vec<&str> = run.stdout.lines().collect();
     assert!(
-        lines[0].starts_with("::error file=work/conductor.yaml,line=4,col=16,title=A is stale::x changed ("),
+        lines[0].starts_with("::error file=work/conductor.yaml,line=4,col=17,title=A is stale::x changed ("),
         "{run}"
     );
     assert_eq!(lines[1], "::notice file=work/conductor.yaml,line=5,col=3,title=B is blocked::it waits for A");
@@ -126,7 +128,7 @@ fn github_gets_annotations_with_file_and_line_of_the_manifest_and_a_step_summary
 
 #[test]
 fn a_manifest_that_does_not_hold_is_told_in_every_format() {
-    let w = World::new("tasks:\n  A: { inputs: [x], outputs: [a], rum: cp x a }\n");
+    let w = World::new("tasks:\n  A: { inputs: [x], outputs: [a], run: cp x a, retires: 1 }\n");
     let run = check(&w, "github");
     assert!(run.fails_with(2).stdout.contains("::error file=conductor.yaml,line=3,col="), "{run}");
     let document = sarif(&check(&w, "sarif"));

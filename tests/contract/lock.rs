@@ -184,7 +184,6 @@ fn tasks_that_left_the_manifest_and_results_that_were_taken_back_leave_the_lock(
     w.file("c.txt", "2");
     w.build(&[]).success();
     w.run(&["rollback", "C"]).success();
-    w.run(&["lock"]).success();
     assert!(!w.read("conductor.lock").contains("\"C\""), "{}", w.read("conductor.lock"));
     let manifest = w.read("conductor.yaml");
     w.file("conductor.yaml", manifest.split("  C:").next().unwrap());
@@ -490,4 +489,31 @@ fn tampering_is_seen_where_the_task_stands_on_something_stale_too() {
     w.file("src/x", "2").file("c", "by hand");
     w.check(&["--outputs"]).fails_with(4);
     w.check(&[]).fails_with(3);
+}
+
+#[test]
+fn a_decision_of_a_person_brings_the_lock_up_to_date_too() {
+    let w = World::new("tasks:\n  T: { inputs: [x], approve: true, outputs: [o], run: cp x o }\n");
+    w.file("x", "1").git(&["init", "-q"]);
+    w.run(&["lock"]).success().says("0 results");
+    w.build(&[]).fails_with(5);
+    assert!(!w.read("conductor.lock").contains("\"T\""));
+    w.run(&["approve", "T"]).success();
+    commit(&w);
+    clone(&w).check(&[]).success();
+}
+
+#[test]
+fn a_result_that_came_from_the_lock_can_be_checked_rolled_back_and_cleaned_like_any_other() {
+    let other = clone(&chain());
+    other.build(&[]).runs_nothing();
+    other.run(&["rollback", "C"]).fails_with(1).says("rollback::not_kept");
+    other.file("c.txt", "2");
+    other.build(&[]).success().ran(&["C"]);
+    other.run(&["rollback", "C"]).success();
+    assert_eq!(other.read("c"), "1c", "as it was committed");
+    other.run(&["clean"]).success();
+    assert!(!other.has("a") && !other.has("b/copy"));
+    other.build(&[]).success();
+    other.build(&[]).runs_nothing();
 }

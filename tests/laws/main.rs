@@ -14,6 +14,7 @@ mod faults;
 mod ground;
 mod integration;
 mod keys;
+mod locks;
 mod midrun;
 mod oracle;
 mod random_builds;
