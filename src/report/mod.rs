@@ -20,6 +20,7 @@
 //! | [`sarif`] | for code scanning |
 //! | [`junit`] | for whatever shows tests |
 //! | [`trace`] | a run in Chrome's trace format |
+//! | [`usage`] | what agents used |
 
 pub mod checked;
 pub mod diagnostics;
@@ -40,6 +41,7 @@ pub mod style;
 pub mod summary;
 mod text;
 pub mod trace;
+pub mod usage;
 
 #[cfg(test)]
 mod testing;

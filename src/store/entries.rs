@@ -20,7 +20,7 @@ enum Kind {
 }
 
 /// What conductor makes in `.conductor/`.
-const ENTRIES: [(&str, Kind); 15] = [
+const ENTRIES: [(&str, Kind); 18] = [
     (".gitignore", Kind::File),
     ("lock", Kind::File),
     ("state", Kind::File),
@@ -29,17 +29,20 @@ const ENTRIES: [(&str, Kind); 15] = [
     ("plan", Kind::File),
     ("locked", Kind::File),
     ("programs", Kind::File),
+    ("bans", Kind::File),
     ("runs", Kind::Folder),
     ("aside", Kind::Folder),
     ("conflicts", Kind::Folder),
     ("workspaces", Kind::Folder),
     ("objects", Kind::Folder),
     ("pending", Kind::Folder),
+    ("sessions", Kind::Folder),
+    ("incoming", Kind::Folder),
     ("cache", Kind::Folder),
 ];
 
 /// The same for its `.gitignore`. Never `*`: a manifest may live there.
-const IGNORED: [&str; 17] = [
+const IGNORED: [&str; 20] = [
     "/.gitignore",
     "/.*.tmp-*",
     "/lock",
@@ -49,12 +52,15 @@ const IGNORED: [&str; 17] = [
     "/plan",
     "/locked",
     "/programs",
+    "/bans",
     "/runs/",
     "/aside/",
     "/conflicts/",
     "/workspaces/",
     "/objects/",
     "/pending/",
+    "/sessions/",
+    "/incoming/",
     "/cache/",
     "/*.set-aside-*",
 ];

@@ -7,6 +7,7 @@ mod support;
 mod approval;
 mod build;
 mod check_formats;
+mod cache;
 mod checks;
 mod conflicts;
 mod edits;
