@@ -22,6 +22,7 @@ mod explain;
 mod folders;
 mod guard;
 mod landing;
+mod look_back;
 mod observe;
 mod resolve;
 mod stand;

@@ -1,11 +1,13 @@
 //! Looks at the tree for a scope: finds the files that its tasks read and made, stats them all in parallel,
 //! hashes those whose signature is not the recorded one, and brings the rows up to date.
 
+use std::time::Instant;
+
 use super::candidates::Briefs;
 use super::db;
 use super::engine::Engine;
 use crate::graph::TaskIndex;
-use crate::model::{Entry, EntryKind, Pattern, Signature, WorkspacePath};
+use crate::model::{Pattern, Signature, WorkspacePath};
 use crate::store::FileId;
 use crate::workspace::Observed;
 
@@ -60,7 +62,10 @@ impl Engine {
     pub(super) fn look_at_all(&mut self, mut ids: Vec<FileId>) {
         self.observed.resize(self.state.file_count(), false);
         ids.retain(|id| !std::mem::replace(&mut self.observed[id.0 as usize], true));
+        self.state.sort_by_path(&mut ids);
+        let began = Instant::now();
         let unsure = self.unsure(&ids);
+        self.looks.add(began, began.elapsed());
         let paths: Vec<WorkspacePath> = unsure.iter().map(|id| self.path(*id)).collect();
         let paths: Vec<&WorkspacePath> = paths.iter().collect();
         let observed = self.workspace.observe_all(&paths);
@@ -75,7 +80,7 @@ impl Engine {
         let distrustful = self.distrustful;
         let distrusted = |id: &FileId| distrustful && owned.get(id.0 as usize).is_some_and(|owned| *owned);
         let vouches_for = |id: &FileId, now: &Signature| {
-            !distrusted(id) && state.file(*id).is_some_and(|row| !row.racy && row.signature == *now)
+            !distrusted(id) && state.is_vouched_for(*id, now)
         };
         let sure = self.workspace.compare(ids, |id| state.path(*id), vouches_for);
         ids.iter().zip(sure).filter(|(_, sure)| !sure).map(|(id, _)| *id).collect()
@@ -92,6 +97,7 @@ impl Engine {
 
     /// Takes what was seen into the row and, where it exists, into the database.
     pub(super) fn take(&mut self, id: FileId, seen: Observed) {
+        self.looks.touch(id);
         self.state.set_file(id, seen.signature, seen.entry, seen.racy);
         if let Some(input) = self.files.get(id.0 as usize).copied().flatten() {
             db::set_file(&mut self.db, input, seen.entry);
@@ -111,28 +117,6 @@ impl Engine {
         }
         self.forget_walks();
         self.tasks.fill(None);
-    }
-
-    /// Files that this session has looked at and that have another content now; looks at nothing that no
-    /// task reads.
-    pub fn changed_since_observed(&mut self) -> Vec<WorkspacePath> {
-        let ids: Vec<FileId> =
-            (0..).map(FileId).zip(&self.observed).filter(|(_, seen)| **seen).map(|(id, _)| id).collect();
-        let paths: Vec<&[u8]> = ids.iter().map(|id| self.state.path(*id)).collect();
-        let now = self.workspace.signatures(&paths);
-        let moved = ids
-            .iter()
-            .zip(now)
-            .filter(|(id, now)| self.state.file(**id).is_some_and(|row| row.signature != *now));
-        let moved: Vec<(FileId, WorkspacePath)> = moved.map(|(id, _)| (*id, self.path(*id))).collect();
-        // Folders come into being when tasks make something in them; what they hold is looked at by itself.
-        let holds_nothing = |entry: &Entry| matches!(entry.kind, EntryKind::Absent | EntryKind::Folder);
-        let differs = |(id, path): &(FileId, WorkspacePath)| {
-            let Some(before) = self.state.file(*id).map(|row| row.entry) else { return false };
-            let now = self.workspace.observe(path).entry;
-            before != now && !(holds_nothing(&before) && holds_nothing(&now))
-        };
-        moved.into_iter().filter(differs).map(|(_, path)| path).collect()
     }
 
     /// From now on no recorded signature vouches for an output: each is hashed when it is looked at.

@@ -230,6 +230,11 @@ impl Snapshot {
         self.paths()?.sorted.get(rank).map(|id| id.to_native())
     }
 
+    /// The ids of all files, in the order of their paths.
+    pub(super) fn ranked(&self) -> impl Iterator<Item = u32> {
+        self.paths().into_iter().flat_map(|paths| paths.sorted.iter().map(|id| id.to_native()))
+    }
+
     /// The rank of `path` among the paths, or of the first one after it.
     pub(super) fn rank_of(&self, path: &[u8]) -> Result<usize, usize> {
         let Some(paths) = self.paths() else { return Err(0) };

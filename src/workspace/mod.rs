@@ -12,6 +12,7 @@ mod files;
 mod folder;
 mod glob;
 mod look;
+mod nearby;
 mod parallel;
 mod rules;
 mod walk;
