@@ -9,6 +9,7 @@ use super::engine::Engine;
 use crate::graph::{Plan, TaskIndex};
 use crate::model::TaskId;
 use crate::store::{FileId, State};
+use crate::workspace::in_parallel;
 
 /// A task's row, in short. There is one for each task of the plan, so it is kept small.
 pub(super) struct Brief {
@@ -107,28 +108,21 @@ impl Briefs {
     }
 }
 
+/// Tasks are marked in chunks of this many.
+const CHUNK: usize = 4096;
+
 impl Engine {
     /// Marks the candidates of `scope`, whose files have been looked at.
     pub(super) fn mark_candidates(&mut self, scope: &[TaskIndex], briefs: &Briefs) {
-        for index in scope.iter().copied() {
-            self.candidate[index as usize] =
-                !self.plan.is_hidden(index) && self.may_have_changed(index, briefs);
+        let (plan, state, forced) = (&*self.plan, &self.state, &self.forced);
+        let marks = in_parallel(scope, CHUNK, false, |index| {
+            forced.contains(index) || may_have_changed(plan, state, *index, briefs)
+        });
+        for (index, changed) in scope.iter().copied().zip(marks) {
+            let bare = || briefs.get(index).is_some_and(|brief| !brief.has_outputs());
+            let visible = !self.plan.is_hidden(index);
+            self.candidate[index as usize] = visible && (changed || bare() && self.has_lost(index));
         }
-    }
-
-    fn may_have_changed(&self, index: TaskIndex, briefs: &Briefs) -> bool {
-        let Some(brief) = briefs.get(index).filter(|brief| brief.known && !brief.has_failure) else {
-            return true;
-        };
-        if self.plan.is_always(index) || self.forced.contains(&index) {
-            return true;
-        }
-        let younger = |tick: u64| tick > brief.verified_at;
-        briefs.files(brief).iter().any(|id| self.state.changed_at(*id).is_none_or(younger))
-            || self.plan.deps(index).filter(|(_, kinds)| kinds.carries_outputs()).any(|(dep, _)| {
-                briefs.get(dep).is_none_or(|dep| !dep.has_record || younger(dep.outputs_changed_at))
-            })
-            || !brief.has_outputs() && self.has_lost(index)
     }
 
     /// Are the bytes of a result gone that stays on its branch?
@@ -136,4 +130,19 @@ impl Engine {
         let record = self.state.record(&self.plan.task_id(index));
         record.is_some_and(|record| !self.lost(&record).is_empty())
     }
+}
+
+/// Is something younger than the task's last verification?
+fn may_have_changed(plan: &Plan, state: &State, index: TaskIndex, briefs: &Briefs) -> bool {
+    let Some(brief) = briefs.get(index).filter(|brief| brief.known && !brief.has_failure) else {
+        return true;
+    };
+    if plan.is_always(index) {
+        return true;
+    }
+    let younger = |tick: u64| tick > brief.verified_at;
+    briefs.files(brief).iter().any(|id| state.changed_at(*id).is_none_or(younger))
+        || plan.deps(index).filter(|(_, kinds)| kinds.carries_outputs()).any(|(dep, _)| {
+            briefs.get(dep).is_none_or(|dep| !dep.has_record || younger(dep.outputs_changed_at))
+        })
 }

@@ -131,7 +131,7 @@ impl Engine {
             workspace,
             world: World::new(options.caller, options.tools, options.programs),
             forced: options.forced,
-            files: vec![None; files],
+            files: Vec::new(),
             results: vec![None; n],
             tasks: vec![None; n],
             observed: vec![false; files],

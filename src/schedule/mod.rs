@@ -17,7 +17,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
 use crate::execute::{self, Outcome, Site, Staged};
-use crate::graph::{TaskIndex, critical_path};
+use crate::graph::{TaskIndex, cone, critical_path};
 use crate::incremental::{Assignment, Engine, Verdict};
 use crate::model::{
     Diagnostic, Event, RunOutcome, RunResult, Status, Summary, TaskId, TaskResult, WorkspacePath,
@@ -144,7 +144,7 @@ impl<'a> Build<'a> {
                 .or(plan.effort_ms(index))
                 .unwrap_or(1)
         };
-        let in_cone = cone(&engine, &scope);
+        let in_cone = cone(&plan, &scope, |index| engine.is_candidate(index));
         let cone: Vec<TaskIndex> = scope.iter().copied().filter(|index| in_cone[*index as usize]).collect();
         // Whatever depends on a task of the cone is in it, so nothing outside can make a path longer.
         let priority = critical_path(&plan, &cone, history);
@@ -427,15 +427,4 @@ impl<'a> Build<'a> {
             () => RunOutcome::Success,
         }
     }
-}
-
-/// The candidates and everything in scope that depends on one.
-fn cone(engine: &Engine, scope: &[TaskIndex]) -> Vec<bool> {
-    let plan = engine.plan();
-    let mut cone = vec![false; plan.len()];
-    for index in scope.iter().copied() {
-        cone[index as usize] =
-            engine.is_candidate(index) || plan.deps(index).any(|(dep, _)| cone[dep as usize]);
-    }
-    cone
 }

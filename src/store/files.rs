@@ -46,8 +46,12 @@ impl From<&ArchivedFileCell> for FileRow {
     fn from(cell: &ArchivedFileCell) -> Self {
         Self {
             signature: cell.signature(),
-            entry: Entry { kind: kind(cell.kind), executable: cell.executable, digest: Digest(cell.digest) },
-            racy: cell.racy,
+            entry: Entry {
+                kind: kind(cell.kind),
+                executable: cell.executable != 0,
+                digest: Digest(cell.digest),
+            },
+            racy: cell.racy != 0,
             changed_at: cell.changed_at.to_native(),
         }
     }
@@ -63,9 +67,9 @@ impl From<FileRow> for FileCell {
             changed_at: row.changed_at,
             mode: row.signature.mode,
             kind: row.entry.kind as u8,
-            executable: row.entry.executable,
-            racy: row.racy,
-            observed: true,
+            executable: u8::from(row.entry.executable),
+            racy: u8::from(row.racy),
+            observed: 1,
             digest: row.entry.digest.0,
         }
     }
@@ -142,7 +146,7 @@ impl Files {
             Some(index) => {
                 self.rows.get(index as usize).is_some_and(|row| !row.racy && row.signature == *now)
             }
-            None => snapshot.file(id.0).is_some_and(|cell| !cell.racy && cell.signature() == *now),
+            None => snapshot.file(id.0).is_some_and(|cell| cell.racy == 0 && cell.signature() == *now),
         }
     }
 

@@ -143,6 +143,11 @@ impl State {
         self.tables.files.path(&self.snapshot, id)
     }
 
+    /// Is nearly every file that it knows an input or output of some task?
+    pub fn is_mostly_used(&self) -> bool {
+        self.snapshot.unused_files() <= self.file_count() / 8
+    }
+
     /// Sorts ids, each of which is there once, by their paths.
     pub fn sort_by_path(&self, ids: &mut Vec<FileId>) {
         if ids.len() < self.file_count() / 16 {

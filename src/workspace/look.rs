@@ -331,7 +331,10 @@ mod tests {
                     fs::create_dir_all(folder.path().join(name)).unwrap();
                     fs::write(folder.path().join(format!("{name}/{at}")), at.to_string()).unwrap();
                 }
-                paths.extend([path(format!("{name}/{at}")), path(format!("{name}/{}", "long".repeat(at * 4)))]);
+                paths.extend([
+                    path(format!("{name}/{at}")),
+                    path(format!("{name}/{}", "long".repeat(at * 4))),
+                ]);
             }
         }
         let alone: Vec<Signature> = paths.iter().map(|path| workspace.signature(path)).collect();

@@ -39,8 +39,8 @@ pub(super) fn together(step: impl Fn() -> bool + Sync) {
     });
 }
 
-/// `of` each item, in the order of the items.
-pub(super) fn map<T: Sync, R: Send + Clone>(
+/// `of` each item, in the order of the items, `chunk` of them at a time on one of all processors.
+pub fn map<T: Sync, R: Send + Clone>(
     items: &[T],
     chunk: usize,
     blank: R,
