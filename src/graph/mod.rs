@@ -13,7 +13,7 @@ mod select;
 pub use bodies::Recompile;
 pub use edges::EdgeKinds;
 pub use plan::{BadPlan, Plan, TaskIndex};
-pub use select::{closure, critical_path, select};
+pub use select::{closure, cone, critical_path, select};
 
 use crate::model::{Diagnostic, Manifest, WorkspacePath};
 
