@@ -9,11 +9,12 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::check;
+use super::cache::limits;
 use super::options::{BuildArgs, Global, IsolationMode, Progress};
 use super::session::{Session, warn};
 use super::shards;
 use super::{Exit, Output, Stop};
+use super::{caching, check};
 use crate::execute::{Site, recover};
 use crate::graph::TaskIndex;
 use crate::incremental::{Caller, Engine, Options, Standing};
@@ -92,11 +93,19 @@ fn look_only(
     session.refuse_unordered(&mut engine)?;
     let standings = engine.assess(scope)?;
     let stale = standings.values().any(Standing::is_due);
+    let mut restorable = caching::restorable(session, &mut engine, &standings);
+    if args.force {
+        restorable.clear();
+    }
     if output.json {
         let tasks: serde_json::Map<String, serde_json::Value> = standings
             .iter()
             .map(|(index, standing)| {
-                (session.plan.id(*index).to_owned(), check::state_json(session, standing))
+                let mut state = check::state_json(session, standing);
+                if restorable.contains(index) {
+                    state["in_cache"] = serde_json::json!(true);
+                }
+                (session.plan.id(*index).to_owned(), state)
             })
             .collect();
         output.say_json(
@@ -104,6 +113,12 @@ fn look_only(
         );
     } else {
         output.say(&check::render(session, &standings, output.style()));
+        if !restorable.is_empty() {
+            let ids: Vec<&str> = restorable.iter().take(8).map(|index| session.plan.id(*index)).collect();
+            let more = restorable.len() - ids.len();
+            let more = if more == 0 { String::new() } else { format!(" (+{more})") };
+            output.say(&format!("from the cache: {}{more}\n", ids.join(" ")));
+        }
     }
     if args.frozen && stale {
         let first = standings.iter().find(|(_, standing)| matches!(standing, Standing::Stale { .. }));
@@ -286,6 +301,9 @@ fn build(
     notices.extend(unenforced(&engine, &scope));
     let asked = asked_for(args, session)?;
     let run_dir = RunDir::create(&session.folder, &run)?;
+    let repository = Repository::discover(session.workspace.root());
+    let found = caching::find(session, repository.as_ref());
+    notices.extend(found.notices);
     let (outbox, inbox) = sync_channel(BACKLOG);
     interrupted.forward(&outbox);
     let events = outbox.clone();
@@ -299,7 +317,10 @@ fn build(
         run_dir,
         run: run.clone(),
         caller: session.caller.clone(),
-        repository: Repository::discover(session.workspace.root()),
+        agents: session.agents(args.budget.as_ref()),
+        repository,
+        cache: found.cache,
+        maker: caching::maker(&session.caller),
         events: Box::new(move |event| {
             let _ = events.send(Message::Event(event));
         }),
@@ -329,6 +350,10 @@ fn build(
         site.objects.sweep_if_due(|| engine.state().needed_objects());
     }
     let _ = store::prune(&session.folder, KEEP.0, KEEP.1);
+    if let Some(cache) = &site.cache {
+        let (max_size, max_age) = limits(session.plan.settings());
+        let _ = cache.collect_if_due(max_size, max_age);
+    }
     Ok(exit(&result))
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::build::{hold, now};
+use super::caching;
 use super::options::{ApproveArgs, Global, RejectArgs, ResolveArgs, RollbackArgs};
 use super::session::Session;
 use super::{Exit, Output, Stop};
@@ -58,6 +59,9 @@ fn open(global: &Global, caller: Caller, command: &str, access: Access) -> Resul
     let everything: Vec<TaskIndex> = session.plan.order().collect();
     engine.observe(&everything);
     let run_dir = RunDir::of(&session.folder, &run);
+    let repository = Repository::discover(session.workspace.root());
+    let found = caching::find(&session, repository.as_ref());
+    notices.extend(found.notices);
     let site = Site {
         workspace: Arc::clone(&session.workspace),
         folder: session.folder.clone(),
@@ -68,7 +72,10 @@ fn open(global: &Global, caller: Caller, command: &str, access: Access) -> Resul
         run_dir,
         run,
         caller: session.caller.clone(),
-        repository: Repository::discover(session.workspace.root()),
+        agents: session.agents(None),
+        repository,
+        cache: found.cache,
+        maker: caching::maker(&session.caller),
         events: Box::new(|_| {}),
     };
     Ok(Held { desk: Desk::new(engine, Arc::new(site)), session, notices, _lock: lock })

@@ -6,6 +6,8 @@
 mod affected;
 mod base;
 mod build;
+mod cache;
+mod caching;
 mod cancel;
 mod check;
 mod clean;
@@ -19,10 +21,12 @@ mod log;
 mod merge;
 mod options;
 mod output;
+mod prompt;
 mod runs;
 mod schema;
 mod session;
 mod shards;
+mod transcript;
 mod validate;
 mod versus;
 mod why;
@@ -108,8 +112,10 @@ fn dispatch(options: Options, caller: Caller, output: &Output) -> Result<Exit, S
         Command::Graph(args) => graph::run(&global, &args, caller, output),
         Command::Affected(args) => affected::run(&global, &args, caller, output),
         Command::Log(args) => log::run(&global, &args, caller, output),
+        Command::Prompt(args) => prompt::run(&global, &args, caller, output),
         Command::Runs(args) => runs::run(&global, &args, caller, output),
         Command::Cancel(args) => cancel::run(&global, &args, caller, output),
+        Command::Cache(args) => cache::run(&global, &args, caller, output),
         Command::Clean(args) => clean::run(&global, &args, caller, output),
         Command::Approve(args) => desk::approve(&global, &args, caller, output),
         Command::Reject(args) => desk::reject(&global, &args, caller, output),

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::model::{Budget, parse_count, parse_duration};
+
 /// Builds targets that are slow, costly or unreliable: only what is stale, and only what was checked counts.
 #[derive(Parser, Debug)]
 #[command(name = "conductor", version, max_term_width = 100, propagate_version = true)]
@@ -27,8 +29,10 @@ impl Options {
             // A matrix is captured by a shell: what goes wrong is told beside it.
             Command::Affected(args) => args.format == AffectedFormat::Json,
             Command::Log(args) => args.format.is_json(),
+            Command::Prompt(args) => args.format.is_json(),
             Command::Runs(args) => args.format == RunsFormat::Json,
             Command::Cancel(args) => args.format.is_json(),
+            Command::Cache(args) => args.command.is_json(),
             Command::Clean(args) => args.format.is_json(),
             Command::Approve(args) => args.format.is_json(),
             Command::Reject(args) => args.format.is_json(),
@@ -51,6 +55,36 @@ pub(super) struct Global {
     /// When to colour
     #[arg(long, value_enum, default_value_t = Color::Auto, global = true)]
     pub(super) color: Color,
+}
+
+/// `usd=20,tokens=2M`: limits of a budget, by the names that a manifest has for them.
+fn budget(text: &str) -> Result<Budget, String> {
+    let mut budget = Budget::default();
+    for part in text.split(',') {
+        let (name, value) = part.split_once('=').ok_or_else(|| format!("`{part}` is not NAME=VALUE"))?;
+        let (name, value) = (name.trim(), value.trim());
+        let count =
+            || parse_count(value).ok_or_else(|| format!("`{value}` is no number such as 40, 500k or 2M"));
+        match name {
+            "usd" => {
+                let usd = value
+                    .trim_start_matches('$')
+                    .parse()
+                    .ok()
+                    .filter(|usd: &f64| usd.is_finite() && *usd >= 0.0);
+                budget.usd = Some(usd.ok_or_else(|| format!("`{value}` is no amount of US dollars"))?);
+            }
+            "tokens" => budget.tokens = Some(count()?),
+            "turns" => budget.turns = Some(count()?),
+            "time" => {
+                let time =
+                    parse_duration(value).map_err(|error| format!("`{value}` is no duration: {error}"))?;
+                budget.time = Some(time);
+            }
+            _ => return Err(format!("`{name}` is none of usd, tokens, turns, time")),
+        }
+    }
+    Ok(budget)
 }
 
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
@@ -93,10 +127,14 @@ pub(super) enum Command {
     Affected(AffectedArgs),
     /// Show what a task printed
     Log(LogArgs),
+    /// Print what a task's agent will be told
+    Prompt(TargetArg),
     /// Show past runs
     Runs(RunsArgs),
     /// Stop the build that runs in this workspace, or one of its tasks
     Cancel(CancelArgs),
+    /// Look after the cache of results
+    Cache(CacheArgs),
     /// Remove recorded outputs that nobody has modified
     Clean(CleanArgs),
     /// Accept a result that waits for approval, exactly as it was shown
@@ -167,6 +205,9 @@ pub(super) struct BuildArgs {
     /// Run every task so
     #[arg(long, value_enum, value_name = "MODE")]
     pub(super) isolation: Option<IsolationMode>,
+    /// What agents may spend in this build: usd=20,tokens=2M,turns=100,time=1h
+    #[arg(long, value_name = "LIMITS", value_parser = budget)]
+    pub(super) budget: Option<Budget>,
     /// How to show progress
     #[arg(long, value_enum, default_value_t = Progress::Auto)]
     pub(super) progress: Progress,
@@ -243,6 +284,16 @@ pub(super) struct CheckArgs {
 }
 
 #[derive(Args, Debug)]
+pub(super) struct TargetArg {
+    /// A task id, or anything that names one task
+    #[arg(value_name = "TARGET")]
+    pub(super) target: String,
+    /// Output format
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: Format,
+}
+
+#[derive(Args, Debug)]
 pub(super) struct WhyArgs {
     /// A task id, or anything that names one task
     #[arg(value_name = "TARGET")]
@@ -311,12 +362,66 @@ pub(super) struct LogArgs {
     /// Follow the output while the task runs
     #[arg(short = 'f', long, requires = "task")]
     pub(super) follow: bool,
+    /// Everything that its agent was told and printed
+    #[arg(long, requires = "task", conflicts_with = "follow")]
+    pub(super) transcript: bool,
     /// The manifest: the same as before the command, where `-f` means it too
     #[arg(id = "file", long, value_name = "FILE", hide = true)]
     manifest: Option<PathBuf>,
     /// Of this run instead of the last one in which the task ran
     #[arg(long, value_name = "RUN")]
     pub(super) run: Option<String>,
+    /// Output format
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: Format,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct CacheArgs {
+    #[command(subcommand)]
+    pub(super) command: CacheCommand,
+}
+
+#[derive(Subcommand, Debug)]
+pub(super) enum CacheCommand {
+    /// Show where it is, how it is used, and how much it holds
+    Stat(FormatArgs),
+    /// Remove what was not used for long or is too much, by the manifest's limits
+    Gc(GcArgs),
+    /// Look at all that it holds; exit code 4 if something is damaged
+    Verify(VerifyArgs),
+    /// Remove all that it holds
+    Clear(FormatArgs),
+}
+
+impl CacheCommand {
+    fn is_json(&self) -> bool {
+        match self {
+            Self::Stat(args) | Self::Clear(args) => args.format.is_json(),
+            Self::Gc(args) => args.format.is_json(),
+            Self::Verify(args) => args.format.is_json(),
+        }
+    }
+}
+
+#[derive(Args, Debug)]
+pub(super) struct GcArgs {
+    /// So much may stay, such as 5GB
+    #[arg(long, value_name = "SIZE", value_parser = crate::model::parse_bytes)]
+    pub(super) max_size: Option<u64>,
+    /// What was not used for so long goes, such as 7d
+    #[arg(long, value_name = "DURATION", value_parser = crate::model::parse_duration)]
+    pub(super) max_age: Option<std::time::Duration>,
+    /// Output format
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: Format,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct VerifyArgs {
+    /// Remove what is damaged
+    #[arg(long)]
+    pub(super) repair: bool,
     /// Output format
     #[arg(long, value_enum, default_value_t)]
     pub(super) format: Format,

@@ -11,7 +11,7 @@ use crate::execute;
 use crate::graph::{self, Plan, TaskIndex};
 use crate::incremental::{Caller, Engine, Options, ToolRunner};
 use crate::manifest::{self, Location, Origin};
-use crate::model::{Diagnostic, Sources, WorkspacePath};
+use crate::model::{Budget, Diagnostic, Sources, WorkspacePath};
 use crate::store::{self, Access, Programs, State};
 use crate::workspace::Workspace;
 
@@ -178,6 +178,16 @@ impl Session {
         let mut errors = execute::needs_repository(self.workspace.root(), tasks);
         errors.extend(engine.misplaced_readers(scope));
         errors
+    }
+
+    /// The agents that tasks of the manifest may use. `budget` is laid over the manifest's own for the run.
+    pub(super) fn agents(&self, budget: Option<&Budget>) -> execute::Agents {
+        let settings = self.plan.settings();
+        let run = settings.budget.clone().overlaid(budget);
+        execute::Agents::new(
+            &settings.agents,
+            execute::Ledger::new(run, settings.group_budgets.iter().cloned()),
+        )
     }
 
     /// Runs `tools` commands.

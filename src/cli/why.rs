@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
+use super::caching;
 use super::check::state_json;
 use super::options::{Global, WhyArgs};
 use super::session::Session;
@@ -28,6 +29,7 @@ pub(super) fn run(global: &Global, args: &WhyArgs, caller: Caller, output: &Outp
     let versus = args.vs.as_ref().map(|run| versus(&session, &mut engine, index, run)).transpose()?;
     let record = engine.state().record(&session.plan.task_id(index));
     let chain = chain(&standings, index);
+    let restorable = caching::restorable(&session, &mut engine, &standings).contains(&index);
     let Some(standing) = standings.get(&index) else { return Ok(Exit::Success) };
     if output.json {
         let mut document = json!({"version": 1, "task": session.plan.id(index)});
@@ -37,6 +39,9 @@ pub(super) fn run(global: &Global, args: &WhyArgs, caller: Caller, output: &Outp
             document.extend(state);
         }
         document["key"] = json!(key);
+        if restorable {
+            document["in_cache"] = json!(true);
+        }
         document["chain"] = chain.iter().map(|index| session.plan.id(*index)).collect();
         document["recorded"] = record.as_ref().map_or(Value::Null, |record| {
             json!({"key": record.key, "run": record.run, "duration_ms": record.duration.as_millis(), "checks": record.evidence,
@@ -48,6 +53,9 @@ pub(super) fn run(global: &Global, args: &WhyArgs, caller: Caller, output: &Outp
         output.say_json(&document);
     } else {
         output.say(&render(&session, index, &standings, &chain, record.as_ref(), output.style()));
+        if restorable {
+            output.say("  a build would restore its result from the cache\n");
+        }
         if let Some(versus) = &versus {
             output.say(&versus.text(output.style()));
         }

@@ -31,10 +31,3 @@ pub(super) fn environment(task: &Task, caller: &Caller, run: &RunId) -> BTreeMap
     env.insert("CONDUCTOR_RUN".into(), run.0.clone().into());
     env
 }
-
-/// The values that must never leave: empty ones hide nothing.
-pub(super) fn secrets(task: &Task, caller: &Caller) -> Vec<Vec<u8>> {
-    use std::os::unix::ffi::OsStrExt as _;
-    let values = task.secrets.iter().filter_map(|name| caller.0.get(OsStr::new(name)));
-    values.map(|value| value.as_bytes().to_vec()).filter(|value| !value.is_empty()).collect()
-}

@@ -211,6 +211,7 @@ pub fn release(
         commit: branch.as_ref().map(|branch| branch.after.clone()),
         on_branch: record.on_branch,
         approval: record.approval.clone(),
+        agent: record.agent.clone(),
     };
     Ok(Ok(Released { produced, staged, branch, warnings }))
 }

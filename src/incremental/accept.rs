@@ -8,8 +8,8 @@ use super::db;
 use super::engine::{Assignment, Engine};
 use crate::graph::TaskIndex;
 use crate::model::{
-    ActionKey, Approval, CheckEvidence, Digest, Edited, Entry, Failure, Input, Isolation, OutputEntry,
-    Record, RunId, Undo, Validation, Via, WorkspacePath,
+    ActionKey, AgentResult, Approval, CheckEvidence, Digest, Edited, Entry, Failure, Input, Isolation,
+    OutputEntry, Record, RunId, Undo, Validation, Via, WorkspacePath,
 };
 use crate::store::FileId;
 use crate::workspace::Observed;
@@ -44,6 +44,8 @@ pub struct Produced {
     pub on_branch: bool,
     /// A person's word, where the task wants one.
     pub approval: Option<Approval>,
+    /// What the agent that made it did, where one did.
+    pub agent: Option<Box<AgentResult>>,
 }
 
 /// A path that a task edits, before and after it ran.
@@ -133,6 +135,7 @@ impl Engine {
             on_branch: produced.on_branch,
             approval: produced.approval.clone(),
             undo: Vec::new(),
+            agent: produced.agent.clone(),
             outputs,
         }
     }

@@ -8,6 +8,7 @@
 //! It knows nothing of what is on disk beside the manifest's own files, nor of edges between tasks that
 //! paths make: that is the graph's.
 
+mod adapter;
 mod check;
 mod context;
 mod environment;

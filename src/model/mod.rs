@@ -2,6 +2,8 @@
 //! or a terminal; every type can be compared and serialised.
 
 mod action;
+mod adapter;
+mod agent;
 mod command;
 mod definition;
 mod diagnostic;
@@ -19,6 +21,10 @@ mod task;
 mod units;
 
 pub use action::{Action, ActionKey, Components, Input, Need, Validation, Via};
+pub use adapter::{
+    Adapter, AgentOutput, Argument, Events, Home, Price, PromptChannel, Reading, Rule, Scope, Take,
+};
+pub use agent::{AgentEnd, AgentResult, AgentRun, Usage, micro};
 use command::digestible;
 pub use command::{Command, Piece, Template};
 pub use diagnostic::{At, Diagnostic, Label, Severity, SourceFile, Sources};
@@ -37,4 +43,4 @@ pub use task::{
     AgentWork, CacheMode, Check, CheckKind, EnvValue, EnvVar, Instructions, Integrate, Isolation, Output,
     Pattern, Retries, Sees, Task, Tool, ToolKind, Work, Writes,
 };
-pub use units::{ParseUnitError, format_duration, parse_bytes, parse_duration};
+pub use units::{ParseUnitError, format_duration, parse_bytes, parse_count, parse_duration};

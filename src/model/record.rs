@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::result::millis;
 use super::{
-    Action, ActionKey, Digest, Entry, Reason, RunId, Status, Task, TaskId, Validation, WorkspacePath,
+    Action, ActionKey, AgentResult, Digest, Entry, Reason, RunId, Status, Task, TaskId, Validation,
+    WorkspacePath,
 };
 
 /// One file, link or empty folder that a task made.
@@ -176,6 +177,8 @@ pub struct Record {
     pub approval: Option<Approval>,
     /// What it and results before it replaced, the newest last.
     pub undo: Vec<Undo>,
+    /// The agent that made it, where one did.
+    pub agent: Option<Box<AgentResult>>,
 }
 
 impl Task {

@@ -16,6 +16,7 @@
 //! | [`runs`] | the history: a line or a JSON row for each run |
 //! | [`markdown`] | the execution log of one run |
 //! | [`trace`] | a run in Chrome's trace format |
+//! | [`usage`] | what agents used |
 
 pub mod diagnostics;
 pub mod events;
@@ -32,6 +33,7 @@ pub mod style;
 pub mod summary;
 mod text;
 pub mod trace;
+pub mod usage;
 
 #[cfg(test)]
 mod testing;

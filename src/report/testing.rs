@@ -125,7 +125,7 @@ impl Story {
     pub(super) fn finish(self, result: RunOutcome) -> Self {
         let (summary, duration) = (self.summary, Duration::from_millis(self.t));
         let signal = (result == RunOutcome::Cancelled).then_some(2);
-        self.push(Event::RunFinished { result, summary, duration, signal })
+        self.push(Event::RunFinished { result, summary, duration, signal, spent: None, saved: None })
     }
 
     /// Feeds all of it to a reader.

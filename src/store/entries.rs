@@ -20,7 +20,7 @@ enum Kind {
 }
 
 /// What conductor makes in `.conductor/`.
-const ENTRIES: [(&str, Kind); 14] = [
+const ENTRIES: [(&str, Kind); 17] = [
     (".gitignore", Kind::File),
     ("lock", Kind::File),
     ("state", Kind::File),
@@ -28,17 +28,20 @@ const ENTRIES: [(&str, Kind); 14] = [
     ("journal", Kind::File),
     ("plan", Kind::File),
     ("programs", Kind::File),
+    ("bans", Kind::File),
     ("runs", Kind::Folder),
     ("aside", Kind::Folder),
     ("conflicts", Kind::Folder),
     ("workspaces", Kind::Folder),
     ("objects", Kind::Folder),
     ("pending", Kind::Folder),
+    ("sessions", Kind::Folder),
+    ("incoming", Kind::Folder),
     ("cache", Kind::Folder),
 ];
 
 /// The same for its `.gitignore`. Never `*`: a manifest may live there.
-const IGNORED: [&str; 16] = [
+const IGNORED: [&str; 19] = [
     "/.gitignore",
     "/.*.tmp-*",
     "/lock",
@@ -47,12 +50,15 @@ const IGNORED: [&str; 16] = [
     "/journal",
     "/plan",
     "/programs",
+    "/bans",
     "/runs/",
     "/aside/",
     "/conflicts/",
     "/workspaces/",
     "/objects/",
     "/pending/",
+    "/sessions/",
+    "/incoming/",
     "/cache/",
     "/*.set-aside-*",
 ];

@@ -21,7 +21,7 @@ use super::tasks::Body;
 use super::{Access, Error, durable, failed, frame};
 
 const MAGIC: &[u8; 12] = b"conductor lg";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// The magic, the version, and the frame with the snapshot's identity.
 const HEADER: usize = 16 + frame::HEAD + 32;
 

@@ -14,14 +14,22 @@
 //! | `runs/<id>/` | events, logs and requests to cancel; what ran | [`RunDir`], [`Attempts`] |
 //! | `plan` | the compiled plan | [`save_plan`], [`load_plan`] |
 //! | `objects/` | bytes that the tree does not hold any more | [`Objects`] |
+//! | `sessions/` | agents' work that is not done | [`read_frame`], [`write_frame`] |
 //! | `programs` | digests of `tools` programs | [`Programs`] |
+//! | `bans` | results that were taken back | [`Cache`] |
+//!
+//! The [`Cache`] is elsewhere, shared by checkouts, and obeys the same two rules.
 
 mod attempts;
+mod bans;
+mod blobs;
 mod durable;
 mod entries;
 mod files;
 mod frame;
+mod framed;
 mod journal;
+mod local;
 mod lock;
 mod log;
 mod needed;
@@ -40,7 +48,12 @@ use std::path::{Path, PathBuf};
 pub use attempts::{Attempts, last_attempt};
 pub use entries::prepare;
 pub use files::{FileId, FileRow};
+pub use framed::{read_frame, write_frame};
 pub use journal::{BranchMove, Intent, Journal, Planned, Ticket};
+pub use local::{
+    BadKey, Beside, BesideKind, Cache, CacheEntry, CacheOptions, CachedEdit, CachedFile, Collected, Damage,
+    Draft, Keys, Maker, Missing, Source, Statistics,
+};
 pub use lock::{Holder, Lock, LockError};
 pub use objects::Objects;
 pub use plan::{PlanBodies, load_plan, save_plan};

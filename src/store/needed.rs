@@ -31,6 +31,7 @@ fn of_record(record: &Record, needed: &mut HashSet<Digest>) {
     of_outputs(&record.outputs, needed);
     of_undo(&record.undo, needed);
     of_edits(&record.edited, needed);
+    needed.extend(record.agent.iter().filter_map(|agent| agent.transcript_digest()));
 }
 
 fn of_outputs(outputs: &[OutputEntry], needed: &mut HashSet<Digest>) {

@@ -11,7 +11,7 @@ use rkyv::util::AlignedVec;
 use super::sealed::{Kind, Sealed};
 use super::{Error, durable};
 
-const KIND: Kind = Kind { magic: b"conductor pl", version: 3 };
+const KIND: Kind = Kind { magic: b"conductor pl", version: 4 };
 
 /// The part of a plan that is read piece by piece. The reader checks each piece.
 pub struct PlanBodies {

@@ -21,7 +21,7 @@ use rkyv::{Archive, Serialize};
 use super::Error;
 use super::sealed::{Kind, Refused, Sealed};
 
-const KIND: Kind = Kind { magic: b"conductor st", version: 2 };
+const KIND: Kind = Kind { magic: b"conductor st", version: 3 };
 
 /// Names one after the other, and where each ends.
 #[derive(Archive, Serialize, Default)]

@@ -7,6 +7,7 @@ mod support;
 mod affected;
 mod approval;
 mod build;
+mod cache;
 mod checks;
 mod conflicts;
 mod edits;

@@ -66,6 +66,7 @@ fn record(task: usize) -> Record {
         on_branch: false,
         approval: None,
         undo: Vec::new(),
+        agent: None,
     }
 }
 

@@ -54,6 +54,7 @@ fn record(output: u8, duration: u8) -> Record {
         on_branch: false,
         approval: None,
         undo: Vec::new(),
+        agent: None,
     }
 }
 
