@@ -16,7 +16,7 @@ use super::{Exit, Output, Stop};
 use super::{caching, check};
 use crate::execute::{Site, recover};
 use crate::graph::TaskIndex;
-use crate::incremental::{Caller, Engine, Options, Standing};
+use crate::incremental::{Caller, Engine, Options, Standing, Trust};
 use crate::model::{
     Diagnostic, EVENTS_VERSION, Event, Isolation, RunId, RunOutcome, RunResult, Stamped, Status, TaskResult,
 };
@@ -68,7 +68,8 @@ fn look_only(
     scope: &[TaskIndex],
     output: &Output,
 ) -> Result<Exit, Stop> {
-    let mut engine = session.reader();
+    let mut engine = session.engine_to_read();
+    engine.read_lock(Trust::Seen);
     if args.force {
         engine.force(roots.clone());
     }
@@ -271,6 +272,7 @@ fn build(
         folder: session.folder.clone(),
     };
     let mut engine = Engine::new(Arc::clone(&session.plan), Arc::clone(&session.workspace), state, options);
+    engine.read_lock(Trust::Seen);
     engine.observe(&scope);
     session.refuse_unordered(&mut engine)?;
     engine.narrow(&scope)?;
@@ -336,6 +338,11 @@ fn build(
     if let Some(cache) = &site.cache {
         let (max_size, max_age) = limits(session.plan.settings());
         let _ = cache.collect_if_due(max_size, max_age);
+    }
+    if let Err(stop) = super::lock::keep_current(session, &engine, &scope, &result, output) {
+        // The document of the build is written; this is beside it.
+        output.warn(&stop.diagnostics, &stop.sources);
+        return Ok(exit(&result).or(stop.exit));
     }
     Ok(exit(&result))
 }

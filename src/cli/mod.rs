@@ -15,6 +15,7 @@ mod exit;
 mod graph;
 mod init;
 mod list;
+mod lock;
 mod log;
 mod merge;
 mod options;
@@ -103,6 +104,7 @@ fn dispatch(options: Options, caller: Caller, output: &Output) -> Result<Exit, S
     match options.command {
         Command::Build(args) => build::run(&global, &args, caller, output),
         Command::Check(args) => check::run(&global, &args, caller, output),
+        Command::Lock(args) => lock::run(&global, &args, caller, output),
         Command::Validate(_) => validate::run(&global, caller, output),
         Command::List(args) => list::run(&global, &args, caller, output),
         Command::Why(args) => why::run(&global, &args, caller, output),

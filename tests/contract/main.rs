@@ -6,6 +6,7 @@ mod support;
 
 mod approval;
 mod build;
+mod check_formats;
 mod cache;
 mod checks;
 mod conflicts;
@@ -17,6 +18,7 @@ mod groups;
 mod inputs;
 mod json;
 mod live;
+mod lock;
 mod merge;
 mod mid_run;
 mod persons;
