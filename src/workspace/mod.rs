@@ -31,8 +31,8 @@ pub use clone::{Cloned, Cloning, Expected, clone_file, clone_many};
 pub use files::{copy_file, make_folder, move_path, prune_empty_parents, remove_path, write_atomic};
 pub use glob::{BadGlob, Globs, compile_name_glob, parse_glob};
 pub use look::{Observed, digest_file, settled_signature};
-pub use walk::{Ignores, Listing};
 pub use parallel::map as in_parallel;
+pub use walk::{Ignores, Listing};
 
 /// Why the tree could not be read or written.
 #[derive(Debug, thiserror::Error)]
