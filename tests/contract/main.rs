@@ -6,8 +6,8 @@ mod support;
 
 mod approval;
 mod build;
-mod check_formats;
 mod cache;
+mod check_formats;
 mod checks;
 mod conflicts;
 mod edits;
