@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use super::cache::limits;
 use super::options::{BuildArgs, Global, IsolationMode, Progress};
 use super::session::{Session, warn};
+use super::shards;
 use super::{Exit, Output, Stop};
 use super::{caching, check};
 use crate::execute::{Site, recover};
@@ -22,7 +23,7 @@ use crate::model::{
 };
 use crate::process::{Processes, Signals};
 use crate::report::plain::{Plain, Verbosity};
-use crate::report::{Fanout, Reader as _, Titles, events, json, live, trace};
+use crate::report::{Fanout, Reader as _, Titles, count, events, json, live, trace};
 use crate::schedule::{self, Build, Message};
 use crate::store::{self, Access, Attempts, Holder, Journal, Lock, LockError, Programs, RunDir, State};
 use crate::worktree::Repository;
@@ -39,7 +40,7 @@ const BACKLOG: usize = 4096;
 pub(super) fn run(global: &Global, args: &BuildArgs, caller: Caller, output: &Output) -> Result<Exit, Stop> {
     let session = Session::open(global, caller)?;
     warn(&session, output);
-    let (roots, scope) = session.scope(&args.targets)?;
+    let (roots, scope) = goal_of(&session, args, output)?;
     if args.dry_run || args.frozen {
         return look_only(&session, args, &roots, &scope, output);
     }
@@ -52,6 +53,22 @@ pub(super) fn run(global: &Global, args: &BuildArgs, caller: Caller, output: &Ou
         ));
     }
     locked(global, args, session, (roots, scope), output)
+}
+
+/// What the targets name, or the part of it that `--shard` gives to this machine.
+fn goal_of(session: &Session, args: &BuildArgs, output: &Output) -> Result<Goal, Stop> {
+    let (roots, scope) = session.scope(&args.targets)?;
+    let Some(shard) = args.shard else { return Ok((roots, scope)) };
+    let own = shards::own(session, &roots, shard, args.history.as_deref())?;
+    output.hint(&format!(
+        "shard {}/{}: {} of {}\n",
+        shard.number,
+        shard.of,
+        own.len(),
+        count(roots.len(), "task")
+    ));
+    let scope = crate::graph::closure(&session.plan, &own);
+    Ok((own, scope))
 }
 
 /// A task that builds its own workspace would wait for itself.
@@ -189,7 +206,7 @@ fn locked(
     // What the build that we waited for was built from may be another manifest by now.
     if told {
         session = Session::open(global, session.caller)?;
-        goal = session.scope(&args.targets)?;
+        goal = goal_of(&session, args, output)?;
     }
     session.save_plan();
     let opening = Opening { run, interrupted, notices };

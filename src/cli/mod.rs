@@ -3,6 +3,8 @@
 //! The only room that knows the environment, the terminal and the process's exit code. Everything is
 //! passed on as data.
 
+mod affected;
+mod base;
 mod build;
 mod cache;
 mod caching;
@@ -24,6 +26,7 @@ mod prompt;
 mod runs;
 mod schema;
 mod session;
+mod shards;
 mod transcript;
 mod validate;
 mod versus;
@@ -109,6 +112,7 @@ fn dispatch(options: Options, caller: Caller, output: &Output) -> Result<Exit, S
         Command::List(args) => list::run(&global, &args, caller, output),
         Command::Why(args) => why::run(&global, &args, caller, output),
         Command::Graph(args) => graph::run(&global, &args, caller, output),
+        Command::Affected(args) => affected::run(&global, &args, caller, output),
         Command::Log(args) => log::run(&global, &args, caller, output),
         Command::Prompt(args) => prompt::run(&global, &args, caller, output),
         Command::Runs(args) => runs::run(&global, &args, caller, output),

@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod affected;
 mod approval;
 mod build;
 mod cache;
@@ -27,6 +28,7 @@ mod reasons;
 mod rollback;
 mod sandbox;
 mod sandbox_ends;
+mod shard;
 mod staleness;
 mod strange;
 mod versus;
