@@ -12,17 +12,18 @@ use std::time::{Duration, Instant};
 use super::cache::limits;
 use super::options::{BuildArgs, Global, IsolationMode, Progress};
 use super::session::{Session, warn};
+use super::shards;
 use super::{Exit, Output, Stop};
 use super::{caching, check};
 use crate::execute::{Site, recover};
 use crate::graph::TaskIndex;
-use crate::incremental::{Caller, Engine, Options, Standing};
+use crate::incremental::{Caller, Engine, Options, Standing, Trust};
 use crate::model::{
     Diagnostic, EVENTS_VERSION, Event, Isolation, RunId, RunOutcome, RunResult, Stamped, Status, TaskResult,
 };
 use crate::process::{Processes, Signals};
 use crate::report::plain::{Plain, Verbosity};
-use crate::report::{Fanout, Reader as _, Titles, events, json, live, trace};
+use crate::report::{Fanout, Reader as _, Titles, count, events, json, live, trace};
 use crate::schedule::{self, Build, Message};
 use crate::store::{self, Access, Attempts, Holder, Journal, Lock, LockError, Programs, RunDir, State};
 use crate::worktree::Repository;
@@ -39,7 +40,7 @@ const BACKLOG: usize = 4096;
 pub(super) fn run(global: &Global, args: &BuildArgs, caller: Caller, output: &Output) -> Result<Exit, Stop> {
     let session = Session::open(global, caller)?;
     warn(&session, output);
-    let (roots, scope) = session.scope(&args.targets)?;
+    let (roots, scope) = goal_of(&session, args, output)?;
     if args.dry_run || args.frozen {
         return look_only(&session, args, &roots, &scope, output);
     }
@@ -52,6 +53,22 @@ pub(super) fn run(global: &Global, args: &BuildArgs, caller: Caller, output: &Ou
         ));
     }
     locked(global, args, session, (roots, scope), output)
+}
+
+/// What the targets name, or the part of it that `--shard` gives to this machine.
+fn goal_of(session: &Session, args: &BuildArgs, output: &Output) -> Result<Goal, Stop> {
+    let (roots, scope) = session.scope(&args.targets)?;
+    let Some(shard) = args.shard else { return Ok((roots, scope)) };
+    let own = shards::own(session, &roots, shard, args.history.as_deref())?;
+    output.hint(&format!(
+        "shard {}/{}: {} of {}\n",
+        shard.number,
+        shard.of,
+        own.len(),
+        count(roots.len(), "task")
+    ));
+    let scope = crate::graph::closure(&session.plan, &own);
+    Ok((own, scope))
 }
 
 /// A task that builds its own workspace would wait for itself.
@@ -68,7 +85,8 @@ fn look_only(
     scope: &[TaskIndex],
     output: &Output,
 ) -> Result<Exit, Stop> {
-    let mut engine = session.reader();
+    let mut engine = session.engine_to_read();
+    engine.read_lock(Trust::Seen);
     if args.force {
         engine.force(roots.clone());
     }
@@ -188,7 +206,7 @@ fn locked(
     // What the build that we waited for was built from may be another manifest by now.
     if told {
         session = Session::open(global, session.caller)?;
-        goal = session.scope(&args.targets)?;
+        goal = goal_of(&session, args, output)?;
     }
     session.save_plan();
     let opening = Opening { run, interrupted, notices };
@@ -271,6 +289,7 @@ fn build(
         folder: session.folder.clone(),
     };
     let mut engine = Engine::new(Arc::clone(&session.plan), Arc::clone(&session.workspace), state, options);
+    engine.read_lock(Trust::Seen);
     engine.observe(&scope);
     session.refuse_unordered(&mut engine)?;
     engine.narrow(&scope)?;
@@ -336,6 +355,11 @@ fn build(
     if let Some(cache) = &site.cache {
         let (max_size, max_age) = limits(session.plan.settings());
         let _ = cache.collect_if_due(max_size, max_age);
+    }
+    if let Err(stop) = super::lock::keep_current(session, &engine, &scope, &result, output) {
+        // The document of the build is written; this is beside it.
+        output.warn(&stop.diagnostics, &stop.sources);
+        return Ok(exit(&result).or(stop.exit));
     }
     Ok(exit(&result))
 }

@@ -3,6 +3,8 @@
 //! The only room that knows the environment, the terminal and the process's exit code. Everything is
 //! passed on as data.
 
+mod affected;
+mod base;
 mod build;
 mod cache;
 mod caching;
@@ -15,6 +17,7 @@ mod exit;
 mod graph;
 mod init;
 mod list;
+mod lock;
 mod log;
 mod merge;
 mod options;
@@ -23,6 +26,7 @@ mod prompt;
 mod runs;
 mod schema;
 mod session;
+mod shards;
 mod transcript;
 mod validate;
 mod versus;
@@ -103,10 +107,12 @@ fn dispatch(options: Options, caller: Caller, output: &Output) -> Result<Exit, S
     match options.command {
         Command::Build(args) => build::run(&global, &args, caller, output),
         Command::Check(args) => check::run(&global, &args, caller, output),
+        Command::Lock(args) => lock::run(&global, &args, caller, output),
         Command::Validate(_) => validate::run(&global, caller, output),
         Command::List(args) => list::run(&global, &args, caller, output),
         Command::Why(args) => why::run(&global, &args, caller, output),
         Command::Graph(args) => graph::run(&global, &args, caller, output),
+        Command::Affected(args) => affected::run(&global, &args, caller, output),
         Command::Log(args) => log::run(&global, &args, caller, output),
         Command::Prompt(args) => prompt::run(&global, &args, caller, output),
         Command::Runs(args) => runs::run(&global, &args, caller, output),

@@ -20,13 +20,14 @@ enum Kind {
 }
 
 /// What conductor makes in `.conductor/`.
-const ENTRIES: [(&str, Kind); 17] = [
+const ENTRIES: [(&str, Kind); 18] = [
     (".gitignore", Kind::File),
     ("lock", Kind::File),
     ("state", Kind::File),
     ("state.log", Kind::File),
     ("journal", Kind::File),
     ("plan", Kind::File),
+    ("locked", Kind::File),
     ("programs", Kind::File),
     ("bans", Kind::File),
     ("runs", Kind::Folder),
@@ -41,7 +42,7 @@ const ENTRIES: [(&str, Kind); 17] = [
 ];
 
 /// The same for its `.gitignore`. Never `*`: a manifest may live there.
-const IGNORED: [&str; 19] = [
+const IGNORED: [&str; 20] = [
     "/.gitignore",
     "/.*.tmp-*",
     "/lock",
@@ -49,6 +50,7 @@ const IGNORED: [&str; 19] = [
     "/state.*",
     "/journal",
     "/plan",
+    "/locked",
     "/programs",
     "/bans",
     "/runs/",

@@ -4,9 +4,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod affected;
 mod approval;
 mod build;
 mod cache;
+mod check_formats;
 mod checks;
 mod conflicts;
 mod edits;
@@ -17,6 +19,7 @@ mod groups;
 mod inputs;
 mod json;
 mod live;
+mod lock;
 mod merge;
 mod mid_run;
 mod persons;
@@ -25,6 +28,7 @@ mod reasons;
 mod rollback;
 mod sandbox;
 mod sandbox_ends;
+mod shard;
 mod staleness;
 mod strange;
 mod versus;
