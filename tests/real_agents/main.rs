@@ -250,12 +250,11 @@ fn waits_for_its_provider(cli: Cli) {
 }
 
 fn overflows(cli: Cli) {
-    let Some((w, server)) = stage(cli, Mode::Overflow, "good", "retries: 1") else { return };
+    let Some((w, _server)) = stage(cli, Mode::Overflow, "good", "retries: 1") else { return };
     w.build(&[]).fails_with(1).failed(&["T1"]);
     let ends = ends(&w);
     assert_eq!(ends[0], "overflow", "{}", w.run(&["log", "T1", "--transcript"]));
     assert!(runs(&w).iter().all(|run| run["resumed"] == false));
-    assert!(server.requests().iter().all(|request| !request.path.is_empty()));
 }
 
 fn is_stopped_where_it_hangs(cli: Cli) {
@@ -264,6 +263,24 @@ fn is_stopped_where_it_hangs(cli: Cli) {
     assert_eq!(ends(&w), ["timeout"]);
     assert!(!server.requests().is_empty(), "it has come so far");
     assert_eq!(processes_of(&w), [] as [String; 0]);
+}
+
+fn goes_on_where_it_was_stopped(cli: Cli) {
+    let keys = "retries: 1\n    timeout: 20s";
+    let Some((w, server)) = stage(cli, Mode::HangAfterTool, "bad", keys) else { return };
+    let mut build = w.start(&[]);
+    wait_until("the model has the tool's result", || {
+        build.has_ended() || server.requests().iter().any(|request| request.has_result)
+    });
+    // That answer does not come any more; all others do.
+    server.set(Mode::Work);
+    let run = build.wait();
+    assert_eq!(run.code, 1, "the check's word has not been told yet: {run}");
+    assert_eq!(ends(&w), ["timeout", "invalid"], "{}", w.run(&["log", "T1", "--transcript"]));
+    let made = runs(&w);
+    assert_eq!((&made[0]["session"], &made[1]["resumed"]), (&made[1]["session"], &true.into()));
+    let last = server.requests().last().unwrap().body.to_string();
+    assert!(last.contains("MOCK_TEXT=bad") && last.contains("took too long"), "{last}");
 }
 
 macro_rules! tests_of {
@@ -279,6 +296,11 @@ macro_rules! tests_of {
             #[test]
             fn goes_on_in_its_session_after_a_refused_result_and_usage_is_counted_once() {
                 super::goes_on_after_a_refused_result($cli);
+            }
+
+            #[test]
+            fn goes_on_in_its_session_where_it_was_stopped() {
+                super::goes_on_where_it_was_stopped($cli);
             }
 
             #[test]

@@ -28,13 +28,16 @@ pub(super) enum Mode {
     Overflow,
     /// Not at all.
     Hang,
+    /// As a model until a tool's result comes, then not at all.
+    HangAfterTool,
 }
 
 /// What it was asked.
 #[derive(Clone, Debug)]
 pub(super) struct Request {
-    pub(super) path: String,
     pub(super) body: Value,
+    /// The last thing said in it is a tool's result.
+    pub(super) has_result: bool,
 }
 
 struct Shared {
@@ -91,17 +94,18 @@ fn serve(stream: TcpStream, shared: &Shared) -> Option<()> {
             false => answer.json(404, &json!({"error": {"message": "not found"}})),
         };
     };
-    shared.requests.lock().unwrap().push(Request { path: path.clone(), body: body.clone() });
+    shared.requests.lock().unwrap().push(Request { body: body.clone(), has_result: kind.has_result(&body) });
     let mode = *shared.mode.lock().unwrap();
     match mode {
         Mode::Work => answer.work(kind, &path, &body),
+        Mode::HangAfterTool if !kind.has_result(&body) => answer.work(kind, &path, &body),
         Mode::Unauthorized => answer.refuse(kind, 401, "authentication_error", "invalid x-api-key"),
         Mode::Limited => answer.refuse(kind, 429, "rate_limit_error", "rate limited"),
         Mode::Overflow => {
             let message = "prompt is too long: 250000 tokens > 200000 maximum";
             answer.refuse(kind, 400, "invalid_request_error", message)
         }
-        Mode::Hang => {
+        Mode::Hang | Mode::HangAfterTool => {
             std::thread::sleep(Duration::from_secs(3600));
             None
         }

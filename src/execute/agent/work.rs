@@ -333,9 +333,12 @@ impl Start<'_> {
         session.retry_after = heard.retry_after;
         session.text.clone_from(&heard.text);
         session.totals = heard.totals;
-        // A session in which nothing happened yet is none that could be gone on with.
-        let begun =
-            heard.usage.tokens() > 0 || heard.saw_end || heard.text.is_some() || prepared.resume;
+        // A session in which nothing happened yet is none that could be gone on with. Of a run that was stopped in the
+        // middle many programs have not told yet what it used.
+        let is_stopped =
+            matches!(run.end, AgentEnd::Timeout | AgentEnd::Stalled | AgentEnd::Cancelled | AgentEnd::Budget);
+        let is_told = heard.text.is_some() || is_stopped && heard.session.is_some();
+        let begun = heard.usage.tokens() > 0 || heard.saw_end || is_told || prepared.resume;
         let named =
             heard.session.clone().or_else(|| self.names_session().then(|| prepared.values.uuid.clone()));
         if !prepared.resume {
@@ -484,7 +487,7 @@ fn parts_of_program(program: &Path, root: &Path) -> Vec<PathBuf> {
 /// Did a run that was to go on with a session end before anything happened in it?
 fn is_unknown_session(end: AgentEnd, heard: &Heard) -> bool {
     let ended = matches!(end, AgentEnd::Failed | AgentEnd::Config | AgentEnd::NoResult);
-    ended && !heard.saw_end && heard.usage.tokens() == 0 && heard.session.is_none()
+    ended && heard.usage.tokens() == 0 && heard.text.is_none()
 }
 
 fn describe(end: AgentEnd) -> &'static str {
