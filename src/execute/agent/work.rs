@@ -243,7 +243,12 @@ impl Start<'_> {
         let exit = if let End::Exited(code) = ended.end { Some(code) } else { None };
         let result = fs::read(&prepared.result_file).ok();
         let heard = listener.finish(exit, result.as_deref(), &session.totals);
-        let (end, message) = self.judge(&ended, &heard, over, prepared);
+        let (mut end, message) = self.judge(&ended, &heard, over, prepared);
+        // A program that has lost the session is not to be asked for it again; that says nothing against the call.
+        let is_lost = prepared.resume && is_unknown_session(end, &heard);
+        if is_lost {
+            end = AgentEnd::Failed;
+        }
         let usage = Usage { time: ended.duration, ..heard.usage };
         self.site.agents.ledger.spend(task.group.as_ref(), &usage.since(&told));
         let run = AgentRun {
@@ -255,6 +260,9 @@ impl Start<'_> {
         };
         transcript.end(&run);
         self.remember(session, &heard, run, prepared);
+        if is_lost {
+            session.forget_session();
+        }
         let log = (ended.bytes > 0).then(|| self.site.shown(&log));
         let ran = Ran { started, duration: ended.duration, log, tail: ended.tail };
         if let Some(path) = git.changed() {
@@ -279,8 +287,12 @@ impl Start<'_> {
         session.retry_after = heard.retry_after;
         session.text.clone_from(&heard.text);
         session.totals = heard.totals;
-        // A session in which nothing happened yet is none that could be gone on with.
-        let begun = heard.usage.tokens() > 0 || heard.saw_end || prepared.resume;
+        // A session in which nothing happened yet is none that could be gone on with. Of a run that was stopped in the
+        // middle many programs have not told yet what it used.
+        let is_stopped =
+            matches!(run.end, AgentEnd::Timeout | AgentEnd::Stalled | AgentEnd::Cancelled | AgentEnd::Budget);
+        let is_told = heard.text.is_some() || is_stopped && heard.session.is_some();
+        let begun = heard.usage.tokens() > 0 || heard.saw_end || is_told || prepared.resume;
         let named =
             heard.session.clone().or_else(|| self.names_session().then(|| prepared.values.uuid.clone()));
         if !prepared.resume {
@@ -424,6 +436,12 @@ fn parts_of_program(program: &Path, root: &Path) -> Vec<PathBuf> {
     let package = modules.map(Path::to_owned);
     let parts = [Some(program.to_owned()), Some(real), package];
     parts.into_iter().flatten().filter(|part| part.starts_with(root)).collect()
+}
+
+/// Did a run that was to go on with a session end before anything happened in it?
+fn is_unknown_session(end: AgentEnd, heard: &Heard) -> bool {
+    let ended = matches!(end, AgentEnd::Failed | AgentEnd::Config | AgentEnd::NoResult);
+    ended && heard.usage.tokens() == 0 && heard.text.is_none()
 }
 
 fn describe(end: AgentEnd) -> &'static str {
