@@ -16,6 +16,7 @@ mod desk;
 mod exit;
 mod graph;
 mod init;
+mod interruption;
 mod list;
 mod log;
 mod merge;
@@ -28,6 +29,7 @@ mod session;
 mod shards;
 mod transcript;
 mod validate;
+mod verify;
 mod versus;
 mod why;
 

@@ -20,7 +20,7 @@ enum Kind {
 }
 
 /// What conductor makes in `.conductor/`.
-const ENTRIES: [(&str, Kind); 17] = [
+const ENTRIES: [(&str, Kind); 18] = [
     (".gitignore", Kind::File),
     ("lock", Kind::File),
     ("state", Kind::File),
@@ -29,6 +29,7 @@ const ENTRIES: [(&str, Kind); 17] = [
     ("plan", Kind::File),
     ("programs", Kind::File),
     ("bans", Kind::File),
+    ("flakes", Kind::File),
     ("runs", Kind::Folder),
     ("aside", Kind::Folder),
     ("conflicts", Kind::Folder),
@@ -41,7 +42,7 @@ const ENTRIES: [(&str, Kind); 17] = [
 ];
 
 /// The same for its `.gitignore`. Never `*`: a manifest may live there.
-const IGNORED: [&str; 19] = [
+const IGNORED: [&str; 20] = [
     "/.gitignore",
     "/.*.tmp-*",
     "/lock",
@@ -51,6 +52,7 @@ const IGNORED: [&str; 19] = [
     "/plan",
     "/programs",
     "/bans",
+    "/flakes",
     "/runs/",
     "/aside/",
     "/conflicts/",
