@@ -17,7 +17,7 @@ use super::{Exit, Output, Stop};
 use super::{caching, check, verify};
 use crate::execute::{Site, recover};
 use crate::graph::TaskIndex;
-use crate::incremental::{Caller, Engine, Options, Standing};
+use crate::incremental::{Caller, Engine, Options, Standing, Trust};
 use crate::model::{
     Diagnostic, EVENTS_VERSION, Event, Isolation, RunId, RunOutcome, RunResult, Stamped, Status, TaskResult,
 };
@@ -85,7 +85,8 @@ fn look_only(
     scope: &[TaskIndex],
     output: &Output,
 ) -> Result<Exit, Stop> {
-    let mut engine = session.reader();
+    let mut engine = session.engine_to_read();
+    engine.read_lock(Trust::Seen);
     if args.force {
         engine.force(roots.clone());
     }
@@ -245,6 +246,7 @@ fn build(
         folder: session.folder.clone(),
     };
     let mut engine = Engine::new(Arc::clone(&session.plan), Arc::clone(&session.workspace), state, options);
+    engine.read_lock(Trust::Seen);
     engine.observe(&scope);
     session.refuse_unordered(&mut engine)?;
     engine.narrow(&scope)?;
@@ -306,6 +308,20 @@ fn build(
     } else if let Some(verified) = &verified {
         output.say(&verify::render(verified, output.style()));
     }
+    tidy_up(session, &site, &mut engine);
+    let found = verified.as_ref().map_or(Exit::Success, verify::exit);
+    let signal = interrupted.signal().filter(|_| verified.is_some_and(|verified| verified.stopped));
+    let exit = exit(&result).or(found).or(signal.map_or(Exit::Success, Exit::Signal));
+    if let Err(stop) = super::lock::keep_current(session, &engine, &scope, &result, output) {
+        // The document of the build is written; this is beside it.
+        output.warn(&stop.diagnostics, &stop.sources);
+        return Ok(exit.or(stop.exit));
+    }
+    Ok(exit)
+}
+
+/// Lets go of what nobody needs any more.
+fn tidy_up(session: &Session, site: &Site, engine: &mut Engine) {
     site.journal.clear();
     // What is on disk must not speak of anything that goes.
     if engine.state_mut().commit().is_ok() {
@@ -316,9 +332,6 @@ fn build(
         let (max_size, max_age) = limits(session.plan.settings());
         let _ = cache.collect_if_due(max_size, max_age);
     }
-    let found = verified.as_ref().map_or(Exit::Success, verify::exit);
-    let signal = interrupted.signal().filter(|_| verified.is_some_and(|verified| verified.stopped));
-    Ok(exit(&result).or(found).or(signal.map_or(Exit::Success, Exit::Signal)))
 }
 
 /// What this machine cannot enforce of the isolation that tasks ask for, where one of them may run.

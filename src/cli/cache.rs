@@ -94,7 +94,7 @@ fn stat(session: &Session, found: &Found, output: &Output) -> Exit {
         );
     }
     if let Some(oldest) = oldest {
-        let (oldest, age) = (format_duration(oldest), format_duration(max_age));
+        let (oldest, age) = (age(oldest), age(max_age));
         let _ = writeln!(text, "  unused for {oldest} at most; what is unused for {age} goes");
     }
     let because = found.because.as_ref().map(|because| format!(": {because}")).unwrap_or_default();
@@ -177,6 +177,14 @@ fn clear(cache: &Cache, output: &Output) -> Result<Exit, Stop> {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Long durations for people.
+fn age(duration: Duration) -> String {
+    match duration.as_secs() / (24 * 60 * 60) {
+        0 | 1 => format_duration(duration),
+        days => format!("{days} days"),
+    }
 }
 
 /// Bytes for people: `1.2GB`.

@@ -18,6 +18,7 @@ mod graph;
 mod init;
 mod interruption;
 mod list;
+mod lock;
 mod log;
 mod merge;
 mod options;
@@ -108,6 +109,7 @@ fn dispatch(options: Options, caller: Caller, output: &Output) -> Result<Exit, S
     match options.command {
         Command::Build(args) => build::run(&global, &args, caller, output),
         Command::Check(args) => check::run(&global, &args, caller, output),
+        Command::Lock(args) => lock::run(&global, &args, caller, output),
         Command::Validate(_) => validate::run(&global, caller, output),
         Command::List(args) => list::run(&global, &args, caller, output),
         Command::Why(args) => why::run(&global, &args, caller, output),

@@ -23,8 +23,8 @@ impl Options {
     pub(super) fn is_json(&self) -> bool {
         match &self.command {
             Command::Build(args) => args.format.is_json(),
-            Command::Check(args) => args.format.is_json(),
-            Command::Validate(args) | Command::Schema(args) => args.format.is_json(),
+            Command::Check(args) => args.format == CheckFormat::Json,
+            Command::Validate(args) | Command::Schema(args) | Command::Lock(args) => args.format.is_json(),
             Command::List(args) | Command::Merge(args) => args.format.is_json(),
             Command::Why(args) => args.format.is_json(),
             Command::Graph(args) => args.format == GraphFormat::Json,
@@ -117,6 +117,8 @@ pub(super) enum Command {
     Build(BuildArgs),
     /// Is everything fresh? Reads only; exit code 3 if something is stale
     Check(CheckArgs),
+    /// Write conductor.lock, to be committed: with it `check` answers on a fresh clone
+    Lock(FormatArgs),
     /// Check the manifest alone
     Validate(FormatArgs),
     /// Show tasks and their state, live while a build runs
@@ -285,7 +287,22 @@ pub(super) struct CheckArgs {
     pub(super) outputs: bool,
     /// Output format
     #[arg(long, value_enum, default_value_t)]
-    pub(super) format: Format,
+    pub(super) format: CheckFormat,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) enum CheckFormat {
+    /// For people
+    #[default]
+    Human,
+    /// One versioned document
+    Json,
+    /// Annotations for GitHub Actions, and a step summary in the file that `GITHUB_STEP_SUMMARY` names
+    Github,
+    /// SARIF 2.1.0, for code scanning
+    Sarif,
+    /// JUnit's XML, for whatever shows tests
+    Junit,
 }
 
 #[derive(Args, Debug)]

@@ -13,7 +13,7 @@ use super::versus::versus;
 use super::{Exit, Output, Stop};
 use crate::graph::TaskIndex;
 use crate::incremental::{Caller, Standing};
-use crate::model::{Flake, Record, format_duration};
+use crate::model::{Flake, LOCK_RUN, LOCKFILE, Record, format_duration};
 use crate::report::style::Paint;
 use crate::report::{Style, count, explain};
 use crate::store::Flakes;
@@ -28,7 +28,7 @@ pub(super) fn run(global: &Global, args: &WhyArgs, caller: Caller, output: &Outp
     let standings = engine.assess(&scope)?;
     let key = engine.key_now(index)?;
     let versus = args.vs.as_ref().map(|run| versus(&session, &mut engine, index, run)).transpose()?;
-    let record = engine.state().record(&session.plan.task_id(index));
+    let record = engine.recorded_or_kept(index).as_deref().cloned();
     let chain = chain(&standings, index);
     let restorable = caching::restorable(&session, &mut engine, &standings).contains(&index);
     let mut flakes = Flakes::of(&session.folder).all();
@@ -129,13 +129,13 @@ fn render(
         }
     }
     if let Some(record) = record {
-        let time = format_duration(record.duration);
-        let _ = writeln!(
-            text,
-            "  last accepted: run {}, {time}, {}",
-            record.run,
-            count(record.outputs.len(), "output")
-        );
+        let outputs = count(record.outputs.len(), "output");
+        let _ = if record.run.0 == LOCK_RUN {
+            writeln!(text, "  accepted elsewhere: {outputs}, known from {LOCKFILE}")
+        } else {
+            let time = format_duration(record.duration);
+            writeln!(text, "  last accepted: run {}, {time}, {outputs}", record.run)
+        };
         for check in &record.evidence {
             let _ = writeln!(text, "  {}", explain::evidence(check));
         }

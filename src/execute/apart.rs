@@ -212,7 +212,11 @@ impl Apart {
             self.take_away(&edited.path)?;
         }
         for edited in record.edited.iter().filter(|edited| edited.after != edited.before) {
-            if edited.after.exists() {
+            // In a fresh checkout the tree is all that has it.
+            if edited.after.exists() && site.workspace.observe(&edited.path).entry == edited.after {
+                self.take_away(&edited.path)?;
+                self.copy(site, &edited.path)?;
+            } else if edited.after.exists() {
                 self.restore(site, &edited.path, &edited.after)?;
             }
         }

@@ -123,7 +123,7 @@ struct Coming<'a> {
 enum Judged {
     Accepted(Vec<CheckEvidence>),
     /// A check could not run.
-    Unchecked(Vec<CheckEvidence>, Refusal),
+    Unchecked(Vec<CheckEvidence>, Box<Refusal>),
     /// They refuse it, or its inputs moved.
     No(Option<Outcome>),
 }
@@ -312,7 +312,7 @@ impl Coming<'_> {
         let judged = if holds { Judged::Accepted(produced.evidence) } else { self.judge(&Place::tree(site)) };
         let (evidence, unchecked) = match judged {
             Judged::Accepted(evidence) => (evidence, None),
-            Judged::Unchecked(evidence, refusal) => (evidence, Some(refusal)),
+            Judged::Unchecked(evidence, refusal) => (evidence, Some(*refusal)),
             Judged::No(outcome) => {
                 came.staged.restore(site, None).map_err(|error| error.to_string())?;
                 return Ok(outcome);
@@ -352,7 +352,7 @@ impl Coming<'_> {
                 Judged::Accepted(evidence) => produced.evidence = evidence,
                 Judged::Unchecked(evidence, refusal) => {
                     (produced.evidence, produced.validated) = (evidence, false);
-                    unchecked = Some(refusal);
+                    unchecked = Some(*refusal);
                 }
                 Judged::No(outcome) => return Ok(outcome),
             }
@@ -377,7 +377,7 @@ impl Coming<'_> {
         let Some(failure) = verdict.failure else { return Judged::Accepted(verdict.evidence) };
         match (failure.cancelled, failure.could_not_run) {
             (true, _) => Judged::No(Some(Outcome::Refused(Box::new(failure.into())))),
-            (false, true) => Judged::Unchecked(verdict.evidence, self.refused_by(failure)),
+            (false, true) => Judged::Unchecked(verdict.evidence, Box::new(self.refused_by(failure))),
             (false, false) => Judged::No(None),
         }
     }

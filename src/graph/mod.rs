@@ -16,7 +16,7 @@ pub use affected::{Discovered, Edit, affected};
 pub use bodies::Recompile;
 pub use edges::EdgeKinds;
 pub use plan::{BadPlan, Plan, TaskIndex};
-pub use select::{closure, critical_path, select};
+pub use select::{closure, cone, critical_path, select};
 pub use shards::split;
 
 use crate::model::{Diagnostic, Manifest, WorkspacePath};

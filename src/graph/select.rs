@@ -129,6 +129,25 @@ pub fn closure(plan: &Plan, roots: &BTreeSet<TaskIndex>) -> Vec<TaskIndex> {
     plan.order().filter(|i| within[*i as usize]).collect()
 }
 
+/// Which tasks are among those of `scope` (closed) that `starts` names, or depend on one of them.
+pub fn cone(plan: &Plan, scope: &[TaskIndex], starts: impl Fn(TaskIndex) -> bool) -> Vec<bool> {
+    let mut cone = vec![false; plan.len()];
+    let mut reached: Vec<TaskIndex> = scope.iter().copied().filter(|index| starts(*index)).collect();
+    if reached.is_empty() {
+        return cone;
+    }
+    let mut within = vec![false; plan.len()];
+    for index in scope {
+        within[*index as usize] = true;
+    }
+    while let Some(index) = reached.pop() {
+        if !std::mem::replace(&mut cone[index as usize], true) {
+            reached.extend(plan.dependents(index).filter(|next| within[*next as usize]));
+        }
+    }
+    cone
+}
+
 /// For each task the length of the longest chain of dependents that waits for it, itself included, in the
 /// unit of `cost`.
 pub fn critical_path(plan: &Plan, scope: &[TaskIndex], cost: impl Fn(TaskIndex) -> u64) -> Vec<u64> {

@@ -71,7 +71,7 @@ pub fn verify(
             verified.stopped = true;
             break;
         }
-        let (Some(record), Ok(mut assignment)) = (engine.state().record(&id), engine.assignment(index))
+        let (Some(record), Ok(mut assignment)) = (engine.recorded_or_kept(index), engine.assignment(index))
         else {
             continue;
         };
@@ -92,7 +92,7 @@ pub fn verify(
                     continue;
                 }
                 let paths = differences.iter().map(|one| one.path.clone()).take(Flake::PATHS).collect();
-                let (run, earlier, kind) = (site.run.clone(), record.run, FlakeKind::OtherOutputs);
+                let (run, earlier, kind) = (site.run.clone(), record.run.clone(), FlakeKind::OtherOutputs);
                 site.flakes.note(Flake { task: id.clone(), key: record.key, run, earlier, kind, paths });
                 verified.different.push((id, differences));
             }
@@ -115,9 +115,10 @@ fn is_eligible(engine: &mut Engine, index: TaskIndex) -> bool {
     if task.incremental || acts || !makes || !matches!(task.work, Work::Run(_)) {
         return false;
     }
-    let Some(record) = engine.state().record(&task.id) else { return false };
-    let verdict = engine.verdict(index);
-    verdict.is_ok_and(|verdict| verdict.state == Verdict::Fresh && verdict.key == Some(record.key))
+    // What a lock says of it is known once the engine was asked.
+    let Ok(verdict) = engine.verdict(index) else { return false };
+    let recorded = engine.recorded_or_kept(index).map(|record| record.key);
+    verdict.state == Verdict::Fresh && recorded.is_some() && verdict.key == recorded
 }
 
 fn choose(engine: &Engine, site: &Site, eligible: Vec<TaskIndex>, sample: Sample) -> Vec<TaskIndex> {
@@ -127,7 +128,7 @@ fn choose(engine: &Engine, site: &Site, eligible: Vec<TaskIndex>, sample: Sample
         .into_iter()
         .filter_map(|index| {
             let id = engine.plan().task_id(index);
-            let key = engine.state().record(&id)?.key;
+            let key = engine.recorded_or_kept(index)?.key;
             let lot = Encoder::new("conductor verify 1").text(&site.run.0).text(id.as_str()).finish();
             Some((before.get(&(id, key)).copied(), Reverse(lot), index))
         })

@@ -20,13 +20,14 @@ enum Kind {
 }
 
 /// What conductor makes in `.conductor/`.
-const ENTRIES: [(&str, Kind); 18] = [
+const ENTRIES: [(&str, Kind); 19] = [
     (".gitignore", Kind::File),
     ("lock", Kind::File),
     ("state", Kind::File),
     ("state.log", Kind::File),
     ("journal", Kind::File),
     ("plan", Kind::File),
+    ("locked", Kind::File),
     ("programs", Kind::File),
     ("bans", Kind::File),
     ("flakes", Kind::File),
@@ -42,7 +43,7 @@ const ENTRIES: [(&str, Kind); 18] = [
 ];
 
 /// The same for its `.gitignore`. Never `*`: a manifest may live there.
-const IGNORED: [&str; 20] = [
+const IGNORED: [&str; 21] = [
     "/.gitignore",
     "/.*.tmp-*",
     "/lock",
@@ -50,6 +51,7 @@ const IGNORED: [&str; 20] = [
     "/state.*",
     "/journal",
     "/plan",
+    "/locked",
     "/programs",
     "/bans",
     "/flakes",

@@ -157,6 +157,42 @@ tasks:
 }
 
 #[test]
+fn documents_about_the_cache_fit_their_schemas() {
+    let place = Place::new();
+    edit(
+        &place.work(),
+        "conductor.yaml",
+        "conductor: 1\ntasks: { A: { inputs: [a], outputs: [o], run: cp a o } }\n",
+    );
+    edit(&place.work(), "a", "1");
+    document(&place, "cache_stat", 0, "cache stat --format json");
+    document(&place, "build", 0, "build --format json");
+    std::fs::remove_file(place.work().join("o")).unwrap();
+    assert_eq!(document(&place, "why", 0, "why A --format json")["in_cache"], true);
+    let dry = document(&place, "dry_run", 0, "build --dry-run --format json");
+    assert_eq!(dry["tasks"]["A"]["in_cache"], true);
+    let built = document(&place, "build", 0, "build --format json --events events.jsonl");
+    assert_eq!(built["summary"]["cached"], 1);
+    let events = std::fs::read_to_string(place.work().join("events.jsonl")).unwrap();
+    for line in events.lines() {
+        check("event", &serde_json::from_str(line).unwrap());
+    }
+    assert_eq!(document(&place, "cache_stat", 0, "cache stat --format json")["entries"], 1);
+    document(&place, "cache_verify", 0, "cache verify --format json");
+    let actions = files_below(&place.work().join(".conductor/cache/v1/actions"));
+    std::fs::write(&actions[0], "damage").unwrap();
+    let damaged = document(&place, "cache_verify", 4, "cache verify --format json");
+    assert_eq!(damaged["damaged"].as_array().unwrap().len(), 1);
+    document(&place, "cache_gc", 0, "cache gc --max-age 0s --format json");
+    document(&place, "cache_clear", 0, "cache clear --format json");
+}
+
+fn files_below(folder: &Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
+}
+
+#[test]
 fn init_tells_what_it_wrote() {
     document(&Place::new(), "init", 0, "init --format json");
 }

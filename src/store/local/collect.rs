@@ -145,7 +145,7 @@ impl Cache {
             }
             // Somebody is writing it, unless the lock is ours.
             None if repair || !is_unfinished(path) => {
-                tell(path, "it is none of the cache's files".to_owned())
+                tell(path, "it is none of the cache's files".to_owned());
             }
             None => {}
         });

@@ -4,6 +4,7 @@
 //! Files of the tree may change before their content is kept; what is not the recorded content any more is not kept,
 //! which is no trouble.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
@@ -156,14 +157,15 @@ fn keep_content(shared: &Shared, root: &Root, draft: Draft) -> Result<Whole, Los
 }
 
 fn keep_all(shared: &Shared, root: &Root, sources: &[Source]) -> Result<Vec<Kept>, Lost> {
-    let slots: Vec<(&Source, Mutex<Option<Result<Kept, Lost>>>)> =
-        sources.iter().map(|source| (source, Mutex::new(None))).collect();
-    for_each(&slots, |(source, slot)| {
+    let numbered: Vec<(usize, &Source)> = sources.iter().enumerate().collect();
+    let all = Mutex::new(Vec::with_capacity(sources.len()));
+    for_each(&numbered, |(number, source)| {
         let kept = keep_one(shared, root, source);
-        *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
+        all.lock().unwrap_or_else(PoisonError::into_inner).push((*number, kept));
     });
-    let kept = slots.into_iter().map(|(_, slot)| slot.into_inner().unwrap_or_else(PoisonError::into_inner));
-    kept.map(|kept| kept.unwrap_or(Err(Lost::Changed))).collect()
+    let mut all = all.into_inner().unwrap_or_else(PoisonError::into_inner);
+    all.sort_by_key(|(number, _)| *number);
+    all.into_iter().map(|(_, kept)| kept).collect()
 }
 
 fn keep_one(shared: &Shared, root: &Root, source: &Source) -> Result<Kept, Lost> {
@@ -201,8 +203,11 @@ struct Root {
 impl Root {
     fn of(shared: &Shared) -> Self {
         let bytes = shared.options.root.as_os_str().as_encoded_bytes().to_vec();
-        let literal: String = bytes.iter().map(|byte| format!("\\x{byte:02X}")).collect();
-        let pattern = regex::bytes::Regex::new(&format!("(?-u){literal}")).ok();
+        let mut literal = "(?-u)".to_owned();
+        for byte in &bytes {
+            let _ = write!(literal, "\\x{byte:02X}");
+        }
+        let pattern = regex::bytes::Regex::new(&literal).ok();
         Self { pattern: pattern.filter(|_| bytes.len() > 1), bytes }
     }
 

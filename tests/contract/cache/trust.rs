@@ -135,6 +135,97 @@ fn nothing_unsigned_counts_where_the_manifest_says_so() {
     gone(&w).build(&[]).success().restored(&["A"]);
 }
 
+/// Puts an entry into the cache of `w` that claims to be the result of its task `A`, which made `o`.
+fn forge(w: &World, change: impl FnOnce(&mut conductor::store::CacheEntry)) {
+    use conductor::model::{ActionKey, Entry, EntryKind, OutputEntry, WorkspacePath};
+    use conductor::store::{Cache, CacheEntry, CacheOptions, CachedFile, Draft, Maker, Source};
+    let key = w.why("A").json()["recorded"]["key"].as_str().unwrap().parse().unwrap();
+    let from = w.root().with_file_name("evil");
+    std::fs::write(&from, "evil").unwrap();
+    let digest = conductor::model::Digest::of(b"evil");
+    let entry = Entry { kind: EntryKind::File, executable: false, digest };
+    let output = OutputEntry { path: WorkspacePath::new("o").unwrap(), entry };
+    let mut forged = CacheEntry {
+        key: ActionKey(key),
+        validation_key: digest,
+        outputs: vec![CachedFile { output, mode: 0o644, size: 4 }],
+        edited: Vec::new(),
+        evidence: Vec::new(),
+        duration: std::time::Duration::ZERO,
+        agent: None,
+        approval: None,
+        beside: Vec::new(),
+        by: Maker::default(),
+        bound_to: None,
+    };
+    change(&mut forged);
+    let source = |entry: Entry| Source { entry, from: from.clone(), as_made: false };
+    let outputs = forged.outputs.iter().map(|file| source(file.output.entry)).collect();
+    let edits = forged.edited.iter().map(|edit| source(edit.after)).collect();
+    let cache = Cache::open(CacheOptions {
+        dir: w.path(".conductor/cache"),
+        read: true,
+        write: true,
+        ..CacheOptions::default()
+    });
+    cache.keep(Draft { entry: forged, outputs, edits, beside: Vec::new(), discovered: None });
+    assert_eq!(cache.settle(), []);
+}
+
+#[test]
+fn an_entry_that_a_stranger_made_up_writes_nothing_that_the_task_does_not_declare() {
+    use conductor::model::{Entry, EntryKind, WorkspacePath};
+    use conductor::store::{CacheEntry, CachedEdit};
+    let path = |text: &str| WorkspacePath::new(text).unwrap();
+    let other = |entry: &mut CacheEntry, name: &str| {
+        let mut file = entry.outputs[0].clone();
+        file.output.path = path(name);
+        entry.outputs.push(file);
+        entry.outputs.sort_by(|a, b| a.output.path.cmp(&b.output.path));
+    };
+    type Forgery<'a> = (&'a str, Box<dyn Fn(&mut CacheEntry) + 'a>);
+    let forgeries: [Forgery<'_>; 7] = [
+        ("another file", Box::new(|entry| other(entry, "a"))),
+        ("a new file", Box::new(|entry| other(entry, "z/deep"))),
+        ("something below the output", Box::new(|entry| other(entry, "o/below"))),
+        ("git's hooks", Box::new(|entry| other(entry, ".git/hooks/post-checkout"))),
+        ("no output at all", Box::new(|entry| entry.outputs.clear())),
+        (
+            "another file in the place of the output",
+            Box::new(|entry| entry.outputs[0].output.path = path("a")),
+        ),
+        (
+            "an edit",
+            Box::new(|entry| {
+                let after = entry.outputs[0].output.entry;
+                let before = Entry {
+                    kind: EntryKind::Absent,
+                    executable: false,
+                    digest: conductor::model::Digest::of(b""),
+                };
+                entry.edited.push(CachedEdit { path: path("a"), before, after, size: 4 });
+            }),
+        ),
+    ];
+    let w = world(ONE);
+    w.file("a", "1").build(&[]).success();
+    for (what, forgery) in &forgeries {
+        forge(&w, forgery);
+        w.remove("o");
+        let before = w.tree().files();
+        w.run(&["build"]).success().never_says("restored from the cache");
+        assert_eq!((w.read("a"), w.read("o")), ("1".to_owned(), "1".to_owned()), "{what}");
+        let after = w.tree().files();
+        let came: Vec<_> =
+            after.iter().filter(|file| !before.contains(file) && !file.starts_with(".conductor/")).collect();
+        assert_eq!(came, ["o"], "{what}");
+    }
+    // What it could have made is another matter: there only a signature helps.
+    forge(&w, |_| {});
+    w.remove("o").build(&[]).success().restored(&["A"]);
+    assert_eq!(w.read("o"), "evil");
+}
+
 #[test]
 fn an_entry_under_another_key_is_no_answer() {
     let w = chain();
