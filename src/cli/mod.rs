@@ -17,6 +17,7 @@ mod doctor;
 mod exit;
 mod graph;
 mod init;
+mod interruption;
 mod list;
 mod lock;
 mod log;
@@ -30,6 +31,7 @@ mod session;
 mod shards;
 mod transcript;
 mod validate;
+mod verify;
 mod versus;
 mod why;
 

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::schedule::Sample;
+
 use crate::model::{Budget, parse_count, parse_duration};
 
 /// Builds targets that are slow, costly or unreliable: only what is stale, and only what was checked counts.
@@ -214,6 +216,9 @@ pub(super) struct BuildArgs {
     /// Balance --shard by the durations in FILE, written by `list --format json`, instead of `effort` alone
     #[arg(long, value_name = "FILE", requires = "shard")]
     pub(super) history: Option<PathBuf>,
+    /// Then run a sample of the fresh tasks again, apart, and compare: 5%, or 3; exit code 4 where one made something else
+    #[arg(long, value_name = "SAMPLE", value_parser = super::verify::parse, conflicts_with_all = ["dry_run", "frozen"])]
+    pub(super) verify: Option<Sample>,
     /// Exit at once if another build holds the workspace
     #[arg(long)]
     pub(super) no_wait: bool,
