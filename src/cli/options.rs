@@ -32,6 +32,7 @@ impl Options {
             Command::Affected(args) => args.format == AffectedFormat::Json,
             Command::Log(args) => args.format.is_json(),
             Command::Prompt(args) => args.format.is_json(),
+            Command::Doctor(args) => args.format.is_json(),
             Command::Runs(args) => args.format == RunsFormat::Json,
             Command::Cancel(args) => args.format.is_json(),
             Command::Cache(args) => args.command.is_json(),
@@ -133,6 +134,8 @@ pub(super) enum Command {
     Log(LogArgs),
     /// Print what a task's agent will be told
     Prompt(TargetArg),
+    /// Can the agents that the manifest uses work here? Exit code 1 if one cannot
+    Doctor(DoctorArgs),
     /// Show past runs
     Runs(RunsArgs),
     /// Stop the build that runs in this workspace, or one of its tasks
@@ -157,6 +160,16 @@ pub(super) enum Command {
     Schema(FormatArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
+}
+
+#[derive(Args, Debug)]
+pub(super) struct DoctorArgs {
+    /// Agents by their adapters' names, instead of those that have tasks
+    #[arg(value_name = "AGENT")]
+    pub(super) agents: Vec<String>,
+    /// Output format
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: Format,
 }
 
 #[derive(Args, Debug)]

@@ -27,7 +27,7 @@ mod secrets;
 mod staging;
 mod suspend;
 
-pub use agent::{Agents, Ledger, Unfinished, next_prompt, unfinished};
+pub use agent::{Agents, Examined, Ledger, Login, Unfinished, examine, next_prompt, unfinished};
 pub use apart::{remove_all, unenforced};
 pub use byhand::{check_result, copy_version, keep_version, return_version, run_by_hand, show_version};
 pub use command::run_tool;
