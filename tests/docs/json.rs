@@ -270,7 +270,7 @@ tasks:
     document(&place, "affected_matrix", 0, "affected --base HEAD --format matrix --shards 2");
     document(&place, "diagnostics", 2, "affected --base nowhere --format json");
     let built = document(&place, "build", 4, "build --verify 100% --format json");
-    assert_eq!(built["verified"]["different"]["A"][0]["line"]["number"], 2);
+    assert_eq!(built["verified"]["different"]["A"][0]["line"]["number"], 1);
     assert!(built["verified"]["failed"]["B"].is_string());
     assert_eq!(document(&place, "runs", 0, "runs --format json")["runs"][0]["flaky"], json!(["A"]));
     assert!(document(&place, "why", 0, "why A --format json")["flakes"][0]["paths"] == json!(["o"]));
