@@ -9,7 +9,7 @@ use super::options::Global;
 use super::{Output, Stop};
 use crate::execute;
 use crate::graph::{self, Plan, TaskIndex};
-use crate::incremental::{Caller, Engine, Options, ToolRunner};
+use crate::incremental::{Caller, Engine, Options, ToolRunner, Trust};
 use crate::manifest::{self, Location, Origin};
 use crate::model::{Budget, Diagnostic, Sources, WorkspacePath};
 use crate::store::{self, Access, Programs, State};
@@ -148,8 +148,15 @@ impl Session {
         Err(Stop::plain(Exit::Usage, Diagnostic::error("cli::several_tasks", message).help(help)))
     }
 
-    /// An engine that reads the recorded state and writes nothing.
+    /// An engine that reads the recorded state and the lock, and writes nothing.
     pub(super) fn reader(&self) -> Engine {
+        let mut engine = self.engine_to_read();
+        engine.read_lock(Trust::Told);
+        engine
+    }
+
+    /// An engine that reads the recorded state and writes nothing.
+    pub(super) fn engine_to_read(&self) -> Engine {
         let (state, _) = State::open(&self.folder, Access::ReadOnly);
         let options = Options {
             caller: self.caller.clone(),

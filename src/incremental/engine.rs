@@ -44,6 +44,7 @@ pub struct Engine {
     pub(super) tasks: Vec<Option<TaskInput>>,
     /// Files that this session has looked at.
     pub(super) observed: Vec<bool>,
+    pub(super) looks: super::look_back::Looks,
     pub(super) candidate: Vec<bool>,
     /// Outputs are hashed whatever their signature says.
     pub(super) distrustful: bool,
@@ -63,6 +64,8 @@ pub struct Engine {
     pub(super) objects: store::Objects,
     /// The editors, once they were looked for.
     pub(super) chains: Option<Arc<super::chain::Chains>>,
+    /// Results that come from `conductor.lock`.
+    pub(super) locked: super::locked::Lock,
     /// In which tasks run that none is set for by themselves.
     isolation: Option<Isolation>,
 }
@@ -130,10 +133,11 @@ impl Engine {
             workspace,
             world: World::new(options.caller, options.tools, options.programs),
             forced: options.forced,
-            files: vec![None; files],
+            files: Vec::new(),
             results: vec![None; n],
             tasks: vec![None; n],
             observed: vec![false; files],
+            looks: super::look_back::Looks::default(),
             candidate: vec![false; n],
             distrustful: false,
             walked: super::resolve::Walked::default(),
@@ -144,6 +148,7 @@ impl Engine {
             estranged: None,
             objects: store::Objects::of(&options.folder),
             chains: None,
+            locked: super::locked::Lock::default(),
             isolation: options.isolation,
             plan,
             state,
@@ -168,6 +173,11 @@ impl Engine {
     /// What is recorded of a task, as the database has it.
     pub fn recorded(&self, index: TaskIndex) -> Option<Arc<Record>> {
         self.results.get(index as usize).copied().flatten()?.record(&self.db)
+    }
+
+    /// As [`Engine::recorded`], or as the state has it where nothing was asked about the task.
+    pub fn recorded_or_kept(&self, index: TaskIndex) -> Option<Arc<Record>> {
+        self.recorded(index).or_else(|| self.state.record(&self.plan.task_id(index)).map(Arc::new))
     }
 
     /// What is known of the programs among the tools, to be kept.
@@ -212,6 +222,9 @@ impl Engine {
         })?;
         let key = action.key();
         let snapshot = self.snapshot(&shape, &action);
+        for id in snapshot.files.iter().filter_map(|seen| self.state.file_id(&seen.path)) {
+            self.looks.touch(id);
+        }
         let record = shape.result.record(&self.db);
         let failure = input.failure(&self.db);
         self.find_estranged();

@@ -59,6 +59,11 @@ impl Desk {
         Self { engine, site, staged: Vec::new(), landings: 0, taken_in: Vec::new() }
     }
 
+    /// The engine, after a decision, for whoever wants to know more of it.
+    pub fn engine_mut(&mut self) -> &mut Engine {
+        &mut self.engine
+    }
+
     pub(super) fn id(&self, index: TaskIndex) -> TaskId {
         self.engine.plan().task_id(index)
     }

@@ -20,15 +20,17 @@ enum Kind {
 }
 
 /// What conductor makes in `.conductor/`.
-const ENTRIES: [(&str, Kind); 17] = [
+const ENTRIES: [(&str, Kind); 19] = [
     (".gitignore", Kind::File),
     ("lock", Kind::File),
     ("state", Kind::File),
     ("state.log", Kind::File),
     ("journal", Kind::File),
     ("plan", Kind::File),
+    ("locked", Kind::File),
     ("programs", Kind::File),
     ("bans", Kind::File),
+    ("flakes", Kind::File),
     ("runs", Kind::Folder),
     ("aside", Kind::Folder),
     ("conflicts", Kind::Folder),
@@ -41,7 +43,7 @@ const ENTRIES: [(&str, Kind); 17] = [
 ];
 
 /// The same for its `.gitignore`. Never `*`: a manifest may live there.
-const IGNORED: [&str; 19] = [
+const IGNORED: [&str; 21] = [
     "/.gitignore",
     "/.*.tmp-*",
     "/lock",
@@ -49,8 +51,10 @@ const IGNORED: [&str; 19] = [
     "/state.*",
     "/journal",
     "/plan",
+    "/locked",
     "/programs",
     "/bans",
+    "/flakes",
     "/runs/",
     "/aside/",
     "/conflicts/",

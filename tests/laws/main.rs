@@ -15,6 +15,7 @@ mod faults;
 mod ground;
 mod integration;
 mod keys;
+mod locks;
 mod midrun;
 mod oracle;
 mod random_builds;
