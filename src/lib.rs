@@ -15,9 +15,11 @@
 //! | [`process`] | 2 | spawn, capture, time out, stop by descent, signals |
 //! | [`worktree`] | 2 | the only room that knows git2 |
 //! | [`workspace`] | 2 | the only room that reads the tree: walk, glob, stat, digest, atomic write |
+//! | [`agent`] | 1 | what an adapter means: command lines, what is heard of a program, what is said to it |
 //! | [`report`] | 1 | readers of the event stream, and diagnostics as people see them |
 //! | [`model`] | 0 | nouns: digests, paths, tasks, actions, records, events |
 
+pub mod agent;
 pub mod cli;
 pub mod execute;
 pub mod graph;

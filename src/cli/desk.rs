@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::build::{hold, now};
+use super::caching;
 use super::options::{ApproveArgs, Global, RejectArgs, ResolveArgs, RollbackArgs};
 use super::session::Session;
 use super::{Exit, Output, Stop};
@@ -58,6 +59,9 @@ fn open(global: &Global, caller: Caller, command: &str, access: Access) -> Resul
     let everything: Vec<TaskIndex> = session.plan.order().collect();
     engine.observe(&everything);
     let run_dir = RunDir::of(&session.folder, &run);
+    let repository = Repository::discover(session.workspace.root());
+    let found = caching::find(&session, repository.as_ref());
+    notices.extend(found.notices);
     let site = Site {
         workspace: Arc::clone(&session.workspace),
         folder: session.folder.clone(),
@@ -65,10 +69,14 @@ fn open(global: &Global, caller: Caller, command: &str, access: Access) -> Resul
         journal,
         objects: store::Objects::of(&session.folder),
         attempts: Attempts::of(&run_dir),
+        flakes: store::Flakes::of(&session.folder),
         run_dir,
         run,
         caller: session.caller.clone(),
-        repository: Repository::discover(session.workspace.root()),
+        agents: session.agents(None),
+        repository,
+        cache: found.cache,
+        maker: caching::maker(&session.caller),
         events: Box::new(|_| {}),
     };
     Ok(Held { desk: Desk::new(engine, Arc::new(site)), session, notices, _lock: lock })
@@ -90,6 +98,13 @@ impl Held {
         let stops: Vec<Stop> = refused.into_iter().map(|one| self.stop(one)).collect();
         let exit = stops.iter().fold(Exit::Success, |exit, stop| exit.or(stop.exit));
         self.session.stop(exit, stops.into_iter().flat_map(|stop| stop.diagnostics).collect())
+    }
+
+    /// The lock says what was decided too, where there is one. That it could not be written is told; the decision holds.
+    fn keep_lock(&mut self, output: &Output) {
+        if let Err(stop) = super::lock::after_decision(&self.session, self.desk.engine_mut()) {
+            output.warn(&stop.diagnostics, &stop.sources);
+        }
     }
 
     /// Says what was decided and what became of the tree.
@@ -129,6 +144,7 @@ pub(super) fn approve(
     let settled = held.desk.approve(index, approval).map_err(|refused| held.stop(refused))?;
     let id = held.session.plan.id(index).to_owned();
     let text = format!("approved {id}; its result is in place\n");
+    held.keep_lock(output);
     held.tell(output, "approved", Some(&id), &settled, &text);
     Ok(Exit::Success)
 }
@@ -167,6 +183,7 @@ pub(super) fn resolve(
         Side::Theirs => format!("{path}: conductor's version is in place\n"),
         Side::Replay => format!("{path}: your version is the new base; next: conductor build\n"),
     };
+    held.keep_lock(output);
     held.tell(output, "resolved", None, &settled, &text);
     Ok(Exit::Success)
 }
@@ -222,6 +239,9 @@ pub(super) fn rollback(
                 break;
             }
         }
+    }
+    if done > 0 {
+        held.keep_lock(output);
     }
     let taken = if args.dry_run { &steps[..] } else { &steps[..done] };
     tell_rollback(&held, args.dry_run, taken, output, stopped.is_some());

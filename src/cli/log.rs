@@ -8,10 +8,10 @@ use serde_json::json;
 
 use super::options::{Global, LogArgs};
 use super::session::Session;
-use super::{Exit, Output, Stop};
+use super::{Exit, Output, Stop, transcript};
 use crate::incremental::Caller;
-use crate::model::{CheckEvidence, Diagnostic, Event, RunId, TaskId};
-use crate::report::{events, explain};
+use crate::model::{AgentRun, CheckEvidence, Diagnostic, Event, RunId, TaskId};
+use crate::report::{events, explain, usage};
 use crate::store::{Lock, RunDir, list_runs};
 
 /// Between two looks at a log that is followed.
@@ -41,10 +41,23 @@ pub(super) fn run(global: &Global, args: &LogArgs, caller: Caller, output: &Outp
         }
     }
     let checked = checks(&session.folder, run, &task);
+    let agents = agent_runs(&session.folder, run, &task);
+    let transcript = if args.transcript { Some(read_transcript(&session, &task, run)?) } else { None };
     if output.json {
         let checks: Vec<_> =
             checked.iter().map(|(phase, evidence)| json!({"phase": phase, "evidence": evidence})).collect();
-        output.say_json(&json!({"version": 1, "task": task, "run": run, "text": text, "checks": checks}));
+        let mut document = json!({"version": 1, "task": task, "run": run, "text": text, "checks": checks});
+        if !agents.is_empty() {
+            document["agent"] = json!(agents);
+        }
+        if let Some(transcript) = transcript {
+            document["transcript"] = transcript.into();
+        }
+        output.say_json(&document);
+        return Ok(Exit::Success);
+    }
+    if let Some(transcript) = transcript {
+        output.say(&transcript::render(&transcript));
         return Ok(Exit::Success);
     }
     output.say(&text);
@@ -53,6 +66,12 @@ pub(super) fn run(global: &Global, args: &LogArgs, caller: Caller, output: &Outp
         let part = name.strip_prefix(&format!("{}.", task.file_name())).unwrap_or(&name).to_owned();
         let text = String::from_utf8_lossy(&std::fs::read(file).unwrap_or_default()).into_owned();
         output.say(&format!("--- {part}\n{text}"));
+    }
+    for (number, run) in (1..).zip(&agents) {
+        output.say(&format!("--- agent run {number}: {}\n", usage::run(run)));
+        if let Some(complaint) = &run.complaint {
+            output.say(&format!("{}\n", complaint.trim_end()));
+        }
     }
     for (phase, evidence) in &checked {
         output.say(&format!("--- {phase}: {}\n", explain::evidence(evidence)));
@@ -92,6 +111,27 @@ fn checks(folder: &Path, run: &RunId, task: &TaskId) -> Vec<(String, CheckEviden
         _ => None,
     });
     found.collect()
+}
+
+/// What its agent did.
+fn agent_runs(folder: &Path, run: &RunId, task: &TaskId) -> Vec<AgentRun> {
+    let events = read_events(folder, run).into_iter();
+    let found = events.filter_map(|stamped| match stamped.event {
+        Event::AgentFinished { task: other, run, .. } if other == *task => Some(run),
+        _ => None,
+    });
+    found.collect()
+}
+
+fn read_transcript(session: &Session, task: &TaskId, run: &RunId) -> Result<Vec<serde_json::Value>, Stop> {
+    transcript::read(session, task, run).ok_or_else(|| {
+        let message = format!("no transcript of {task} is kept");
+        let diagnostic = Diagnostic::error("cli::no_transcript", message);
+        Stop::plain(
+            Exit::Usage,
+            diagnostic.help("only agents have one; `conductor log` shows what a command printed"),
+        )
+    })
 }
 
 /// The task's own log first, then those of its checks.

@@ -3,24 +3,35 @@
 //! The only room that knows the environment, the terminal and the process's exit code. Everything is
 //! passed on as data.
 
+mod affected;
+mod base;
 mod build;
+mod cache;
+mod caching;
 mod cancel;
 mod check;
 mod clean;
 mod completions;
 mod desk;
+mod doctor;
 mod exit;
 mod graph;
 mod init;
+mod interruption;
 mod list;
+mod lock;
 mod log;
 mod merge;
 mod options;
 mod output;
+mod prompt;
 mod runs;
 mod schema;
 mod session;
+mod shards;
+mod transcript;
 mod validate;
+mod verify;
 mod versus;
 mod why;
 
@@ -99,13 +110,18 @@ fn dispatch(options: Options, caller: Caller, output: &Output) -> Result<Exit, S
     match options.command {
         Command::Build(args) => build::run(&global, &args, caller, output),
         Command::Check(args) => check::run(&global, &args, caller, output),
+        Command::Lock(args) => lock::run(&global, &args, caller, output),
         Command::Validate(_) => validate::run(&global, caller, output),
         Command::List(args) => list::run(&global, &args, caller, output),
         Command::Why(args) => why::run(&global, &args, caller, output),
         Command::Graph(args) => graph::run(&global, &args, caller, output),
+        Command::Affected(args) => affected::run(&global, &args, caller, output),
         Command::Log(args) => log::run(&global, &args, caller, output),
+        Command::Prompt(args) => prompt::run(&global, &args, caller, output),
+        Command::Doctor(args) => doctor::run(&global, &args, caller, output),
         Command::Runs(args) => runs::run(&global, &args, caller, output),
         Command::Cancel(args) => cancel::run(&global, &args, caller, output),
+        Command::Cache(args) => cache::run(&global, &args, caller, output),
         Command::Clean(args) => clean::run(&global, &args, caller, output),
         Command::Approve(args) => desk::approve(&global, &args, caller, output),
         Command::Reject(args) => desk::reject(&global, &args, caller, output),

@@ -4,6 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::schedule::Sample;
+
+use crate::model::{Budget, parse_count, parse_duration};
+
 /// Builds targets that are slow, costly or unreliable: only what is stale, and only what was checked counts.
 #[derive(Parser, Debug)]
 #[command(name = "conductor", version, max_term_width = 100, propagate_version = true)]
@@ -19,14 +23,19 @@ impl Options {
     pub(super) fn is_json(&self) -> bool {
         match &self.command {
             Command::Build(args) => args.format.is_json(),
-            Command::Check(args) => args.format.is_json(),
-            Command::Validate(args) | Command::Schema(args) => args.format.is_json(),
+            Command::Check(args) => args.format == CheckFormat::Json,
+            Command::Validate(args) | Command::Schema(args) | Command::Lock(args) => args.format.is_json(),
             Command::List(args) | Command::Merge(args) => args.format.is_json(),
             Command::Why(args) => args.format.is_json(),
             Command::Graph(args) => args.format == GraphFormat::Json,
+            // A matrix is captured by a shell: what goes wrong is told beside it.
+            Command::Affected(args) => args.format == AffectedFormat::Json,
             Command::Log(args) => args.format.is_json(),
+            Command::Prompt(args) => args.format.is_json(),
+            Command::Doctor(args) => args.format.is_json(),
             Command::Runs(args) => args.format == RunsFormat::Json,
             Command::Cancel(args) => args.format.is_json(),
+            Command::Cache(args) => args.command.is_json(),
             Command::Clean(args) => args.format.is_json(),
             Command::Approve(args) => args.format.is_json(),
             Command::Reject(args) => args.format.is_json(),
@@ -49,6 +58,36 @@ pub(super) struct Global {
     /// When to colour
     #[arg(long, value_enum, default_value_t = Color::Auto, global = true)]
     pub(super) color: Color,
+}
+
+/// `usd=20,tokens=2M`: limits of a budget, by the names that a manifest has for them.
+fn budget(text: &str) -> Result<Budget, String> {
+    let mut budget = Budget::default();
+    for part in text.split(',') {
+        let (name, value) = part.split_once('=').ok_or_else(|| format!("`{part}` is not NAME=VALUE"))?;
+        let (name, value) = (name.trim(), value.trim());
+        let count =
+            || parse_count(value).ok_or_else(|| format!("`{value}` is no number such as 40, 500k or 2M"));
+        match name {
+            "usd" => {
+                let usd = value
+                    .trim_start_matches('$')
+                    .parse()
+                    .ok()
+                    .filter(|usd: &f64| usd.is_finite() && *usd >= 0.0);
+                budget.usd = Some(usd.ok_or_else(|| format!("`{value}` is no amount of US dollars"))?);
+            }
+            "tokens" => budget.tokens = Some(count()?),
+            "turns" => budget.turns = Some(count()?),
+            "time" => {
+                let time =
+                    parse_duration(value).map_err(|error| format!("`{value}` is no duration: {error}"))?;
+                budget.time = Some(time);
+            }
+            _ => return Err(format!("`{name}` is none of usd, tokens, turns, time")),
+        }
+    }
+    Ok(budget)
 }
 
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
@@ -79,6 +118,8 @@ pub(super) enum Command {
     Build(BuildArgs),
     /// Is everything fresh? Reads only; exit code 3 if something is stale
     Check(CheckArgs),
+    /// Write conductor.lock, to be committed: with it `check` answers on a fresh clone
+    Lock(FormatArgs),
     /// Check the manifest alone
     Validate(FormatArgs),
     /// Show tasks and their state, live while a build runs
@@ -87,12 +128,20 @@ pub(super) enum Command {
     Why(WhyArgs),
     /// Print the graph
     Graph(GraphArgs),
+    /// Which tasks does an edit since a commit make stale?
+    Affected(AffectedArgs),
     /// Show what a task printed
     Log(LogArgs),
+    /// Print what a task's agent will be told
+    Prompt(TargetArg),
+    /// Can the agents that the manifest uses work here? Exit code 1 if one cannot
+    Doctor(DoctorArgs),
     /// Show past runs
     Runs(RunsArgs),
     /// Stop the build that runs in this workspace, or one of its tasks
     Cancel(CancelArgs),
+    /// Look after the cache of results
+    Cache(CacheArgs),
     /// Remove recorded outputs that nobody has modified
     Clean(CleanArgs),
     /// Accept a result that waits for approval, exactly as it was shown
@@ -111,6 +160,16 @@ pub(super) enum Command {
     Schema(FormatArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
+}
+
+#[derive(Args, Debug)]
+pub(super) struct DoctorArgs {
+    /// Agents by their adapters' names, instead of those that have tasks
+    #[arg(value_name = "AGENT")]
+    pub(super) agents: Vec<String>,
+    /// Output format
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: Format,
 }
 
 #[derive(Args, Debug)]
@@ -151,12 +210,24 @@ pub(super) struct BuildArgs {
     /// Anything stale is an error (exit code 3); nothing runs
     #[arg(long, conflicts_with_all = ["dry_run", "force"])]
     pub(super) frozen: bool,
+    /// Build the I-th of N parts of the targets, and what it depends on; the same split on every machine
+    #[arg(long, value_name = "I/N")]
+    pub(super) shard: Option<Shard>,
+    /// Balance --shard by the durations in FILE, written by `list --format json`, instead of `effort` alone
+    #[arg(long, value_name = "FILE", requires = "shard")]
+    pub(super) history: Option<PathBuf>,
+    /// Then run a sample of the fresh tasks again, apart, and compare: 5%, or 3; exit code 4 where one made something else
+    #[arg(long, value_name = "SAMPLE", value_parser = super::verify::parse, conflicts_with_all = ["dry_run", "frozen"])]
+    pub(super) verify: Option<Sample>,
     /// Exit at once if another build holds the workspace
     #[arg(long)]
     pub(super) no_wait: bool,
     /// Run every task so
     #[arg(long, value_enum, value_name = "MODE")]
     pub(super) isolation: Option<IsolationMode>,
+    /// What agents may spend in this build: usd=20,tokens=2M,turns=100,time=1h
+    #[arg(long, value_name = "LIMITS", value_parser = budget)]
+    pub(super) budget: Option<Budget>,
     /// How to show progress
     #[arg(long, value_enum, default_value_t = Progress::Auto)]
     pub(super) progress: Progress,
@@ -169,6 +240,27 @@ pub(super) struct BuildArgs {
     /// Output format
     #[arg(long, value_enum, default_value_t)]
     pub(super) format: Format,
+}
+
+/// `2/5`
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Shard {
+    /// From 1.
+    pub(super) number: u16,
+    pub(super) of: u16,
+}
+
+impl std::str::FromStr for Shard {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parsed =
+            text.split_once('/').and_then(|(number, of)| Some((number.parse().ok()?, of.parse().ok()?)));
+        match parsed {
+            Some((number, of)) if (1..=of).contains(&number) => Ok(Self { number, of }),
+            _ => Err("a shard is written I/N, with I from 1 to N: 2/5".to_owned()),
+        }
+    }
 }
 
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
@@ -206,6 +298,31 @@ pub(super) struct CheckArgs {
     /// Hash every output and compare it with what was recorded; exit code 4 if one was tampered with
     #[arg(long)]
     pub(super) outputs: bool,
+    /// Output format
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: CheckFormat,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) enum CheckFormat {
+    /// For people
+    #[default]
+    Human,
+    /// One versioned document
+    Json,
+    /// Annotations for GitHub Actions, and a step summary in the file that `GITHUB_STEP_SUMMARY` names
+    Github,
+    /// SARIF 2.1.0, for code scanning
+    Sarif,
+    /// JUnit's XML, for whatever shows tests
+    Junit,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct TargetArg {
+    /// A task id, or anything that names one task
+    #[arg(value_name = "TARGET")]
+    pub(super) target: String,
     /// Output format
     #[arg(long, value_enum, default_value_t)]
     pub(super) format: Format,
@@ -246,6 +363,33 @@ pub(super) enum GraphFormat {
 }
 
 #[derive(Args, Debug)]
+pub(super) struct AffectedArgs {
+    /// Only these and what they depend on
+    #[arg(value_name = "TARGET")]
+    pub(super) targets: Vec<String>,
+    /// A commit, branch or tag: what was changed since HEAD and it parted counts, the working tree included
+    #[arg(long, value_name = "REF")]
+    pub(super) base: String,
+    /// With --format matrix: so many jobs of about the same length, instead of one for each task
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) shards: Option<u16>,
+    /// Output format
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: AffectedFormat,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) enum AffectedFormat {
+    /// For people
+    #[default]
+    Human,
+    /// One versioned document
+    Json,
+    /// One line for `strategy.matrix` of GitHub Actions
+    Matrix,
+}
+
+#[derive(Args, Debug)]
 pub(super) struct LogArgs {
     /// A task id; without one: which tasks printed something in the last run
     #[arg(value_name = "TASK")]
@@ -253,12 +397,66 @@ pub(super) struct LogArgs {
     /// Follow the output while the task runs
     #[arg(short = 'f', long, requires = "task")]
     pub(super) follow: bool,
+    /// Everything that its agent was told and printed
+    #[arg(long, requires = "task", conflicts_with = "follow")]
+    pub(super) transcript: bool,
     /// The manifest: the same as before the command, where `-f` means it too
     #[arg(id = "file", long, value_name = "FILE", hide = true)]
     manifest: Option<PathBuf>,
     /// Of this run instead of the last one in which the task ran
     #[arg(long, value_name = "RUN")]
     pub(super) run: Option<String>,
+    /// Output format
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: Format,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct CacheArgs {
+    #[command(subcommand)]
+    pub(super) command: CacheCommand,
+}
+
+#[derive(Subcommand, Debug)]
+pub(super) enum CacheCommand {
+    /// Show where it is, how it is used, and how much it holds
+    Stat(FormatArgs),
+    /// Remove what was not used for long or is too much, by the manifest's limits
+    Gc(GcArgs),
+    /// Look at all that it holds; exit code 4 if something is damaged
+    Verify(VerifyArgs),
+    /// Remove all that it holds
+    Clear(FormatArgs),
+}
+
+impl CacheCommand {
+    fn is_json(&self) -> bool {
+        match self {
+            Self::Stat(args) | Self::Clear(args) => args.format.is_json(),
+            Self::Gc(args) => args.format.is_json(),
+            Self::Verify(args) => args.format.is_json(),
+        }
+    }
+}
+
+#[derive(Args, Debug)]
+pub(super) struct GcArgs {
+    /// So much may stay, such as 5GB
+    #[arg(long, value_name = "SIZE", value_parser = crate::model::parse_bytes)]
+    pub(super) max_size: Option<u64>,
+    /// What was not used for so long goes, such as 7d
+    #[arg(long, value_name = "DURATION", value_parser = crate::model::parse_duration)]
+    pub(super) max_age: Option<std::time::Duration>,
+    /// Output format
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: Format,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct VerifyArgs {
+    /// Remove what is damaged
+    #[arg(long)]
+    pub(super) repair: bool,
     /// Output format
     #[arg(long, value_enum, default_value_t)]
     pub(super) format: Format,

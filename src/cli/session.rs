@@ -9,9 +9,9 @@ use super::options::Global;
 use super::{Output, Stop};
 use crate::execute;
 use crate::graph::{self, Plan, TaskIndex};
-use crate::incremental::{Caller, Engine, Options, ToolRunner};
+use crate::incremental::{Caller, Engine, Options, ToolRunner, Trust};
 use crate::manifest::{self, Location, Origin};
-use crate::model::{Diagnostic, Sources, WorkspacePath};
+use crate::model::{Budget, Diagnostic, Sources, WorkspacePath};
 use crate::store::{self, Access, Programs, State};
 use crate::workspace::Workspace;
 
@@ -148,8 +148,15 @@ impl Session {
         Err(Stop::plain(Exit::Usage, Diagnostic::error("cli::several_tasks", message).help(help)))
     }
 
-    /// An engine that reads the recorded state and writes nothing.
+    /// An engine that reads the recorded state and the lock, and writes nothing.
     pub(super) fn reader(&self) -> Engine {
+        let mut engine = self.engine_to_read();
+        engine.read_lock(Trust::Told);
+        engine
+    }
+
+    /// An engine that reads the recorded state and writes nothing.
+    pub(super) fn engine_to_read(&self) -> Engine {
         let (state, _) = State::open(&self.folder, Access::ReadOnly);
         let options = Options {
             caller: self.caller.clone(),
@@ -178,6 +185,16 @@ impl Session {
         let mut errors = execute::needs_repository(self.workspace.root(), tasks);
         errors.extend(engine.misplaced_readers(scope));
         errors
+    }
+
+    /// The agents that tasks of the manifest may use. `budget` is laid over the manifest's own for the run.
+    pub(super) fn agents(&self, budget: Option<&Budget>) -> execute::Agents {
+        let settings = self.plan.settings();
+        let run = settings.budget.clone().overlaid(budget);
+        execute::Agents::new(
+            &settings.agents,
+            execute::Ledger::new(run, settings.group_budgets.iter().cloned()),
+        )
     }
 
     /// Runs `tools` commands.

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
+use super::caching;
 use super::check::state_json;
 use super::options::{Global, WhyArgs};
 use super::session::Session;
@@ -12,9 +13,10 @@ use super::versus::versus;
 use super::{Exit, Output, Stop};
 use crate::graph::TaskIndex;
 use crate::incremental::{Caller, Standing};
-use crate::model::{Record, format_duration};
+use crate::model::{Flake, LOCK_RUN, LOCKFILE, Record, format_duration};
 use crate::report::style::Paint;
 use crate::report::{Style, count, explain};
+use crate::store::Flakes;
 
 pub(super) fn run(global: &Global, args: &WhyArgs, caller: Caller, output: &Output) -> Result<Exit, Stop> {
     let session = Session::open(global, caller)?;
@@ -26,8 +28,11 @@ pub(super) fn run(global: &Global, args: &WhyArgs, caller: Caller, output: &Outp
     let standings = engine.assess(&scope)?;
     let key = engine.key_now(index)?;
     let versus = args.vs.as_ref().map(|run| versus(&session, &mut engine, index, run)).transpose()?;
-    let record = engine.state().record(&session.plan.task_id(index));
+    let record = engine.recorded_or_kept(index).as_deref().cloned();
     let chain = chain(&standings, index);
+    let restorable = caching::restorable(&session, &mut engine, &standings).contains(&index);
+    let mut flakes = Flakes::of(&session.folder).all();
+    flakes.retain(|flake| flake.task.as_str() == session.plan.id(index));
     let Some(standing) = standings.get(&index) else { return Ok(Exit::Success) };
     if output.json {
         let mut document = json!({"version": 1, "task": session.plan.id(index)});
@@ -37,22 +42,39 @@ pub(super) fn run(global: &Global, args: &WhyArgs, caller: Caller, output: &Outp
             document.extend(state);
         }
         document["key"] = json!(key);
+        if restorable {
+            document["in_cache"] = json!(true);
+        }
         document["chain"] = chain.iter().map(|index| session.plan.id(*index)).collect();
         document["recorded"] = record.as_ref().map_or(Value::Null, |record| {
             json!({"key": record.key, "run": record.run, "duration_ms": record.duration.as_millis(), "checks": record.evidence,
                 "approval": record.approval, "commit": record.commit})
         });
+        if !flakes.is_empty() {
+            document["flakes"] = flakes.iter().map(flake_json).collect();
+        }
         if let Some(versus) = &versus {
             document["vs"] = versus.json();
         }
         output.say_json(&document);
     } else {
         output.say(&render(&session, index, &standings, &chain, record.as_ref(), output.style()));
+        if restorable {
+            output.say("  a build would restore its result from the cache\n");
+        }
+        for flake in &flakes {
+            output.say(&format!("  flaky: {}\n", flake.sentence()));
+        }
         if let Some(versus) = &versus {
             output.say(&versus.text(output.style()));
         }
     }
     Ok(Exit::Success)
+}
+
+fn flake_json(flake: &Flake) -> Value {
+    let Flake { task: _, key, run, earlier, kind, paths } = flake;
+    json!({"kind": kind, "key": key, "run": run, "earlier": earlier, "paths": paths})
 }
 
 /// From a blocked task to the stale one at the root of it.
@@ -107,13 +129,13 @@ fn render(
         }
     }
     if let Some(record) = record {
-        let time = format_duration(record.duration);
-        let _ = writeln!(
-            text,
-            "  last accepted: run {}, {time}, {}",
-            record.run,
-            count(record.outputs.len(), "output")
-        );
+        let outputs = count(record.outputs.len(), "output");
+        let _ = if record.run.0 == LOCK_RUN {
+            writeln!(text, "  accepted elsewhere: {outputs}, known from {LOCKFILE}")
+        } else {
+            let time = format_duration(record.duration);
+            writeln!(text, "  last accepted: run {}, {time}, {outputs}", record.run)
+        };
         for check in &record.evidence {
             let _ = writeln!(text, "  {}", explain::evidence(check));
         }

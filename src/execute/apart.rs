@@ -19,17 +19,44 @@ use crate::worktree::Linked;
 pub(super) struct Apart {
     pub(super) place: Place,
     /// `.conductor/workspaces/TASK`
-    folder: PathBuf,
+    pub(super) folder: PathBuf,
     /// HOME, TMPDIR, and results on their way.
-    private: PathBuf,
+    pub(super) private: PathBuf,
     /// What lay in it when the command started.
-    before: BTreeMap<WorkspacePath, Signature>,
+    pub(super) before: BTreeMap<WorkspacePath, Signature>,
     /// Brought in by `copy`: no part of the result, whatever happens to it.
-    copied: BTreeSet<WorkspacePath>,
+    pub(super) copied: BTreeSet<WorkspacePath>,
     /// Made by `setup`: no part of what the task writes.
-    prepared: BTreeSet<WorkspacePath>,
+    pub(super) prepared: BTreeSet<WorkspacePath>,
     /// What git knows of it, where it is a worktree.
-    linked: Option<Linked>,
+    pub(super) linked: Option<Linked>,
+    /// An earlier attempt left off in it.
+    pub(super) reopened: bool,
+}
+
+/// The private folder of a task, and what belongs to it beside that.
+pub(super) fn folders(site: &Site, task: &Task) -> (PathBuf, PathBuf) {
+    let (name, workspaces) = (task.id.file_name(), site.folder.join(WORKSPACES));
+    (workspaces.join(&name), workspaces.join(PRIVATE).join(&name))
+}
+
+/// Where the task's commands run, HOME and TMPDIR made, and what keeps them there.
+pub(super) fn private_place(
+    site: &Site,
+    assignment: &Assignment,
+    folder: &Path,
+    private: &Path,
+    linked: Option<&Linked>,
+) -> Result<Place, StagingError> {
+    let (home, tmp) = (private.join("home"), private.join("tmp"));
+    for made in [folder, &home, &tmp] {
+        workspace::make_folder(made)?;
+    }
+    let workspace = Arc::new(Workspace::open(folder)?);
+    let mut write = vec![folder.to_owned(), home.clone(), tmp.clone()];
+    write.extend(linked.map(|linked| linked.git_dir().to_owned()));
+    let confinement = confinement(site, assignment, write);
+    Ok(Place { workspace, private: Some(Private { home, tmp, env: Vec::new(), confinement }) })
 }
 
 /// Why it could not be prepared.
@@ -55,9 +82,7 @@ pub(super) const PRIVATE: &str = ".private";
 impl Apart {
     /// Makes the folder and fills it with what the task sees.
     pub(super) fn prepare(site: &Site, assignment: &Assignment) -> Result<Self, NotReady> {
-        let name = assignment.task.id.file_name();
-        let folder = site.folder.join(WORKSPACES).join(&name);
-        let private = site.folder.join(WORKSPACES).join(PRIVATE).join(&name);
+        let (folder, private) = folders(site, &assignment.task);
         remove_all(&private)?;
         let linked = match (assignment.isolation, &site.repository) {
             (Isolation::Worktree, Some(repository)) => {
@@ -71,17 +96,10 @@ impl Apart {
                 None
             }
         };
-        let (home, tmp) = (private.join("home"), private.join("tmp"));
-        for made in [&folder, &home, &tmp] {
-            workspace::make_folder(made)?;
-        }
-        let workspace = Arc::new(Workspace::open(&folder)?);
-        let mut write = vec![folder.clone(), home.clone(), tmp.clone()];
-        write.extend(linked.iter().map(|linked| linked.git_dir().to_owned()));
-        let confinement = confinement(site, assignment, write);
-        let place = Place { workspace, private: Some(Private { home, tmp, env: Vec::new(), confinement }) };
+        let place = private_place(site, assignment, &folder, &private, linked.as_ref())?;
         let (before, copied, prepared) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
-        let mut apart = Self { place, folder, private, before, copied, prepared, linked };
+        let reopened = false;
+        let mut apart = Self { place, folder, private, before, copied, prepared, linked, reopened };
         match apart.fill(site, assignment) {
             Ok(()) => Ok(apart),
             Err(error) => {
@@ -194,9 +212,38 @@ impl Apart {
             self.take_away(&edited.path)?;
         }
         for edited in record.edited.iter().filter(|edited| edited.after != edited.before) {
-            if edited.after.exists() {
+            // In a fresh checkout the tree is all that has it.
+            if edited.after.exists() && site.workspace.observe(&edited.path).entry == edited.after {
+                self.take_away(&edited.path)?;
+                self.copy(site, &edited.path)?;
+            } else if edited.after.exists() {
                 self.restore(site, &edited.path, &edited.after)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Brings in a result that lies at `made`, its edited states among the objects, for checks that run alone.
+    pub(super) fn bring_made(
+        &self,
+        site: &Site,
+        made: &Workspace,
+        outputs: &[(WorkspacePath, Observed)],
+        edited: &[Change],
+    ) -> Result<(), StagingError> {
+        for (path, observed) in outputs {
+            let to = path.under(self.place.root());
+            if observed.entry.kind == EntryKind::Folder {
+                workspace::make_folder(&to)?;
+            } else {
+                workspace::copy_file(&path.under(made.root()), &to)?;
+            }
+        }
+        for change in edited.iter().filter(|change| !change.after.exists()) {
+            self.take_away(&change.path)?;
+        }
+        for change in edited.iter().filter(|change| change.after != change.before && change.after.exists()) {
+            self.restore(site, &change.path, &change.after)?;
         }
         Ok(())
     }
@@ -217,15 +264,30 @@ impl Apart {
         restored.map_err(|error| StagingError(error.to_string()))
     }
 
-    /// Brings in what the checks read, as the tree has it right now.
+    /// Brings in what the checks read, as the tree has it right now. What the task wrote at such a path without declaring
+    /// it gives way: no task judges itself by a check of its own.
     pub(super) fn bring_check_inputs(
         &self,
         site: &Site,
+        task: &Task,
         paths: &[WorkspacePath],
     ) -> Result<(), StagingError> {
-        let missing = paths.iter().filter(|path| self.place.workspace.signature(path) == Signature::ABSENT);
-        for path in missing.filter(|path| site.workspace.signature(path) != Signature::ABSENT) {
-            self.copy(site, path)?;
+        let edits = Globs::new(&task.edits)?;
+        let own = |path: &WorkspacePath| {
+            task.outputs.iter().any(|output| path.is_within(&output.path)) || edits.matches(path)
+        };
+        let is_marked = !self.before.is_empty();
+        for path in paths.iter().filter(|path| site.workspace.signature(path) != Signature::ABSENT) {
+            let now = self.place.workspace.signature(path);
+            let is_missing = now == Signature::ABSENT;
+            let is_planted =
+                is_marked && !now.is_folder() && self.before.get(path) != Some(&now) && !own(path);
+            if is_planted && !is_missing {
+                workspace::remove_path(&path.under(self.place.root()))?;
+            }
+            if is_missing || is_planted {
+                self.copy(site, path)?;
+            }
         }
         Ok(())
     }
@@ -264,7 +326,7 @@ impl Apart {
 
     /// Lets git in a worktree pass over what was copied or prepared. `seen` is what the task sees: of a folder
     /// in which nothing of that lies the folder alone is named, so that git need not compare with every file.
-    fn hide_from_git(&mut self, seen: &[WorkspacePath]) -> Result<(), StagingError> {
+    pub(super) fn hide_from_git(&mut self, seen: &[WorkspacePath]) -> Result<(), StagingError> {
         let (Some(linked), Some(private)) = (&self.linked, &mut self.place.private) else { return Ok(()) };
         let above = |path: &WorkspacePath| std::iter::successors(Some(path.clone()), WorkspacePath::parent);
         let seen = seen.iter().flat_map(above).chain([WorkspacePath::root()]);
@@ -283,11 +345,16 @@ impl Apart {
 
     /// Remembers what lies in the folder, to tell later what the command wrote.
     pub(super) fn mark(&mut self) -> Result<(), StagingError> {
-        let paths = self.place.workspace.list(&WorkspacePath::root())?;
-        let signatures =
-            self.place.workspace.signatures(&paths.iter().map(WorkspacePath::as_bytes).collect::<Vec<_>>());
-        self.before = paths.into_iter().zip(signatures).collect();
+        self.before = self.listing()?;
         Ok(())
+    }
+
+    /// Everything in the folder.
+    pub(super) fn listing(&self) -> Result<BTreeMap<WorkspacePath, Signature>, StagingError> {
+        let paths = self.place.workspace.list(&WorkspacePath::root())?;
+        let bytes: Vec<&[u8]> = paths.iter().map(WorkspacePath::as_bytes).collect();
+        let signatures = self.place.workspace.signatures(&bytes);
+        Ok(paths.into_iter().zip(signatures).collect())
     }
 
     /// What the command wrote, changed or removed although the task declares it neither as output nor under
@@ -298,10 +365,7 @@ impl Apart {
         assignment: &Assignment,
     ) -> Result<Vec<WorkspacePath>, StagingError> {
         let task = &assignment.task;
-        let now = self.place.workspace.list(&WorkspacePath::root())?;
-        let signatures =
-            self.place.workspace.signatures(&now.iter().map(WorkspacePath::as_bytes).collect::<Vec<_>>());
-        let now: BTreeMap<WorkspacePath, Signature> = now.into_iter().zip(signatures).collect();
+        let now = self.listing()?;
         let edits = Globs::new(&task.edits)?;
         let moved = now.iter().filter(|(path, seen)| self.before.get(*path) != Some(*seen));
         let gone = self.before.iter().filter(|(path, _)| !now.contains_key(*path));
@@ -414,7 +478,7 @@ impl Apart {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
-fn git_failed(error: crate::worktree::Error) -> StagingError {
+pub(super) fn git_failed(error: crate::worktree::Error) -> StagingError {
     StagingError(error.to_string())
 }
 
@@ -481,7 +545,7 @@ impl Assignment {
     }
 
     /// The state in which the task finds a path that it edits.
-    fn found(&self, path: &WorkspacePath) -> Entry {
+    pub(super) fn found(&self, path: &WorkspacePath) -> Entry {
         let inputs = &self.action.inputs;
         let at = inputs.binary_search_by(|input| input.path.cmp(path)).ok();
         at.map(|at| &inputs[at])

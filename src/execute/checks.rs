@@ -26,6 +26,12 @@ pub(super) struct CheckFailure {
     pub(super) could_not_run: bool,
     pub(super) cancelled: bool,
     pub(super) definition: String,
+    /// As written, for people.
+    pub(super) check: String,
+    /// Its exit code, where it ran a command that ended by itself.
+    pub(super) exit: Option<i32>,
+    /// What it printed, or why it refused.
+    pub(super) said: String,
 }
 
 /// Runs `checks` in order until one refuses.
@@ -100,7 +106,8 @@ fn one(
 }
 
 fn failed(check: &Check, message: String, could_not_run: bool, cancelled: bool) -> CheckFailure {
-    CheckFailure { message, could_not_run, cancelled, definition: check.definition() }
+    let (definition, said) = (check.definition(), message.clone());
+    CheckFailure { message, could_not_run, cancelled, definition, check: check.display(), exit: None, said }
 }
 
 fn command_check(
@@ -134,7 +141,8 @@ fn command_check(
     };
     let message = format!("the check `{}` {message}{said}", check.display());
     let refused = CheckEvidence { message: Some(message.clone()), ..evidence };
-    (refused, Some(failed(check, message, could_not_run, cancelled)))
+    let failure = CheckFailure { exit, said: tail, ..failed(check, message, could_not_run, cancelled) };
+    (refused, Some(failure))
 }
 
 fn is_empty(place: &Place, path: &WorkspacePath) -> Option<String> {

@@ -4,8 +4,9 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::time::SystemTime;
 
 use super::place::Place;
+use super::secrets::Finder;
 use super::staging::existing;
-use super::{Site, depfile, environment};
+use super::{Site, depfile};
 use crate::incremental::Assignment;
 use crate::model::{EntryKind, Signature, Task, WorkspacePath};
 use crate::workspace::{Observed, Workspace};
@@ -61,15 +62,9 @@ pub(super) fn no_secret(
     task: &Task,
     outputs: &[(WorkspacePath, Observed)],
 ) -> Result<(), String> {
-    let secrets = environment::secrets(task, &site.caller);
-    if secrets.is_empty() {
-        return Ok(());
-    }
-    let holds = |bytes: &[u8]| {
-        secrets.iter().any(|secret| bytes.windows(secret.len()).any(|window| window == secret))
-    };
+    let Some(finder) = Finder::new(&site.secrets(task)) else { return Ok(()) };
     for (path, observed) in outputs {
-        if holds(path.as_bytes()) {
+        if finder.finds(path.as_bytes()) {
             // Not even the message may tell its name.
             return Err("the name of an output holds the value of a secret".to_owned());
         }
@@ -79,7 +74,7 @@ pub(super) fn no_secret(
             EntryKind::Link => std::fs::read_link(place).map(|text| text.into_os_string().into_vec()),
             _ => continue,
         };
-        if holds(&content.map_err(|error| format!("{path}: {error}"))?) {
+        if finder.finds(&content.map_err(|error| format!("{path}: {error}"))?) {
             return Err(format!("{path} holds the value of a secret"));
         }
     }

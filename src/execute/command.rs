@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Site;
-use super::environment::{environment, secrets};
+use super::environment::environment;
 use super::place::Place;
+use super::secrets::values;
 use crate::incremental::Caller;
 use crate::model::{Action, Command, Event, Piece, RunId, Task, Template, WorkspacePath};
 use crate::process::{self, End, Ended, Processes, SpawnError, Spec, Stdin};
@@ -117,14 +118,14 @@ impl Call<'_> {
         }
         let dir = self.task.dir.under(self.place.root());
         let argv = resolve(argv, &env, &dir)?;
-        let secrets = secrets(self.task, &self.site.caller);
+        let secrets = self.site.secrets(self.task);
         let mut on_line = |line: &[u8]| {
             if self.is_work {
                 let line = String::from_utf8_lossy(line).into_owned();
                 (self.site.events)(Event::TaskOutput { task: self.task.id.clone(), line });
             }
         };
-        let changes = || self.tree_size();
+        let changes = || tree_size(self.place, self.task);
         self.site.processes.run(Spec {
             argv,
             dir: &dir,
@@ -141,23 +142,23 @@ impl Call<'_> {
             on_line: &mut on_line,
         })
     }
+}
 
-    /// A number that moves when the task's outputs do: what keeps a silent task from being called stalled.
-    fn tree_size(&self) -> u64 {
-        let workspace = &self.place.workspace;
-        let size = |path: &WorkspacePath| {
-            let signature = workspace.signature(path);
-            signature.size.wrapping_add(signature.mtime_ns.unsigned_abs())
-        };
-        // Apart, everything that moves is the task's doing.
-        let whole = [WorkspacePath::root()];
-        let edited = if self.place.private.is_some() { &whole[..] } else { &[] };
-        let outputs = self.task.outputs.iter().map(|output| &output.path).chain(edited);
-        outputs.fold(0, |sum, path| {
-            let below = workspace.list(path).unwrap_or_default();
-            below.iter().map(size).fold(sum.wrapping_add(size(path)), u64::wrapping_add)
-        })
-    }
+/// A number that moves when the task's outputs do: what keeps a silent task from being called stalled.
+pub(super) fn tree_size(place: &Place, task: &Task) -> u64 {
+    let workspace = &place.workspace;
+    let size = |path: &WorkspacePath| {
+        let signature = workspace.signature(path);
+        signature.size.wrapping_add(signature.mtime_ns.unsigned_abs())
+    };
+    // Apart, everything that moves is the task's doing.
+    let whole = [WorkspacePath::root()];
+    let edited = if place.private.is_some() { &whole[..] } else { &[] };
+    let outputs = task.outputs.iter().map(|output| &output.path).chain(edited);
+    outputs.fold(0, |sum, path| {
+        let below = workspace.list(path).unwrap_or_default();
+        below.iter().map(size).fold(sum.wrapping_add(size(path)), u64::wrapping_add)
+    })
 }
 
 fn write_script(file: &Path, script: &[u8]) -> Result<(), SpawnError> {
@@ -186,7 +187,7 @@ pub fn run_tool(root: &Path, caller: &Caller, task: &Task, command: &Command) ->
     let paths = Paths { inputs: Vec::new(), outputs: Vec::new() };
     let dir = task.dir.under(root);
     let argv = resolve(arguments(command, &paths, &env), &env, &dir).map_err(|error| error.to_string())?;
-    let secrets = secrets(task, caller);
+    let secrets = values(task.secrets.iter().map(String::as_str), caller);
     let mut said = String::new();
     let mut on_line = |line: &[u8]| {
         said.push_str(&String::from_utf8_lossy(line));

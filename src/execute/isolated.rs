@@ -1,12 +1,17 @@
 //! The steps of an attempt in a sandbox or a worktree: prepare the private folder, run, collect, set apart,
 //! validate, and only then bring the result into the tree.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::agent::{self, Session};
 use super::apart::{Apart, NotReady, writes};
 use super::integrate::{Obstacle, Source, integrate};
 use super::perform::{Done, Outcome, Refusal, check_paths, require};
 use super::ran::Ran;
 use super::staging::{Staged, StagingError};
 use super::{Site, checks, collect, git, hints, pending};
+use crate::agent::Evidence;
 use crate::incremental::{Assignment, Change, Produced};
 use crate::model::{
     CheckKind, Diagnostic, Integrate, Isolation, Reason, ReasonKind, Signature, Wait, WorkspacePath, Writes,
@@ -16,12 +21,26 @@ use crate::workspace::{Observed, Workspace};
 /// One attempt.
 pub(super) fn attempt(site: &Site, assignment: &Assignment, attempt: u32) -> Result<Outcome, Box<Refusal>> {
     require(site, &super::place::Place::tree(site), assignment)?;
-    let mut apart = match Apart::prepare(site, assignment) {
+    let mut session = Session::of(site, assignment);
+    let mut apart = match prepare(site, assignment, session.as_mut()) {
         Ok(apart) => apart,
         Err(NotReady::Moved(paths)) => return Ok(Outcome::Moved(paths)),
         Err(NotReady::Failed(error)) => return Err(error.into()),
     };
-    let outcome = run(site, assignment, &mut apart).and_then(|made| finish(site, assignment, attempt, made));
+    let outcome = run(site, assignment, &mut apart, session.as_mut(), attempt)
+        .and_then(|made| finish(site, assignment, attempt, made));
+    if let Some(session) = session {
+        return match outcome {
+            Ok(outcome) => {
+                apart.remove();
+                session.close(None);
+                Ok(outcome)
+            }
+            Err(refusal) => {
+                Err(Box::new(agent::conclude(site, assignment, session, Some(apart), *refusal, attempt)))
+            }
+        };
+    }
     match outcome {
         Ok(outcome) => {
             apart.remove();
@@ -33,31 +52,56 @@ pub(super) fn attempt(site: &Site, assignment: &Assignment, attempt: u32) -> Res
             Err(refusal)
         }
         Err(mut refusal) => {
-            let what = if assignment.isolation == Isolation::Worktree { "worktree" } else { "sandbox" };
-            let place = apart.leave("its task failed");
-            refusal.message = format!("{}\nits {what} is kept in {}", refusal.message, site.shown(&place));
+            apart.leave_for_a_person(site, assignment, &mut refusal);
             Err(refusal)
         }
     }
 }
 
-/// What an attempt made, before it is brought anywhere.
-struct Made {
-    produced: Produced,
-    /// Below this the outputs lie.
-    at: Workspace,
-    changed: Vec<WorkspacePath>,
-    unchecked: Option<Refusal>,
-    warnings: Vec<Diagnostic>,
-    log: Option<String>,
+/// The folder in which an agent left off, else a new one.
+fn prepare(site: &Site, assignment: &Assignment, session: Option<&mut Session>) -> Result<Apart, NotReady> {
+    if let Some(session) = session {
+        if let Some(suspended) = session.take_suspended()
+            && let Some(apart) = Apart::reopen(site, assignment, suspended)?
+        {
+            return Ok(apart);
+        }
+        session.lose_folder();
+    }
+    Apart::prepare(site, assignment)
 }
 
-fn run(site: &Site, assignment: &Assignment, apart: &mut Apart) -> Result<Made, Box<Refusal>> {
+/// What an attempt made, before it is brought anywhere.
+pub(super) struct Made {
+    pub(super) produced: Produced,
+    /// Below this the outputs lie.
+    pub(super) at: Workspace,
+    pub(super) changed: Vec<WorkspacePath>,
+    pub(super) unchecked: Option<Refusal>,
+    pub(super) warnings: Vec<Diagnostic>,
+    pub(super) log: Option<String>,
+    /// It came from the cache.
+    pub(super) restored: Option<Duration>,
+}
+
+fn run(
+    site: &Site,
+    assignment: &Assignment,
+    apart: &mut Apart,
+    mut session: Option<&mut Session>,
+    attempt: u32,
+) -> Result<Made, Box<Refusal>> {
     let task = &assignment.task;
-    apart.bring_copies(site, &task.copy)?;
-    apart.set_up(site, assignment)?;
-    apart.mark()?;
-    let ran = Ran::command(site, &apart.place, assignment).map_err(|failed| {
+    if !apart.is_reopened() {
+        apart.bring_copies(site, &task.copy)?;
+        apart.set_up(site, assignment)?;
+        apart.mark()?;
+    }
+    let ran = match session.as_deref_mut() {
+        Some(session) => agent::work(site, &apart.place, assignment, session, attempt),
+        None => Ran::command(site, &apart.place, assignment),
+    };
+    let ran = ran.map_err(|failed| {
         let mut refusal = failed.refusal;
         if let Some(hint) = hints::undeclared_reads(site, &apart.place, assignment, &failed.tail) {
             refusal.message = format!("{}\n{hint}", refusal.message);
@@ -75,6 +119,9 @@ fn run(site: &Site, assignment: &Assignment, apart: &mut Apart) -> Result<Made, 
     warnings.extend(undeclared(site, assignment, apart, &ran)?);
     let edited = apart.edited(assignment)?;
     no_secret_in_edits(site, assignment, apart, &edited).map_err(|e| ran.refuse(e))?;
+    if session.is_some() {
+        agent::look(site, assignment, &outputs, &edited).map_err(|e| ran.refuse(e))?;
+    }
     apart.keep(site, &edited)?;
     let at = if task.validate.iter().any(|check| matches!(check.kind, CheckKind::Run(_))) {
         apart.set_apart(&outputs)?
@@ -82,8 +129,19 @@ fn run(site: &Site, assignment: &Assignment, apart: &mut Apart) -> Result<Made, 
         Workspace::open(apart.place.root()).map_err(StagingError::from)?
     };
     let validation = checks::look_at_inputs(site, &assignment.validation);
-    apart.bring_check_inputs(site, &check_paths(&validation))?;
-    let (evidence, unchecked) = ran.validate(site, &apart.place, assignment)?;
+    let before_checks = if session.is_some() { apart.listing()? } else { BTreeMap::new() };
+    apart.bring_check_inputs(site, task, &check_paths(&validation))?;
+    let (evidence, unchecked) = match ran.validate(site, &apart.place, assignment) {
+        Err(refusal) if session.is_some() => {
+            apart.absolve(&before_checks)?;
+            return Err(refusal);
+        }
+        validated => validated?,
+    };
+    let agent = session.and_then(|session| {
+        agent::tell(site, assignment, session, attempt);
+        agent::result(site, assignment, session)
+    });
     let mut changed = assignment.snapshot.changes(&site.workspace);
     changed.extend(discovered.too_young);
     let produced = Produced {
@@ -95,15 +153,21 @@ fn run(site: &Site, assignment: &Assignment, apart: &mut Apart) -> Result<Made, 
         outputs,
         edited,
         on_branch: task.integrate == Integrate::Branch,
+        agent,
         ..Produced::default()
     };
-    Ok(Made { produced, at, changed, unchecked, warnings, log: ran.log })
+    Ok(Made { produced, at, changed, unchecked, warnings, log: ran.log, restored: None })
 }
 
 /// Brings the result to where it belongs, or sets it aside until a person has spoken.
-fn finish(site: &Site, assignment: &Assignment, attempt: u32, made: Made) -> Result<Outcome, Box<Refusal>> {
-    let Made { mut produced, at, changed, unchecked, mut warnings, log } = made;
-    if assignment.task.approve {
+pub(super) fn finish(
+    site: &Site,
+    assignment: &Assignment,
+    attempt: u32,
+    made: Made,
+) -> Result<Outcome, Box<Refusal>> {
+    let Made { mut produced, at, changed, unchecked, mut warnings, log, restored } = made;
+    if assignment.task.approve && produced.approval.is_none() {
         if let Some(refusal) = unchecked {
             return Err(Box::new(refusal));
         }
@@ -132,7 +196,8 @@ fn finish(site: &Site, assignment: &Assignment, attempt: u32, made: Made) -> Res
             Err(Obstacle::Failed(error)) => return Err(error.into()),
         }
     };
-    Ok(Outcome::Done(Box::new(Done { produced, staged, branch, changed, unchecked, warnings, log })))
+    let done = Done { produced, staged, branch, changed, unchecked, warnings, log, restored };
+    Ok(Outcome::Done(Box::new(done)))
 }
 
 /// Outputs that stay on a branch are kept for the tasks that need them.
@@ -178,7 +243,8 @@ fn undeclared(
         Writes::Error => {
             let message = format!("it wrote what it does not declare: {named}\n{advice}");
             let reason = Reason::new(ReasonKind::ValidationFailed).name("writes").path(first);
-            Err(Box::new(Refusal { reason, ..*ran.refuse(message) }))
+            let evidence = Evidence { undeclared: paths.clone(), ..Evidence::default() };
+            Err(Box::new(Refusal { reason, evidence, ..*ran.refuse(message) }))
         }
     }
 }

@@ -1,8 +1,9 @@
 //! One action, from the look at its inputs to what it made: guard → require → stage → run → collect →
-//! validate → guard. Runs on a worker thread; takes plain data and gives plain data back.
+//! validate → guard; or a result from the cache in the place of all but the guard. Runs on a worker thread; takes plain data and gives plain data back.
 //!
 //! It decides nothing about other tasks, and records nothing: the coordinator does both.
 
+mod agent;
 mod apart;
 mod byhand;
 mod checks;
@@ -14,21 +15,30 @@ mod git;
 mod hints;
 mod integrate;
 mod isolated;
+mod keep;
 mod pending;
 mod perform;
 mod place;
 mod ran;
 mod recover;
+mod repeat;
+mod restore;
+mod secrets;
 mod staging;
+mod suspend;
 
+pub use agent::{Agents, Examined, Ledger, Login, Unfinished, examine, next_prompt, unfinished};
 pub use apart::{remove_all, unenforced};
 pub use byhand::{check_result, copy_version, keep_version, return_version, run_by_hand, show_version};
 pub use command::run_tool;
 pub use git::{check_branch, commit_adopted, move_branch, move_branch_back, needs_repository};
 pub use integrate::{Landed, land, put_back};
+pub use keep::keep_result;
 pub use pending::{Released, clear as clear_pending, folder as pending_folder, release, turn_into_conflict};
-pub use perform::{Done, Outcome, Refusal, Waiting, perform};
+pub use perform::{Course, Done, Outcome, Refusal, Waiting, perform};
 pub use recover::recover;
+pub use repeat::{Difference, DifferentLine, Repeated, repeat};
+pub use restore::would_be_restored;
 pub use staging::{Staged, StagingError};
 
 use std::path::{Path, PathBuf};
@@ -37,7 +47,7 @@ use std::sync::Arc;
 use crate::incremental::Caller;
 use crate::model::{Event, RunId, TaskId};
 use crate::process::Processes;
-use crate::store::{Attempts, Journal, Objects, RunDir};
+use crate::store::{Attempts, Cache, Flakes, Journal, Maker, Objects, RunDir};
 use crate::workspace::Workspace;
 use crate::worktree::Repository;
 
@@ -53,14 +63,22 @@ pub struct Site {
     pub journal: Journal,
     /// Bytes that the tree does not hold any more.
     pub objects: Objects,
+    /// Results of this and other checkouts; none where it is off.
+    pub cache: Option<Cache>,
+    /// Who makes results, for those who find them there.
+    pub maker: Maker,
     /// Logs and events of this run.
     pub run_dir: RunDir,
     /// What was run in it, to be compared with later runs.
     pub attempts: Attempts,
+    /// Results that differed under one key.
+    pub flakes: Flakes,
     /// Which run.
     pub run: RunId,
     /// conductor's environment.
     pub caller: Caller,
+    /// What agents of the build have in common.
+    pub agents: Agents,
     /// The git repository, where there is one; asked whether it has a person's bytes.
     pub repository: Option<Repository>,
     /// Tells the coordinator what happens.

@@ -3,17 +3,20 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use super::agent::{self, Session};
 use super::apart::{Apart, NotReady};
 use super::checks::{self, CheckFailure};
 use super::command::{Call, Paths};
 use super::place::Place;
 use super::ran::{Ran, complaint, spawn_refusal};
+use super::restore::restore;
 use super::staging::{Staged, StagingError};
 use super::{Site, collect, isolated, pending};
+use crate::agent::{Evidence, FailedCheck};
 use crate::incremental::{Assignment, Produced};
 use crate::model::{
-    CheckEvidence, Diagnostic, Entry, Event, Isolation, Reason, ReasonKind, Signature, Task, Validation,
-    Wait, Work, WorkspacePath,
+    CheckEvidence, Diagnostic, Entry, Event, Isolation, Reason, ReasonKind, Signature, Validation, Wait,
+    Work, WorkspacePath,
 };
 use crate::process::End;
 use crate::store::BranchMove;
@@ -63,6 +66,15 @@ pub struct Done {
     pub warnings: Vec<Diagnostic>,
     /// Where its output is kept, where it printed something.
     pub log: Option<String>,
+    /// It came from the cache, in so long; nothing ran but checks.
+    pub restored: Option<Duration>,
+}
+
+impl Done {
+    /// How long it took to get it.
+    pub fn took(&self) -> Duration {
+        self.restored.unwrap_or(self.produced.duration)
+    }
 }
 
 /// Why an attempt did not succeed.
@@ -79,10 +91,37 @@ pub struct Refusal {
     pub duration: Duration,
     /// Where its output is kept, where it printed something.
     pub log: Option<String>,
+    /// What is to become of an agent's task.
+    pub course: Course,
+    /// What an agent is to know of it that tries again.
+    pub evidence: Evidence,
+}
+
+/// What is to become of a task whose attempt did not succeed.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum Course {
+    /// It has failed, or is tried again where that may help.
+    #[default]
+    Ordinary,
+    /// The same attempt goes on when a provider's limit is over.
+    Wait {
+        /// Whose limit: all tasks of this adapter wait.
+        adapter: String,
+        /// For how long, where the provider said so.
+        wait: Option<Duration>,
+    },
+    /// A limit is reached; a person decides whether it goes on.
+    Pause,
+    /// No task of this adapter can succeed.
+    Stop {
+        /// Which.
+        adapter: String,
+    },
 }
 
 impl Refusal {
-    pub(super) fn new(message: impl Into<String>) -> Self {
+    /// It has failed, for that reason.
+    pub fn new(message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
             reason: Reason::new(ReasonKind::PreviousFailed),
@@ -90,6 +129,8 @@ impl Refusal {
             cancelled: false,
             duration: Duration::ZERO,
             log: None,
+            course: Course::Ordinary,
+            evidence: Evidence::default(),
         }
     }
 }
@@ -102,18 +143,20 @@ impl From<StagingError> for Box<Refusal> {
 
 impl From<CheckFailure> for Refusal {
     fn from(failure: CheckFailure) -> Self {
-        Self { cancelled: failure.cancelled, ..Self::new(failure.message) }
+        let check = FailedCheck { check: failure.check, exit: failure.exit, output: failure.said };
+        let evidence = Evidence { checks: vec![check], ..Evidence::default() };
+        Self { cancelled: failure.cancelled, evidence, ..Self::new(failure.message) }
     }
 }
 
 /// Does what the assignment says, once.
 pub fn perform(site: &Site, assignment: &Assignment, attempt: u32) -> Outcome {
-    if let Some(what) = unavailable(&assignment.task) {
-        return Outcome::Refused(Box::new(Refusal::new(what)));
-    }
     let changed = assignment.snapshot.changes(&site.workspace);
     if !changed.is_empty() {
         return Outcome::Moved(changed);
+    }
+    if let Some(outcome) = restore(site, assignment, attempt) {
+        return outcome;
     }
     (site.events)(Event::TaskStarted {
         task: assignment.task.id.clone(),
@@ -130,14 +173,6 @@ pub fn perform(site: &Site, assignment: &Assignment, attempt: u32) -> Outcome {
         _ => isolated::attempt(site, assignment, attempt),
     };
     outcome.unwrap_or_else(Outcome::Refused)
-}
-
-/// What this version cannot do yet and must not leave out in silence.
-fn unavailable(task: &Task) -> Option<String> {
-    matches!(task.work, Work::Agent(_)).then(|| {
-        "`agent` tasks are not available yet in this version of conductor; the task was not started"
-            .to_owned()
-    })
 }
 
 fn validate_in_tree(site: &Site, assignment: &Assignment) -> Outcome {
@@ -169,7 +204,7 @@ fn validate_apart(site: &Site, assignment: &Assignment) -> Result<Outcome, Box<R
         apart.bring_copies(site, &assignment.task.copy)?;
         apart.set_up(site, assignment)?;
         let validation = checks::look_at_inputs(site, &assignment.validation);
-        apart.bring_check_inputs(site, &check_paths(&validation))?;
+        apart.bring_check_inputs(site, &assignment.task, &check_paths(&validation))?;
         Ok(validate_alone(site, &apart.place, assignment, validation))
     })();
     apart.remove();
@@ -224,6 +259,7 @@ fn gate(site: &Site, assignment: &Assignment) -> Result<Outcome, Box<Refusal>> {
         unchecked: None,
         warnings: Vec::new(),
         log: None,
+        restored: None,
     };
     Ok(Outcome::Done(Box::new(done)))
 }
@@ -232,24 +268,37 @@ fn gate(site: &Site, assignment: &Assignment) -> Result<Outcome, Box<Refusal>> {
 fn in_tree(site: &Site, assignment: &Assignment, attempt: u32) -> Result<Outcome, Box<Refusal>> {
     let place = Place::tree(site);
     require(site, &place, assignment)?;
+    let mut session = Session::of(site, assignment);
     let mut staged = Staged::begin(site, assignment, attempt)?;
-    match attempt_staged(site, &place, assignment, &mut staged) {
+    let done = attempt_staged(site, &place, assignment, &mut staged, session.as_mut(), attempt);
+    let outcome = match done {
         Ok(done) if assignment.task.approve => hold_back(site, assignment, staged, done),
         Ok(done) => Ok(Outcome::Done(Box::new(Done { staged: Some(staged), ..done }))),
-        Err(mut refusal) => {
-            let failed = site.run_dir.path().join("failed").join(assignment.task.id.file_name());
-            // What was made in sight of a secret may hold it, and is not kept.
-            let kept = assignment.task.secrets.is_empty().then_some(&*failed);
-            if let Err(error) = staged.restore(site, kept) {
-                refusal.message =
-                    format!("{}\nand its outputs could not be put back: {error}", refusal.message);
-            } else if failed.exists() {
-                refusal.message =
-                    format!("{}\nwhat it made is kept in {}", refusal.message, site.shown(&failed));
-            }
-            Err(refusal)
+        Err(refusal) => Err(Box::new(take_back(site, assignment, staged, *refusal))),
+    };
+    match (session, outcome) {
+        (Some(session), Err(refusal)) => {
+            Err(Box::new(agent::conclude(site, assignment, session, None, *refusal, attempt)))
         }
+        (Some(session), outcome) => {
+            session.close(None);
+            outcome
+        }
+        (None, outcome) => outcome,
     }
+}
+
+/// What the tree held before comes back.
+fn take_back(site: &Site, assignment: &Assignment, staged: Staged, mut refusal: Refusal) -> Refusal {
+    let failed = site.run_dir.path().join("failed").join(assignment.task.id.file_name());
+    // What was made in sight of a secret may hold it, and is not kept.
+    let kept = assignment.task.secrets.is_empty().then_some(&*failed);
+    if let Err(error) = staged.restore(site, kept) {
+        refusal.message = format!("{}\nand its outputs could not be put back: {error}", refusal.message);
+    } else if failed.exists() {
+        refusal.message = format!("{}\nwhat it made is kept in {}", refusal.message, site.shown(&failed));
+    }
+    refusal
 }
 
 /// The checks before the command. They look at the tree, wherever the command will run.
@@ -289,15 +338,27 @@ fn attempt_staged(
     place: &Place,
     assignment: &Assignment,
     staged: &mut Staged,
+    mut session: Option<&mut Session>,
+    attempt: u32,
 ) -> Result<Done, Box<Refusal>> {
-    let ran = Ran::command(site, place, assignment)?;
+    let ran = match session.as_deref_mut() {
+        Some(session) => agent::work(site, place, assignment, session, attempt)?,
+        None => Ran::command(site, place, assignment)?,
+    };
     let foreign = |path: &WorkspacePath, now: &Signature| staged.is_untouched(path, now);
     let outputs =
         collect::outputs(site, &site.workspace, &assignment.task, foreign).map_err(|e| ran.refuse(e))?;
     let discovered = collect::discovered(site, place, assignment, ran.started).map_err(|e| ran.refuse(e))?;
+    if session.is_some() {
+        agent::look(site, assignment, &outputs, &[]).map_err(|e| ran.refuse(e))?;
+    }
     let validation = checks::look_at_inputs(site, &assignment.validation);
     let (evidence, unchecked) = ran.validate(site, place, assignment)?;
     let outputs = settled(site, outputs).map_err(|e| ran.refuse(e))?;
+    let agent = session.and_then(|session| {
+        agent::tell(site, assignment, session, attempt);
+        agent::result(site, assignment, session)
+    });
     let mut changed = assignment.snapshot.changes(&site.workspace);
     changed.extend(discovered.too_young);
     let made: BTreeMap<&WorkspacePath, Entry> =
@@ -315,13 +376,15 @@ fn attempt_staged(
         evidence,
         duration: ran.duration,
         outputs,
+        agent,
         ..Produced::default()
     };
-    Ok(Done { produced, staged: None, branch: None, changed, unchecked, warnings, log: ran.log })
+    let log = ran.log;
+    Ok(Done { produced, staged: None, branch: None, changed, unchecked, warnings, log, restored: None })
 }
 
 /// The checks must leave the outputs alone; what they only touched is looked at again.
-fn settled(
+pub(super) fn settled(
     site: &Site,
     outputs: Vec<(WorkspacePath, Observed)>,
 ) -> Result<Vec<(WorkspacePath, Observed)>, String> {

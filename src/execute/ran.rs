@@ -83,7 +83,8 @@ pub(super) struct Failed {
 }
 
 impl Failed {
-    fn before(refusal: Refusal) -> Box<Self> {
+    /// Nothing ran.
+    pub(super) fn before(refusal: Refusal) -> Box<Self> {
         Box::new(Self { refusal, tail: Vec::new() })
     }
 }

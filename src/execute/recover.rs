@@ -52,6 +52,8 @@ pub fn recover(workspace: &Workspace, folder: &Path, state: &State, intents: &[I
         let _ = super::apart::remove_all(&place);
         crate::workspace::prune_empty_parents(folder, &place);
     }
+    // Results from the cache that never came in.
+    let _ = super::apart::remove_all(&folder.join(super::restore::INCOMING));
     let workspaces = folder.join("workspaces");
     let moved = intents.iter().any(|intent| intent.branch.is_some());
     if moved || workspaces.is_dir() {

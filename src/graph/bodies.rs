@@ -76,6 +76,7 @@ mod tests {
             gate: Vec::new(),
             dir: WorkspacePath::root(),
             env: Vec::new(),
+            budget: crate::model::Budget::default(),
             pass_env: Vec::new(),
         };
         let tasks = ["A", "B"].map(|id| Task::gate(&group(id)));

@@ -318,6 +318,7 @@ mod tests {
             gate: Vec::new(),
             dir: WorkspacePath::root(),
             env: Vec::new(),
+            budget: crate::model::Budget::default(),
             pass_env: Vec::new(),
         }
     }

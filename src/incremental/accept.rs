@@ -9,7 +9,7 @@ use super::engine::{Assignment, Engine};
 use crate::graph::TaskIndex;
 use crate::model::{
     ActionKey, AgentResult, Approval, CheckEvidence, Digest, Edited, Entry, Failure, Input, Isolation,
-    OutputEntry, Record, RunId, Undo, Validation, Via, WorkspacePath,
+    OutputEntry, Record, RunId, Task, Undo, Validation, Via, WorkspacePath,
 };
 use crate::store::FileId;
 use crate::workspace::Observed;
@@ -102,7 +102,7 @@ impl Engine {
             record.outputs = self.take_outputs(assignment, produced.outputs);
             record.outputs.iter().map(|output| self.state.intern(&output.path)).collect()
         };
-        self.record(assignment, record, &output_ids)
+        self.record(assignment.index, &assignment.task, record, &output_ids)
     }
 
     /// What would be recorded of a result, but for what its depfile named.
@@ -169,7 +169,7 @@ impl Engine {
         self.state.tick();
         let in_tree = record.outputs.iter().filter(|_| !record.on_branch);
         let output_ids: Vec<FileId> = in_tree.map(|output| self.state.intern(&output.path)).collect();
-        self.record(assignment, record, &output_ids);
+        self.record(assignment.index, &assignment.task, record, &output_ids);
     }
 
     /// Records a result that a person changed and the checks accepted. Its key is that of things as they are now.
@@ -189,7 +189,7 @@ impl Engine {
         record.key = components.key();
         record.validation_key = assignment.validation.key(&components, &record.outputs);
         record.validation = assignment.validation.clone();
-        self.record(assignment, record, &ids);
+        self.record(assignment.index, &assignment.task, record, &ids);
     }
 
     /// The action of a task once `record` is its result: with a person's edit as a state that it left, it finds what
@@ -207,6 +207,9 @@ impl Engine {
 
     /// Notes that a candidate turned out to be fresh, so that the next session need not ask.
     pub fn confirm(&mut self, index: TaskIndex) {
+        if self.adopt_line(index) {
+            return;
+        }
         // One that asks the world is asked each time, whatever was noted.
         if self.plan.asks_the_world(index) {
             return;
@@ -230,6 +233,7 @@ impl Engine {
             // What stands on disk is no longer what was recorded.
             self.state.forget(&id);
             self.results[index as usize] = None;
+            self.locked.forget(index);
         }
         self.state.put_failure(&id, failure);
         self.tasks[index as usize] = None;
@@ -365,23 +369,30 @@ impl Engine {
         *inputs != before
     }
 
-    fn record(&mut self, assignment: &Assignment, record: Record, outputs: &[FileId]) -> Accepted {
-        let (index, key) = (assignment.index, record.key);
+    pub(super) fn record(
+        &mut self,
+        index: TaskIndex,
+        task: &Task,
+        record: Record,
+        outputs: &[FileId],
+    ) -> Accepted {
+        let key = record.key;
         let inputs: Vec<WorkspacePath> = tree_inputs(&record).cloned().collect();
         let inputs: Vec<FileId> = inputs.iter().map(|path| self.state.intern(path)).collect();
         let mut outputs = outputs.to_vec();
-        for path in assignment.task.unmade(&record.outputs).filter(|_| !record.on_branch) {
+        for path in task.unmade(&record.outputs).filter(|_| !record.on_branch) {
             let now = self.workspace.observe(path);
             let id = self.state.intern(path);
             self.mark_observed(id);
             self.take(id, now);
             outputs.push(id);
         }
+        self.locked.forget(index);
         let verified_at = self.state.now();
         // Without a look at the checks, nothing must take it for fresh.
         let unvalidated = record.validation_key == UNVALIDATED;
         let fingerprint = if unvalidated { Digest([0; 32]) } else { self.row_fingerprint(index) };
-        self.state.put_record(&assignment.task.id, fingerprint, verified_at, &inputs, &outputs, &record);
+        self.state.put_record(&task.id, fingerprint, verified_at, &inputs, &outputs, &record);
         let result = self.result_input(index);
         let outputs_changed = db::set_result(&mut self.db, result, Some(Arc::new(record)));
         self.tasks[index as usize] = None;

@@ -180,7 +180,7 @@ impl Engine {
 
     /// A diagnostic for each declared tool that is not there.
     pub fn missing_tools(&mut self, task: &Task, told: &mut Told) -> Vec<Diagnostic> {
-        let values = self.world.tools(task, self.workspace.root(), &[]);
+        let values = self.world.tools(task, self.workspace.root(), &[], false);
         let missing = task.tools.iter().zip(values).filter(|(_, (_, value))| world::is_missing(value));
         let missing = missing.filter(|(tool, _)| told.is_new(&task.id, &tool.name));
         missing

@@ -4,7 +4,7 @@
 //! all that it may read hangs on its argument. Setters are called through [`set`] alone, which compares
 //! first, because salsa's own never do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use salsa::Setter as _;
@@ -63,6 +63,8 @@ pub(super) struct Shape {
     pub(super) check_sources: Vec<(WorkspacePath, FileInput)>,
     /// Its recorded outputs as they are on disk.
     pub(super) outputs: Vec<(WorkspacePath, FileInput)>,
+    /// Those of them that may be absent, since the lock speaks for them and no checkout brings them with it.
+    pub(super) excused: BTreeSet<WorkspacePath>,
     /// Optional outputs that its last run did not make: a result of a clean build does not have them either.
     pub(super) unmade: Vec<(WorkspacePath, FileInput)>,
     pub(super) deps: Vec<Dep>,
@@ -303,11 +305,14 @@ fn outputs_differ(db: &dyn salsa::Database, shape: &Shape, record: &Record) -> b
     }
     shape.outputs.len() != record.outputs.len()
         || shape.unmade.iter().any(|(_, file)| file.entry(db).exists())
-        || shape
-            .outputs
-            .iter()
-            .zip(&record.outputs)
-            .any(|((path, file), output)| *path != output.path || file.entry(db) != output.entry)
+        || shape.outputs.iter().zip(&record.outputs).any(|((path, file), output)| {
+            *path != output.path || is_other(shape, path, file.entry(db), output.entry)
+        })
+}
+
+/// Is `now` another state of an output than was recorded?
+pub(super) fn is_other(shape: &Shape, path: &WorkspacePath, now: Entry, recorded: Entry) -> bool {
+    now != recorded && (now.exists() || !shape.excused.contains(path))
 }
 
 /// Sets a file's content if it differs. Returns whether it did.

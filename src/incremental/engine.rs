@@ -64,6 +64,8 @@ pub struct Engine {
     pub(super) objects: store::Objects,
     /// The editors, once they were looked for.
     pub(super) chains: Option<Arc<super::chain::Chains>>,
+    /// Results that come from `conductor.lock`.
+    pub(super) locked: super::locked::Lock,
     /// In which tasks run that none is set for by themselves.
     isolation: Option<Isolation>,
 }
@@ -146,6 +148,7 @@ impl Engine {
             estranged: None,
             objects: store::Objects::of(&options.folder),
             chains: None,
+            locked: super::locked::Lock::default(),
             isolation: options.isolation,
             plan,
             state,
@@ -170,6 +173,11 @@ impl Engine {
     /// What is recorded of a task, as the database has it.
     pub fn recorded(&self, index: TaskIndex) -> Option<Arc<Record>> {
         self.results.get(index as usize).copied().flatten()?.record(&self.db)
+    }
+
+    /// As [`Engine::recorded`], or as the state has it where nothing was asked about the task.
+    pub fn recorded_or_kept(&self, index: TaskIndex) -> Option<Arc<Record>> {
+        self.recorded(index).or_else(|| self.state.record(&self.plan.task_id(index)).map(Arc::new))
     }
 
     /// What is known of the programs among the tools, to be kept.

@@ -71,10 +71,12 @@ impl Engine {
     }
 
     fn differences(&self, shape: &Shape, action: &Action, record: &Record, reasons: &mut Vec<Reason>) {
-        reasons.extend(action.differences(&record.action));
+        let locked = self.locked_differences(shape, action);
+        let is_locked = locked.is_some();
+        reasons.extend(locked.unwrap_or_else(|| action.differences(&record.action)));
         for ((path, file), output) in shape.outputs.iter().zip(&record.outputs) {
             let now = file.entry(&self.db);
-            if now == output.entry {
+            if !db::is_other(shape, path, now, output.entry) {
                 continue;
             }
             let gone = now.kind == EntryKind::Absent;
@@ -100,7 +102,9 @@ impl Engine {
         let validation = db::validation(&self.db, shape);
         let key = validation.key(&action.components(), &record.outputs);
         if reasons.is_empty() && key != record.validation_key {
-            reasons.extend(validation.differences(&record.validation));
+            // The lock knows its key alone.
+            let known = (!is_locked).then(|| validation.differences(&record.validation));
+            reasons.extend(known.into_iter().flatten());
             if reasons.is_empty() {
                 reasons.push(Reason::new(ReasonKind::ValidationChanged));
             }

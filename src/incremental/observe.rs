@@ -63,6 +63,7 @@ impl Engine {
         let walked: Vec<FileId> = self.walked_ids();
         self.look_at_all(walked);
         self.mark_candidates(scope, &briefs);
+        self.consult_lock(scope);
         self.observed.iter().filter(|seen| **seen).count()
     }
 

@@ -225,10 +225,11 @@ impl Engine {
         });
         let unmade = unmade.collect();
         let recorded_tools = record.as_ref().map_or(&[][..], |record| record.action.tools.as_slice());
+        let (told, excused) = (self.is_told(index), self.excused(index));
         Ok(Shape {
             definition: task.definition(),
             env: self.world.env(&task),
-            tools: self.world.tools(&task, self.workspace.root(), recorded_tools),
+            tools: self.world.tools(&task, self.workspace.root(), recorded_tools, told),
             globs,
             sources: sources
                 .into_iter()
@@ -237,11 +238,12 @@ impl Engine {
                 .collect(),
             checks,
             check_sources: check_ids.into_iter().map(|id| (self.path(id), self.file_input(id))).collect(),
+            excused,
             outputs,
             unmade,
             deps: self.deps(index),
             earlier: self.earlier_editors(index),
-            lost: record.as_deref().map_or_else(Vec::new, |record| self.lost(record)),
+            lost: record.as_deref().map_or_else(Vec::new, |record| self.lost_to(index, record)),
             edits,
             result,
             task,

@@ -56,19 +56,22 @@ impl World {
     }
 
     /// The declared tools with what identifies them. A command that may not run here (`check` runs none) is
-    /// answered by what was recorded.
+    /// answered by what was recorded; a program too, where that is `told`.
     pub(super) fn tools(
         &mut self,
         task: &Task,
         root: &Path,
         recorded: &[(String, String)],
+        told: bool,
     ) -> Vec<(String, String)> {
         let value =
             |name: &str| recorded.iter().find(|(other, _)| other == name).map(|(_, value)| value.clone());
         task.tools
             .iter()
             .map(|tool| {
+                let known = value(&tool.name).filter(|_| told);
                 let identity = match &tool.kind {
+                    _ if let Some(known) = known => known,
                     ToolKind::Program(name) => self.program(name, &task.dir.under(root)),
                     ToolKind::Command(command) if self.run.is_some() => self.command(task, command),
                     ToolKind::Command(_) => value(&tool.name).unwrap_or_else(|| "(not run)".to_owned()),

@@ -1,13 +1,14 @@
 //! What readers know beside the value that they read: the whole manifest, the file, the task.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
 
+use super::adapter;
 use super::include::File;
 use super::names::Names;
 use super::problems::Problems;
 use super::tree::Node;
-use crate::model::{At, Diagnostic};
+use crate::model::{Adapter, At, Diagnostic};
 
 /// How much text and how many list items (64 bytes each) variables, defaults and matrices may expand
 /// to: a small file must not make a plan that fills the memory.
@@ -23,8 +24,10 @@ pub(super) struct Shared<'a> {
     pub(super) looked_up: RefCell<BTreeMap<String, Option<String>>>,
     /// All pools by their whole names: how many tasks at once.
     pub(super) pools: RefCell<BTreeMap<String, u32>>,
-    /// Adapters that the manifest defines, as JSON text.
-    pub(super) adapters: RefCell<BTreeMap<String, String>>,
+    /// Adapters that the manifest declares, and built-in ones that its tasks use.
+    pub(super) adapters: RefCell<BTreeMap<String, Adapter>>,
+    /// The built-in ones, which are read when the first of them is asked for.
+    built_in: OnceCell<BTreeMap<String, Adapter>>,
     /// How many regular expressions were costly to check.
     pub(super) costly_regexes: Cell<usize>,
     /// What is left of [`MAX_EXPANSION`].
@@ -40,9 +43,25 @@ impl<'a> Shared<'a> {
             looked_up: RefCell::default(),
             pools: RefCell::default(),
             adapters: RefCell::default(),
+            built_in: OnceCell::new(),
             costly_regexes: Cell::new(0),
             expansion: Cell::new(MAX_EXPANSION),
         }
+    }
+
+    /// The built-in adapters.
+    pub(super) fn built_in(&self) -> &BTreeMap<String, Adapter> {
+        self.built_in.get_or_init(adapter::built_in)
+    }
+
+    /// The adapter that a task names.
+    pub(super) fn adapter(&self, name: &str) -> Option<Adapter> {
+        if let Some(known) = self.adapters.borrow().get(name) {
+            return Some(known.clone());
+        }
+        let adapter = self.built_in().get(name)?.clone();
+        self.adapters.borrow_mut().insert(name.to_owned(), adapter.clone());
+        Some(adapter)
     }
 
     /// Counts `bytes` of expanded text; false when the limit is reached.

@@ -11,8 +11,8 @@ use super::problems::Problems;
 use super::reader::Reader;
 use super::task::{self, Written};
 use super::tree::{Entry, Node};
-use super::{Loaded, Location, environment, lint, matrix, rules, settings, shape};
-use crate::model::{Diagnostic, Group, GroupId, Manifest, Reference, Sources, Task, TaskId};
+use super::{Loaded, Location, adapter, environment, lint, matrix, rules, settings, shape};
+use crate::model::{Diagnostic, Group, GroupId, Manifest, Reference, Settings, Sources, Task, TaskId, Work};
 
 /// How many tasks a manifest may have, matrix instances counted.
 const MAX_TASKS: usize = 250_000;
@@ -45,13 +45,34 @@ fn build(shared: &mut Shared<'_>, files: &[File<'_>]) -> Manifest {
         shape::check(scope.root, shared.problems);
     }
     let tasks = learn_names(shared, &scopes);
-    let settings = settings::read(shared, &scopes);
-    let groups = scopes.iter().flat_map(|scope| groups(shared, scope)).collect();
-    let manifest = Manifest { settings, groups, tasks: build_tasks(shared, &tasks), ..Manifest::default() };
+    let mut settings = settings::read(shared, &scopes);
+    let groups: Vec<Group> = scopes.iter().flat_map(|scope| groups(shared, scope)).collect();
+    let tasks = build_tasks(shared, &tasks);
+    settings.agents = shared.adapters.take().into_values().collect();
+    let limited = groups.iter().filter(|group| !group.budget.is_unlimited());
+    settings.group_budgets = limited.map(|group| (group.id.clone(), group.budget.clone())).collect();
+    costs(shared, &settings, &tasks);
+    let manifest = Manifest { settings, groups, tasks, ..Manifest::default() };
     if !shared.problems.any_error() {
         lint::unused(shared.problems, &scopes, &manifest);
     }
     manifest
+}
+
+/// A limit in US dollars of the run or of a group holds only where every agent's cost is told.
+fn costs(shared: &Shared<'_>, settings: &Settings, tasks: &[Task]) {
+    let limited = |task: &Task| {
+        let mut groups =
+            settings.group_budgets.iter().filter(|(group, _)| Some(group) == task.group.as_ref());
+        settings.budget.usd.is_some() || groups.any(|(_, budget)| budget.usd.is_some())
+    };
+    for task in tasks.iter().filter(|task| limited(task)) {
+        let Work::Agent(agent) = &task.work else { continue };
+        let adapter = settings.agents.iter().find(|adapter| adapter.name == agent.adapter);
+        if let Some(adapter) = adapter.filter(|adapter| !adapter::tells_cost(adapter)) {
+            shared.problems.push(adapter::unknown_cost(adapter, task.work_at));
+        }
+    }
 }
 
 fn build_tasks(shared: &Shared<'_>, written: &[Written<'_>]) -> Vec<Task> {
@@ -187,6 +208,7 @@ fn group(shared: &Shared<'_>, scope: &Scope<'_>, entry: &Entry<'_>) -> Group {
         after,
         gate: node.get("gate").map(|gate| checks(&reader, gate, false)).unwrap_or_default(),
         dir: scope.file.folder.clone(),
+        budget: node.get("budget").map(|budget| task::budget(&reader, budget)).unwrap_or_default(),
         pass_env: environment::names(scope.root.get("pass_env"), &reader),
         env: env.clone(),
         id,

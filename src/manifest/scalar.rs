@@ -40,19 +40,6 @@ fn number(text: &str) -> Option<Scalar<'_>> {
     if is_decimal { text.parse().ok().map(Scalar::Float) } else { None }
 }
 
-/// A count as people write it: `40`, `500k`, `2M`.
-pub(super) fn count(text: &str) -> Option<u64> {
-    let (digits, factor) = match text.as_bytes().last()? {
-        b'k' | b'K' => (&text[..text.len() - 1], 1e3),
-        b'M' => (&text[..text.len() - 1], 1e6),
-        b'G' => (&text[..text.len() - 1], 1e9),
-        _ => return text.parse().ok(),
-    };
-    let number: f64 = digits.parse().ok().filter(|number: &f64| *number >= 0.0 && *number < 1e9)?;
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bounded above")]
-    Some((number * factor) as u64)
-}
-
 /// A tree as JSON: what rooms get that read a part of the manifest by themselves (`agents`, `remote`).
 pub(super) fn to_json(node: &Node<'_>) -> Value {
     match &node.kind {
@@ -117,15 +104,5 @@ mod tests {
         assert_eq!(resolve("-9223372036854775808"), Scalar::Integer(i64::MIN.into()));
         assert_eq!(resolve("100000000000000000000"), Scalar::Float(1e20));
         assert_eq!(resolve("-9223372036854775809"), Scalar::Float(-9_223_372_036_854_775_809.0));
-    }
-
-    #[test]
-    fn counts_may_end_in_a_unit() {
-        assert_eq!(count("40"), Some(40));
-        assert_eq!(count("500k"), Some(500_000));
-        assert_eq!(count("1.5M"), Some(1_500_000));
-        assert_eq!(count("-1"), None);
-        assert_eq!(count("many"), None);
-        assert_eq!(count("é"), None);
     }
 }

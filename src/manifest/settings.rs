@@ -1,6 +1,9 @@
 //! Top-level keys that concern more than one task. Those of included files count only where the file's
 //! tasks depend on them (`pools`, `agents`): the rest is for when the file stands alone.
 
+use std::path::Path;
+
+use super::adapter;
 use super::context::{Scope, Shared};
 use super::names::{bad_name, is_id, qualify};
 use super::reader::Reader;
@@ -21,13 +24,18 @@ pub(super) fn read(shared: &Shared<'_>, scopes: &[Scope<'_>]) -> Settings {
             shared.pools.borrow_mut().insert(qualify(&scope.file.namespace, &entry.key), limit);
         }
         for entry in scope.root.get("agents").map_or(&[][..], Node::entries) {
-            let json = || scalar::to_json(&entry.value).to_string();
-            shared.adapters.borrow_mut().entry(entry.key.to_string()).or_insert_with(json);
+            let text = |node: &Node<'_>| reader.text(node);
+            let mut adapter = adapter::declared(entry, shared.built_in(), shared.problems, &text);
+            if adapter.bin.contains('/') {
+                // A path is the file's own, as every other.
+                let folder = scope.file.folder.under(Path::new(""));
+                adapter.bin = folder.join(&adapter.bin).to_string_lossy().into_owned();
+            }
+            shared.adapters.borrow_mut().entry(entry.key.to_string()).or_insert(adapter);
         }
     }
     let mut settings = scopes.first().map(|root| of_root(shared, root)).unwrap_or_default();
     settings.pools = shared.pools.borrow().iter().map(|(name, limit)| (name.clone(), *limit)).collect();
-    settings.agents = shared.adapters.borrow().clone().into_iter().collect();
     settings
 }
 

@@ -208,7 +208,7 @@ impl Shape<'_> {
                 ("manifest::bad_number", format!("`{text}` is no number of at least 0"))
             }
             Type::Count => {
-                if scalar::count(text).is_some() {
+                if crate::model::parse_count(text).is_some() {
                     return;
                 }
                 ("manifest::bad_number", format!("`{text}` is no number such as `40` or `2M`"))

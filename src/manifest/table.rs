@@ -52,6 +52,7 @@ const GROUP: &[Key] = &[
         "groups or tasks that must be complete, gates included, before any member starts",
     ),
     key("gate", List(&Record(CHECK)), "[]", "checks that run when the group's tasks are done"),
+    key("budget", Record(BUDGET), "no limit", "what the agents of its tasks may spend in one run"),
 ];
 
 /// The keys of a task.
@@ -162,8 +163,8 @@ const CACHE: &[Key] = &[
     key("dir", Text, "`conductor/cache` in git's common folder, else `.conductor/cache`", "its folder"),
     key("max_size", Size, "10GB", "how large it may become"),
     key("max_age", Duration, "30d", "how long an unused entry stays"),
-    key("read", Text, "all", "who may read from it"),
-    key("write", Text, "all", "who may write into it"),
+    key("read", Word(&["all", "signed", "off"]), "all", "which results may come from it"),
+    key("write", Word(&["trusted", "all", "off"]), "trusted", "whether results go into it"),
 ];
 
 const NOTIFY: &[Key] = &[key("webhook", Text, "none", "a URL that gets the run's result")];
@@ -183,24 +184,85 @@ const REMOTE: &[Key] = &[
     key("digest", Word(&["sha256", "blake3"]), "what the server offers", "the digest function"),
 ];
 
+/// Arguments; a list among them is left out as a whole where one of its placeholders is empty.
+const ARGUMENTS: Type = List(&OneOf(&[Text, List(&Text)]));
+
 /// See `docs/agents.md`.
 const ADAPTER: &[Key] = &[
-    key("bin", Text, "the adapter's name", "the program"),
-    key("argv", Anything, "", "its arguments"),
-    key("new", Anything, "[]", "further arguments of a new session"),
-    key("resume", Anything, "[]", "further arguments that resume a session"),
-    key("tail", Anything, "[]", "arguments behind all others"),
-    key("prompt", Text, "stdin", "how it gets its instructions"),
+    key("bin", Text, "the adapter's name", "the program: a name on PATH, or a path"),
+    key("argv", ARGUMENTS, "[\"{bin}\"]", "the command line"),
+    key("new", ARGUMENTS, "[]", "further arguments of a new session"),
+    key("resume", ARGUMENTS, "[]", "further arguments that go on with a session"),
+    key("tail", ARGUMENTS, "[]", "arguments behind all others"),
+    key("prompt", Text, "stdin", "how it gets its task: `stdin`, `file`, `arg` or `arg:--flag`"),
     key("env", Map(&Text), "{}", "its environment"),
-    key("secrets", TEXTS, "[]", "variables of the caller that it needs"),
+    key("pass_env", TEXTS, "[]", "variables handed through where the caller has them"),
+    key("secrets", TEXTS, "[]", "the same, with values that are masked everywhere"),
     key("files", Map(&Text), "{}", "files to be written into its HOME"),
     key("login", TEXTS, "[]", "files linked from the user's own HOME"),
     key("home", Word(&["private", "user"]), "private", "whose HOME it has"),
-    key("output", Anything, "", "the format of what it prints"),
-    key("events", Anything, "{}", "where session, usage and text stand in what it prints"),
-    key("outcome", Anything, "[]", "how it ended; the first hit wins"),
+    key("output", Word(&["json", "text", "file"]), "json with `events`, else file", "what it prints"),
+    key("events", Record(EVENTS), "{}", "where session, usage and text stand in what it prints"),
+    key("outcome", List(&Record(RULE)), "`ok` on exit code 0", "how it ended; the first rule that holds"),
     key("model", Text, "", "the model unless a task names one"),
-    key("price", Anything, "", "US dollars per million tokens"),
-    key("stall", Duration, "5m", "how long it may be silent"),
+    key("price", Record(PRICE), "", "US dollars per million tokens, where it does not tell what it cost"),
+    key("stall", Duration, "5m", "how long it may neither print nor change anything"),
     key("grace", Duration, "10s", "between TERM and KILL"),
+    key("version", TEXTS, "[]", "the arguments with which it prints its version"),
+    key("require", Text, "any", "the version that it must have, or the beginning of one"),
+    key("check_login", TEXTS, "[]", "the arguments with which it says whether it is logged in"),
+    key("help", Text, "", "what to do where it is not installed or not logged in"),
+    key("protect", TEXTS, "[]", "names of files and folders from which it takes settings"),
+];
+
+const PRICE: &[Key] = &[
+    required("input", Number, "of a million tokens read"),
+    required("output", Number, "of a million tokens written"),
+];
+
+/// One place, or several of which the first that has a value holds.
+const READINGS: Type = OneOf(&[Record(READING), List(&Record(READING))]);
+
+const EVENTS: &[Key] = &[
+    key("session", READINGS, "", "the session's id"),
+    key("final", READINGS, "", "what only a run prints that came to its end"),
+    key("text", READINGS, "", "the answer"),
+    key("message", READINGS, "", "what went wrong, in its own words"),
+    key("tokens_in", READINGS, "", "tokens read"),
+    key("tokens_out", READINGS, "", "tokens written"),
+    key("cost_usd", READINGS, "", "US dollars"),
+    key("turns", READINGS, "", "turns of the model"),
+    key("denials", READINGS, "", "tools that it was not allowed to use"),
+    key("retry_after", READINGS, "", "seconds until a limit is over, or a sentence that says so"),
+];
+
+const READING: &[Key] = &[
+    key("where", Map(&Text), "any event", "paths of an event and what they must hold"),
+    key("at", OneOf(&[Text, List(&Text)]), "the event itself", "where the value stands"),
+    key("text", Text, "", "an expression over lines that are no events; its first group is the value"),
+    key("take", Word(&["first", "last", "sum", "count", "concat"]), "last", "which of several values"),
+    key("by", Text, "", "events with the same value there tell of one thing; the last of them holds"),
+    key("scope", Word(&["run", "session"]), "run", "what a number counts from"),
+];
+
+const RULE: &[Key] = &[
+    required(
+        "is",
+        Word(&[
+            "ok",
+            "failed",
+            "auth",
+            "rate_limit",
+            "provider",
+            "overflow",
+            "budget",
+            "turn_limit",
+            "config",
+        ]),
+        "how it ended",
+    ),
+    key("where", Map(&Text), "", "some event holds this"),
+    key("last", Map(&Text), "", "the last event that holds this is the one that `where` is about"),
+    key("text", Text, "", "some line that is no event matches this"),
+    key("exit", List(&Integer(0)), "any", "its exit code is one of these"),
 ];

@@ -3,24 +3,23 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
+use super::adapter::{tells_cost, unknown_cost};
 use super::check::checks;
 use super::context::{Facts, Scope, Shared};
 use super::fill::Mode;
 use super::problems::did_you_mean;
 use super::reader::Reader;
 use super::tree::{Entry, Kind, Node, find};
-use super::{environment, rules, scalar};
+use super::{environment, rules};
 use crate::model::{
-    AgentWork, At, Budget, CacheMode, Diagnostic, GroupId, Instructions, Integrate, Isolation, Output,
-    Reference, Retries, Sees, Task, TaskId, Tool, ToolKind, Work, Writes,
+    Adapter, AgentWork, At, Budget, CacheMode, Diagnostic, GroupId, Instructions, Integrate, Isolation,
+    Output, Pattern, Reference, Retries, Sees, Task, TaskId, Tool, ToolKind, Work, Writes,
 };
-
-/// Adapters that conductor brings along.
-pub(super) const ADAPTERS: [&str; 9] =
-    ["claude", "codex", "gemini", "opencode", "pi", "copilot", "qwen", "aider", "command"];
 
 /// Keys that mean something for agents alone.
 const AGENT_KEYS: [&str; 4] = ["model", "instructions", "budget", "limit_wait"];
+/// How often an agent is shown what is wrong, unless its task says otherwise.
+const AGENT_RETRIES: Retries = Retries { max: 2, backoff: Duration::from_secs(1) };
 /// Keys that mean nothing for an agent.
 const RUN_KEYS: [&str; 3] = ["depfile", "weight", "incremental"];
 
@@ -191,24 +190,25 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn check_adapter(&self, adapter: &str, at: At) {
+    fn adapter(&self, name: &str, at: At) -> Option<Adapter> {
         let shared = self.reader.shared;
-        let custom = shared.adapters.borrow();
-        if ADAPTERS.contains(&adapter) || custom.contains_key(adapter) {
-            return;
+        let adapter = shared.adapter(name);
+        if adapter.is_none() {
+            let declared = shared.adapters.borrow();
+            let known = shared.built_in().keys().chain(declared.keys()).map(String::as_str);
+            self.report(
+                Diagnostic::error("manifest::unknown_agent", format!("there is no adapter `{name}`"))
+                    .label(at, "not known")
+                    .help(did_you_mean(shared.problems, name, "adapters", known)),
+            );
         }
-        let known = ADAPTERS.into_iter().chain(custom.keys().map(String::as_str));
-        self.report(
-            Diagnostic::error("manifest::unknown_agent", format!("there is no adapter `{adapter}`"))
-                .label(at, "not known")
-                .help(did_you_mean(shared.problems, adapter, "adapters", known)),
-        );
+        adapter
     }
 
     fn agent(&self, agent: &Entry<'_>) -> Option<(Work, At)> {
         self.only_for("a command", &RUN_KEYS, "manifest::run_key_on_agent");
-        let adapter = self.reader.text(&agent.value)?;
-        self.check_adapter(&adapter, agent.value.at);
+        let name = self.reader.text(&agent.value)?;
+        let adapter = self.adapter(&name, agent.value.at);
         let Some(instructions) = self.fields.get("instructions") else {
             self.report(
                 Diagnostic::error(
@@ -224,9 +224,36 @@ impl<'a> Builder<'a> {
             Kind::Map(_) => Instructions::File(self.reader.path(instructions.get("file")?)?.0),
             _ => Instructions::Text(self.reader.template(instructions, Mode::Instructions)?),
         };
+        // The model that it will really be is what the result depends on.
         let model = self.read("model", Reader::text);
-        let budget = self.fields.get("budget").map(|node| budget(self.reader, node)).unwrap_or_default();
-        Some((Work::Agent(Box::new(AgentWork { adapter, model, instructions, budget })), agent.value.at))
+        let model = model.or_else(|| adapter.as_ref().and_then(|adapter| adapter.model.clone()));
+        let budget = self.budget(adapter.as_ref());
+        Some((
+            Work::Agent(Box::new(AgentWork { adapter: name, model, instructions, budget })),
+            agent.value.at,
+        ))
+    }
+
+    /// What it declares, and the file of its instructions.
+    fn inputs(&self) -> Vec<Pattern> {
+        let mut inputs = self.list("inputs", |reader, node| reader.patterns(node));
+        let file = self.fields.get("instructions").and_then(|node| node.get("file"));
+        if let Some(pattern) = file.and_then(|file| self.reader.pattern(file))
+            && !inputs.iter().any(|input| !input.negated && input.literal == pattern.literal)
+        {
+            inputs.push(pattern);
+        }
+        inputs
+    }
+
+    fn budget(&self, adapter: Option<&Adapter>) -> Budget {
+        let Some(node) = self.fields.get("budget") else { return Budget::default() };
+        let limits = budget(self.reader, node);
+        if let Some(adapter) = adapter.filter(|adapter| limits.usd.is_some() && !tells_cost(adapter)) {
+            let at = node.entry("usd").map_or(node.at, |usd| usd.key_at);
+            self.report(unknown_cost(adapter, at));
+        }
+        limits
     }
 
     fn common(
@@ -258,7 +285,7 @@ impl<'a> Builder<'a> {
                 .map_or_else(|| reader.scope.file.folder.clone(), |(path, _)| path),
             needs: self.list("needs", references),
             after: self.list("after", references),
-            inputs: self.list("inputs", |reader, node| reader.patterns(node)),
+            inputs: self.inputs(),
             env: Vec::new(),
             pass_env: environment::names(
                 reader.scope.root.get("pass_env").into_iter().chain(self.fields.get("pass_env")),
@@ -293,7 +320,7 @@ impl<'a> Builder<'a> {
             timeout: self.duration("timeout"),
             stall: self.duration("stall"),
             limit_wait: self.duration("limit_wait"),
-            retries: self.read("retries", retries),
+            retries: self.read("retries", retries).or(is_agent.then_some(AGENT_RETRIES)),
             pool: self.read("pool", pool),
             weight: self.read("weight", |reader, node| reader.integer(node, 1)).unwrap_or(1),
             incremental: self.flag("incremental"),
@@ -405,7 +432,7 @@ fn pool(reader: &Reader<'_>, node: &Node<'_>) -> Option<String> {
 
 /// `budget:` of a task or a run.
 pub(super) fn budget(reader: &Reader<'_>, node: &Node<'_>) -> Budget {
-    let count = |key: &str| node.get(key).and_then(|node| scalar::count(&reader.text(node)?));
+    let count = |key: &str| node.get(key).and_then(|node| crate::model::parse_count(&reader.text(node)?));
     Budget {
         usd: node.get("usd").and_then(|node| reader.text(node)?.parse().ok()),
         tokens: count("tokens"),

@@ -259,7 +259,7 @@ fn push_values(
 
 /// Tools keep the order in which they were declared, which is part of the key: a change of order alone
 /// is told as a change of the first tool that moved.
-fn merge_tools(old: &[(String, String)], new: &[(String, String)], reasons: &mut Vec<Reason>) {
+pub(super) fn merge_tools(old: &[(String, String)], new: &[(String, String)], reasons: &mut Vec<Reason>) {
     for index in 0..old.len().max(new.len()) {
         let (before, after) = (old.get(index), new.get(index));
         if before == after {

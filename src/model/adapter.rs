@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::AgentEnd;
 
 /// One adapter, all of its parts.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Adapter {
     /// Its name under `agents:`, which is what a task's `agent:` says.
     pub name: String,
@@ -107,27 +107,29 @@ pub enum AgentOutput {
     ResultFile,
 }
 
-/// Where in the output things stand.
+/// Where in the output things stand. Of several readings of one thing the first that found a value holds.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Events {
     /// The session's id.
-    pub session: Option<Reading>,
+    pub session: Vec<Reading>,
     /// What only a run that came to its end prints.
-    pub end: Option<Reading>,
+    pub end: Vec<Reading>,
     /// The answer.
-    pub text: Option<Reading>,
+    pub text: Vec<Reading>,
+    /// What went wrong, in the program's words.
+    pub message: Vec<Reading>,
     /// Tokens read.
-    pub tokens_in: Option<Reading>,
+    pub tokens_in: Vec<Reading>,
     /// Tokens written.
-    pub tokens_out: Option<Reading>,
+    pub tokens_out: Vec<Reading>,
     /// US dollars.
-    pub cost_usd: Option<Reading>,
+    pub cost_usd: Vec<Reading>,
     /// Turns of the model.
-    pub turns: Option<Reading>,
+    pub turns: Vec<Reading>,
     /// Tools that it was not allowed to use.
-    pub denials: Option<Reading>,
-    /// Seconds until a provider's limit is over.
-    pub retry_after: Option<Reading>,
+    pub denials: Vec<Reading>,
+    /// Seconds until a provider's limit is over, or a sentence that says so.
+    pub retry_after: Vec<Reading>,
 }
 
 /// One thing that is read out of the output.
@@ -135,12 +137,14 @@ pub struct Events {
 pub struct Reading {
     /// `where:`, which events: dotted paths and what they must hold. Empty: any.
     pub filter: Vec<(String, String)>,
-    /// `at:`, the dotted path of the value; none: the event itself counts.
-    pub at: Option<String>,
-    /// `text:`, a regular expression whose first group is the value, in lines that are text.
+    /// `at:`, dotted paths of the value; numbers at several are added up, texts joined. None: the event itself counts.
+    pub at: Vec<String>,
+    /// `text:`, a regular expression whose first group is the value, in lines that are no events.
     pub text: Option<String>,
     /// `take:`
     pub take: Take,
+    /// `by:`, a dotted path: events with the same value there tell of one thing, and the last of them holds.
+    pub by: Option<String>,
     /// `scope:`
     pub scope: Scope,
 }
@@ -180,7 +184,7 @@ pub struct Rule {
     pub filter: Vec<(String, String)>,
     /// `last:`, the last event that holds this.
     pub last: Vec<(String, String)>,
-    /// `text:`, a regular expression that the output as a whole matches.
+    /// `text:`, a regular expression that some line matches which is no event.
     pub text: Option<String>,
     /// `exit:`, one of these codes.
     pub exit: Vec<i32>,

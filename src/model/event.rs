@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::result::millis;
 use super::{
-    ActionKey, CheckEvidence, Diagnostic, OutputEntry, Reason, RunId, RunOutcome, Status, Summary, TaskId,
+    ActionKey, AgentRun, CheckEvidence, Diagnostic, OutputEntry, Reason, RunId, RunOutcome, Status, Summary,
+    TaskId, Usage,
 };
 
 /// The version of the stream, in every line as `v`.
@@ -87,6 +88,15 @@ pub enum Event {
         /// What it did.
         evidence: CheckEvidence,
     },
+    /// A run of an agent's program ended, and its result was looked at.
+    AgentFinished {
+        /// Which task's.
+        task: TaskId,
+        /// From 1.
+        attempt: u32,
+        /// What it did, and how it ended.
+        run: AgentRun,
+    },
     /// An attempt failed and another follows.
     TaskRetry {
         /// Which.
@@ -137,5 +147,11 @@ pub enum Event {
         /// The signal that stopped it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         signal: Option<i32>,
+        /// What its agents used; none where no agent ran.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        spent: Option<Usage>,
+        /// What the agents had used whose results stood; none where there were none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        saved: Option<Usage>,
     },
 }

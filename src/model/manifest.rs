@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{At, Check, Diagnostic, EnvVar, GroupId, Sources, Task, TaskId, WorkspacePath};
+use super::{Adapter, At, Check, Diagnostic, EnvVar, GroupId, Sources, Task, TaskId, WorkspacePath};
 
 /// A whole manifest: the root file and everything it includes.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
@@ -41,8 +41,10 @@ pub struct Settings {
     pub cache_policy: (Option<String>, Option<String>),
     /// `budget:` of a whole run.
     pub budget: Budget,
-    /// `agents:`, each as JSON text.
-    pub agents: Vec<(String, String)>,
+    /// The adapters that the manifest declares or that its tasks use, sorted by name.
+    pub agents: Vec<Adapter>,
+    /// `budget:` of groups that have one.
+    pub group_budgets: Vec<(GroupId, Budget)>,
     /// `remote:` as JSON text.
     pub remote: Option<String>,
     /// `notify.webhook`.
@@ -75,6 +77,8 @@ pub struct Group {
     pub after: Vec<Reference>,
     /// Checks that run when the members are done; empty where the group has no gate.
     pub gate: Vec<Check>,
+    /// What the agents of its tasks may spend in one run.
+    pub budget: Budget,
     /// Where the gate's checks run: the folder of the manifest file that declares the group.
     pub dir: WorkspacePath,
     /// Environment of the gate's checks: that of the file's top level.

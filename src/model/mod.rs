@@ -10,7 +10,9 @@ mod diagnostic;
 mod digest;
 mod entry;
 mod event;
+mod flake;
 mod id;
+mod locked;
 mod manifest;
 pub mod os_path;
 mod path;
@@ -24,14 +26,16 @@ pub use action::{Action, ActionKey, Components, Input, Need, Validation, Via};
 pub use adapter::{
     Adapter, AgentOutput, Argument, Events, Home, Price, PromptChannel, Reading, Rule, Scope, Take,
 };
-pub use agent::{AgentEnd, AgentResult, AgentRun, Usage};
+pub use agent::{AgentEnd, AgentResult, AgentRun, Usage, micro};
 use command::digestible;
 pub use command::{Command, Piece, Template};
 pub use diagnostic::{At, Diagnostic, Label, Severity, SourceFile, Sources};
 pub use digest::{Digest, Encoder, ParseDigestError};
 pub use entry::{Entry, EntryKind, Signature};
 pub use event::{EVENTS_VERSION, Event, Stamped};
+pub use flake::{Flake, FlakeKind};
 pub use id::{GATE_SUFFIX, GroupId, TaskId};
+pub use locked::{LOCK_RUN, LOCKFILE, Locked};
 pub use manifest::{Budget, Group, Manifest, Reference, Settings};
 pub use path::{PathError, UNFINISHED, WorkspacePath};
 pub use reason::{Place, Reason, ReasonKind};
@@ -43,4 +47,4 @@ pub use task::{
     AgentWork, CacheMode, Check, CheckKind, EnvValue, EnvVar, Instructions, Integrate, Isolation, Output,
     Pattern, Retries, Sees, Task, Tool, ToolKind, Work, Writes,
 };
-pub use units::{ParseUnitError, format_duration, parse_bytes, parse_duration};
+pub use units::{ParseUnitError, format_duration, parse_bytes, parse_count, parse_duration};

@@ -1,4 +1,4 @@
-//! Durations (`90s`, `30m`, `4h`, `2d`) and sizes (`10GB`, `512MiB`) as people write them.
+//! Durations (`90s`, `30m`, `4h`, `2d`), sizes (`10GB`, `512MiB`) and counts (`500k`) as people write them.
 
 use std::time::Duration;
 
@@ -79,6 +79,19 @@ pub fn parse_bytes(text: &str) -> Result<u64, ParseUnitError> {
     Ok(bytes as u64)
 }
 
+/// A count as people write it: `40`, `500k`, `2M`.
+pub fn parse_count(text: &str) -> Option<u64> {
+    let (digits, factor) = match text.as_bytes().last()? {
+        b'k' | b'K' => (&text[..text.len() - 1], 1e3),
+        b'M' => (&text[..text.len() - 1], 1e6),
+        b'G' => (&text[..text.len() - 1], 1e9),
+        _ => return text.parse().ok(),
+    };
+    let number: f64 = digits.parse().ok().filter(|number: &f64| *number >= 0.0 && *number < 1e9)?;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bounded above")]
+    Some((number * factor) as u64)
+}
+
 /// A duration for people: `12ms`, `3.4s`, `2m05s`, `1h02m`.
 pub fn format_duration(duration: Duration) -> String {
     let millis = duration.as_millis();
@@ -121,5 +134,15 @@ mod tests {
         assert_eq!(format_duration(Duration::from_millis(3400)), "3.4s");
         assert_eq!(format_duration(Duration::from_secs(125)), "2m05s");
         assert_eq!(format_duration(Duration::from_secs(3725)), "1h02m");
+    }
+
+    #[test]
+    fn counts_may_end_in_a_unit() {
+        assert_eq!(parse_count("40"), Some(40));
+        assert_eq!(parse_count("500k"), Some(500_000));
+        assert_eq!(parse_count("1.5M"), Some(1_500_000));
+        assert_eq!(parse_count("-1"), None);
+        assert_eq!(parse_count("many"), None);
+        assert_eq!(parse_count("é"), None);
     }
 }

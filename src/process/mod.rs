@@ -36,6 +36,7 @@ use crate::model::Digest;
 pub use confine::Confinement;
 pub use descent::reap_strays;
 pub use program::find_program;
+pub use redact::forms as secret_forms;
 pub use signals::Signals;
 
 /// The variable that names the task in the environment of everything that it starts.

@@ -98,11 +98,16 @@ enum Found {
     Maybe,
 }
 
-/// All that gives a secret away.
-fn forms(secret: &[u8]) -> Vec<Vec<u8>> {
+/// All that gives a secret away: itself, its longer lines, itself inside of a JSON text, and its base64 forms wherever it
+/// begins in what was encoded.
+pub fn forms(secret: &[u8]) -> Vec<Vec<u8>> {
     let mut forms: Vec<Vec<u8>> = vec![secret.to_vec()];
     let lines = secret.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
     forms.extend(lines.filter(|line| line.len() >= SHORTEST_FORM).map(<[u8]>::to_vec));
+    if let Ok(text) = std::str::from_utf8(secret) {
+        let quoted = serde_json::Value::from(text).to_string();
+        forms.extend(quoted.get(1..quoted.len() - 1).map(|inside| inside.as_bytes().to_vec()));
+    }
     for alphabet in [STANDARD, URL_SAFE] {
         forms.extend(
             (0..3)

@@ -138,7 +138,10 @@ impl LiveState {
                 self.tasks.insert(task.clone(), Activity::Finished { status, duration, message });
             }
             Event::RunFinished { result, .. } => self.result = Some(*result),
-            Event::Notice { .. } | Event::TaskOutput { .. } | Event::CheckFinished { .. } => {}
+            Event::Notice { .. }
+            | Event::TaskOutput { .. }
+            | Event::CheckFinished { .. }
+            | Event::AgentFinished { .. } => {}
         }
     }
 

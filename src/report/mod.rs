@@ -15,23 +15,33 @@
 //! | [`events`] | the stream itself as JSON lines, written and read |
 //! | [`runs`] | the history: a line or a JSON row for each run |
 //! | [`markdown`] | the execution log of one run |
+//! | [`checked`] | what `check` found, for those of the next three |
+//! | [`github`] | annotations and a step summary for GitHub Actions |
+//! | [`sarif`] | for code scanning |
+//! | [`junit`] | for whatever shows tests |
 //! | [`trace`] | a run in Chrome's trace format |
+//! | [`usage`] | what agents used |
 
+pub mod checked;
 pub mod diagnostics;
 pub mod events;
 pub mod explain;
 mod failure;
+pub mod github;
 pub mod json;
+pub mod junit;
 pub mod live;
 pub mod live_state;
 pub mod markdown;
 pub mod plain;
 pub mod runs;
+pub mod sarif;
 mod screen;
 pub mod style;
 pub mod summary;
 mod text;
 pub mod trace;
+pub mod usage;
 
 #[cfg(test)]
 mod testing;

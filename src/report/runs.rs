@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use crate::model::{Event, RunId, RunOutcome, Stamped, Status, Summary, format_duration};
+use crate::model::{Event, RunId, RunOutcome, Stamped, Status, Summary, TaskId, Usage, format_duration};
 
 use super::Style;
 use super::style::Paint;
 use super::summary::counts;
 use super::text::{moment, one_line};
+use super::usage;
 
 /// A run in short; a row of `runs --format json`.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
@@ -30,6 +31,15 @@ pub struct RunHead {
     pub duration: Duration,
     /// As given; none: the default ones.
     pub targets: Vec<String>,
+    /// Tasks that gave another result than before under the same key; from the ledger, not from events.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub flaky: Vec<TaskId>,
+    /// What its agents used, as far as it got; none where no agent ran.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spent: Option<Usage>,
+    /// What agents had used whose results stood.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub saved: Option<Usage>,
 }
 
 fn millis<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
@@ -57,8 +67,10 @@ impl RunHead {
             }
             Event::Planned { fresh, .. } => self.summary.add(Status::Fresh, *fresh),
             Event::TaskFinished { status, .. } => self.summary.add(*status, 1),
-            Event::RunFinished { result, summary, duration, .. } => {
+            Event::AgentFinished { run, .. } => self.spent.get_or_insert_default().add(&run.usage),
+            Event::RunFinished { result, summary, duration, saved, .. } => {
                 (self.result, self.summary, self.duration) = (Some(*result), *summary, *duration);
+                self.saved = *saved;
             }
             _ => {}
         }
@@ -76,39 +88,47 @@ impl RunHead {
         }
     }
 
-    /// `21 fresh, 1 ran`
+    /// `21 fresh, 1 ran`, and how many were flaky
     pub fn counts(&self) -> String {
-        let parts: Vec<_> =
+        let mut parts: Vec<_> =
             counts(&self.summary).map(|(status, number)| format!("{number} {}", status.name())).collect();
+        if !self.flaky.is_empty() {
+            parts.push(format!("{} flaky", self.flaky.len()));
+        }
         parts.join(", ")
     }
 }
 
 /// A table for people, one line a run, in the order given.
 pub fn table(runs: &[RunHead], style: Style) -> String {
-    let rows: Vec<[String; 6]> = runs
+    let costs = runs.iter().any(|head| head.spent.is_some() || head.saved.is_some());
+    let rows: Vec<Vec<String>> = runs
         .iter()
         .map(|head| {
             let targets =
                 if head.targets.is_empty() { "(default)".to_owned() } else { head.targets.join(" ") };
-            [
+            let mut row = vec![
                 head.run.to_string(),
                 moment(&head.started),
                 head.result_name().to_owned(),
                 format_duration(head.duration),
                 head.counts(),
-                one_line(&targets),
-            ]
+            ];
+            row.extend(costs.then(|| head.spent.as_ref().map(usage::short).unwrap_or_default()));
+            row.push(one_line(&targets));
+            row
         })
         .collect();
-    let titles = ["RUN", "STARTED", "RESULT", "TIME", "TASKS", "TARGETS"];
+    let titles = ["RUN", "STARTED", "RESULT", "TIME", "TASKS", "AGENTS", "TARGETS"];
+    let titles: Vec<String> =
+        titles.iter().filter(|title| costs || **title != "AGENTS").map(|title| (*title).to_owned()).collect();
     let width = |column: usize| {
         let cells = rows.iter().map(|row| row[column].chars().count());
         cells.chain([titles[column].len()]).max().unwrap_or(0)
     };
-    let widths: [usize; 6] = std::array::from_fn(width);
+    let widths: Vec<usize> = (0..titles.len()).map(width).collect();
     let mut text = String::new();
-    let heading = line(&titles.map(str::to_owned), &widths, |_, cell| style.paint(Paint::Dim, &cell));
+    let heading = line(&titles, &widths, |_, cell| style.paint(Paint::Dim, &cell));
     let _ = writeln!(text, "{heading}");
     for (head, row) in runs.iter().zip(&rows) {
         let paint = match head.result {
@@ -127,7 +147,7 @@ pub fn table(runs: &[RunHead], style: Style) -> String {
 }
 
 /// Cells side by side; the last one is not padded.
-fn line(cells: &[String; 6], widths: &[usize; 6], paint: impl Fn(usize, String) -> String) -> String {
+fn line(cells: &[String], widths: &[usize], paint: impl Fn(usize, String) -> String) -> String {
     let last = cells.len() - 1;
     let cells = cells.iter().zip(widths).enumerate().map(|(column, (cell, width))| {
         let padded = if column == last { cell.clone() } else { format!("{cell:width$}") };

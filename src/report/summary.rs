@@ -13,6 +13,7 @@ use crate::model::{
 use super::failure::{Failure, Tail, next};
 use super::style::{Paint, paint_of};
 use super::text::{count, one_line};
+use super::usage;
 use super::{Style, Titles};
 
 /// Ids that are written out where a list of them may be long.
@@ -61,6 +62,8 @@ struct End {
     summary: Summary,
     duration: Duration,
     signal: Option<i32>,
+    /// What agents used.
+    agents: Option<String>,
 }
 
 /// How much the end says of each failure.
@@ -94,9 +97,14 @@ impl Recap {
                 self.running.entry(task.clone()).or_default().refused.push(evidence.clone());
             }
             Event::TaskFinished { .. } => return self.task_finished(&event.event),
-            Event::RunFinished { result, summary, duration, signal } => {
-                self.end =
-                    Some(End { result: *result, summary: *summary, duration: *duration, signal: *signal });
+            Event::RunFinished { result, summary, duration, signal, spent, saved } => {
+                self.end = Some(End {
+                    result: *result,
+                    summary: *summary,
+                    duration: *duration,
+                    signal: *signal,
+                    agents: usage::sentence(spent.as_ref(), saved.as_ref()),
+                });
             }
             _ => {}
         }
@@ -187,6 +195,9 @@ impl Recap {
     pub fn render(&self, style: Style, detail: Detail) -> String {
         let mut text = self.headline(style);
         text.push('\n');
+        if let Some(agents) = self.end.as_ref().and_then(|end| end.agents.as_ref()) {
+            let _ = writeln!(text, "{}", style.paint(Paint::Dim, agents));
+        }
         self.undone(&mut text, style);
         self.slowest(&mut text, style);
         if detail == Detail::Full {

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use crate::model::{
     ActionKey, CheckEvidence, Diagnostic, Digest, EVENTS_VERSION, Entry, EntryKind, Event, OutputEntry,
-    Reason, ReasonKind, RunId, RunOutcome, Stamped, Status, Summary, TaskId, WorkspacePath,
+    Place, Reason, ReasonKind, RunId, RunOutcome, Stamped, Status, Summary, TaskId, WorkspacePath,
 };
 
+use super::checked::{Checked, Findings, Problem, Standing};
 use super::{Reader, Style, Titles};
 
 /// Unicode without colour.
@@ -125,7 +126,7 @@ impl Story {
     pub(super) fn finish(self, result: RunOutcome) -> Self {
         let (summary, duration) = (self.summary, Duration::from_millis(self.t));
         let signal = (result == RunOutcome::Cancelled).then_some(2);
-        self.push(Event::RunFinished { result, summary, duration, signal })
+        self.push(Event::RunFinished { result, summary, duration, signal, spent: None, saved: None })
     }
 
     /// Feeds all of it to a reader.
@@ -207,4 +208,34 @@ pub(super) fn failing_build() -> Story {
         .skip("T21", Some("T9"))
         .skip("T4", None)
         .finish(RunOutcome::Failed)
+}
+
+/// A check that found a bit of everything, in a workspace below its repository, with names that mean harm.
+pub(super) fn findings() -> Findings {
+    let place = |file: &str, line, column| Some(Place { file: file.to_owned(), line, column });
+    let at = |line, column| place("conductor.yaml", line, column);
+    let task = |task: &str, standing, at| Checked {
+        task: task.to_owned(),
+        standing,
+        at,
+        took: Some(Duration::from_secs(90)),
+        micro_usd: Some(2_500_000),
+    };
+    let env = Reason::new(ReasonKind::EnvChanged).name("X").old("1").new_value("2");
+    let input = Reason { at: at(12, 5), ..changed("a%0A,b") };
+    Findings {
+        tasks: vec![
+            task("T1", Standing::Fresh, at(9, 3)),
+            task("T2", Standing::Stale(vec![input, env]), at(11, 3)),
+            task("T3", Standing::Blocked("T2".to_owned()), at(20, 3)),
+            task("A_*x*", Standing::Always, None),
+        ],
+        problems: vec![Problem {
+            code: "lock::damaged".to_owned(),
+            is_error: true,
+            message: "conductor.lock is damaged".to_owned(),
+            at: place("conductor.lock", 7, 1),
+        }],
+        prefix: "sub/".to_owned(),
+    }
 }

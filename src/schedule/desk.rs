@@ -10,6 +10,7 @@ use crate::incremental::{Accepted, Assignment, Engine, Produced, Verdict};
 use crate::model::{
     Approval, Diagnostic, Failure, Pending, Reason, ReasonKind, RunId, TaskId, Wait, WorkspacePath,
 };
+use crate::store::Cache;
 
 /// Why a decision was not carried out; nothing has changed.
 #[derive(Debug)]
@@ -58,6 +59,11 @@ impl Desk {
         Self { engine, site, staged: Vec::new(), landings: 0, taken_in: Vec::new() }
     }
 
+    /// The engine, after a decision, for whoever wants to know more of it.
+    pub fn engine_mut(&mut self) -> &mut Engine {
+        &mut self.engine
+    }
+
     pub(super) fn id(&self, index: TaskIndex) -> TaskId {
         self.engine.plan().task_id(index)
     }
@@ -78,8 +84,12 @@ impl Desk {
     pub fn approve(&mut self, index: TaskIndex, approval: Approval) -> Result<Settled, Refused> {
         let pending = self.awaiting_approval(index)?;
         let assignment = self.waiting_assignment(index)?;
-        let settled = self.take_in(index, &assignment, &pending, Some(approval))?;
+        let mut settled = self.take_in(index, &assignment, &pending, Some(approval))?;
         self.close()?;
+        if let Some(record) = self.engine.recorded(index) {
+            execute::keep_result(&self.site, &assignment, &record);
+        }
+        settled.notices.extend(self.site.cache.iter().flat_map(Cache::settle));
         Ok(settled)
     }
 

@@ -3,12 +3,15 @@
 //! The coordinator is one thread; it owns the engine. Workers on a rayon pool perform assignments and
 //! answer over a channel. Every transition of a task goes through `Build::settle` or `Build::start`.
 
+mod agents;
 mod desk;
+mod flaky;
 mod landing;
 mod outcome;
 mod resolve;
 mod rollback;
 mod slots;
+mod verify;
 mod waiting;
 
 use std::collections::{BinaryHeap, HashSet};
@@ -22,12 +25,14 @@ use crate::incremental::{Assignment, Engine, Verdict};
 use crate::model::{
     Diagnostic, Event, RunOutcome, RunResult, Status, Summary, TaskId, TaskResult, WorkspacePath,
 };
-use crate::store::{CancelRequest, RunDir};
+use crate::store::{self, CancelRequest, RunDir};
+use agents::Gates;
 pub use desk::{Desk, Refused, Settled};
 pub use outcome::plain;
 pub use resolve::Side;
 pub use rollback::Step;
 use slots::Slots;
+pub use verify::{Sample, Verified, verify};
 
 /// How to build.
 pub struct Options {
@@ -89,6 +94,8 @@ pub struct Build<'a> {
     queue: slots::Queue,
     slots: Slots,
     retries: BinaryHeap<std::cmp::Reverse<(Instant, TaskIndex)>>,
+    /// What agents wait for.
+    gates: Gates,
     /// Looks for what other terminals ask.
     cancels: RunDir,
     running: usize,
@@ -165,6 +172,7 @@ impl<'a> Build<'a> {
             attempts: vec![0; n],
             moves: vec![0; n],
             retries: BinaryHeap::new(),
+            gates: Gates::default(),
             running: 0,
             cancels: RunDir::of(&site.folder, &site.run),
             unrecorded: HashSet::new(),
@@ -207,14 +215,20 @@ impl<'a> Build<'a> {
         self.settle_the_rest();
         self.land_what_stands();
         self.commit(true);
+        for diagnostic in self.site.cache.iter().flat_map(store::Cache::settle) {
+            (self.sink)(Event::Notice { diagnostic });
+        }
         self.look_back();
         let outcome = self.outcome();
         let duration = self.options.began.elapsed();
+        let (spent, saved) = (self.spent(), self.saved());
         (self.sink)(Event::RunFinished {
             result: outcome,
             summary: self.summary,
             duration,
             signal: self.signal,
+            spent,
+            saved,
         });
         let result = RunResult {
             run: self.site.run.clone(),
@@ -288,7 +302,8 @@ impl<'a> Build<'a> {
                 continue;
             }
             match self.engine.assignment(index) {
-                Ok(assignment) => self.start(assignment, claim),
+                Ok(assignment) if self.passes_gate(&assignment) => self.start(assignment, claim),
+                Ok(_) => {}
                 Err(diagnostic) => self.fail_unstarted(index, &diagnostic),
             }
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Build, PATIENCE, Phase};
-use crate::execute::{self, Done, Outcome, Refusal};
+use crate::execute::{self, Course, Done, Outcome, Refusal};
 use crate::graph::TaskIndex;
 use crate::incremental::{Accepted, Assignment};
 use crate::model::{
@@ -27,14 +27,8 @@ pub fn plain(status: Status) -> TaskResult {
 
 /// A worker panicked: a defect of conductor's, told as the task's failure so that the rest goes on.
 pub(super) fn crashed() -> Outcome {
-    Outcome::Refused(Box::new(Refusal {
-        message: "conductor itself failed here; this is a defect, please report it".to_owned(),
-        reason: Reason::new(ReasonKind::PreviousFailed),
-        retryable: false,
-        cancelled: false,
-        duration: Duration::ZERO,
-        log: None,
-    }))
+    let message = "conductor itself failed here; this is a defect, please report it";
+    Outcome::Refused(Box::new(Refusal::new(message)))
 }
 
 impl Build<'_> {
@@ -45,6 +39,10 @@ impl Build<'_> {
         attempt: u32,
         outcome: Outcome,
     ) {
+        let waits = |refusal: &Refusal| matches!(refusal.course, Course::Wait { .. });
+        if !matches!(&outcome, Outcome::Refused(refusal) if waits(refusal)) {
+            self.agent_passed(assignment);
+        }
         match outcome {
             Outcome::Moved(paths) => self.moved(index, assignment, &paths),
             Outcome::Done(done) => self.done(index, assignment, *done),
@@ -87,7 +85,7 @@ impl Build<'_> {
     }
 
     fn done(&mut self, index: TaskIndex, assignment: &Assignment, mut done: Done) {
-        for diagnostic in done.warnings {
+        for diagnostic in std::mem::take(&mut done.warnings) {
             (self.sink)(Event::Notice { diagnostic });
         }
         let mut outputs: Vec<OutputEntry> = Vec::with_capacity(done.produced.outputs.len());
@@ -116,13 +114,14 @@ impl Build<'_> {
             self.fail(index, Some(assignment), message, done.log, done.produced.duration);
             return;
         }
-        let duration = done.produced.duration;
+        let duration = done.took();
+        let status = if done.restored.is_some() { Status::Cached } else { Status::Ran };
         let mut result = TaskResult {
             key: Some(assignment.key),
             reasons: assignment.reasons.clone(),
             duration,
             outputs: outputs.clone(),
-            ..plain(Status::Ran)
+            ..plain(status)
         };
         let apart = assignment.isolation != Isolation::None;
         let mut changed = if done.changed.is_empty() || apart {
@@ -130,7 +129,13 @@ impl Build<'_> {
                 Accepted::Recorded { outputs_changed, key } => {
                     self.move_branch(done.branch.as_ref());
                     result.key = Some(key);
-                    self.keep_accepted(assignment, Status::Ran);
+                    self.keep_accepted(assignment, status);
+                    if done.restored.is_none() {
+                        self.saw_success(assignment, key, &outputs);
+                    }
+                    if done.restored.is_none() && done.unchecked.is_none() {
+                        self.keep_in_cache(assignment, &done.changed);
+                    }
                     if outputs_changed {
                         self.wake_dependents(index);
                     }
@@ -188,6 +193,19 @@ impl Build<'_> {
         }
     }
 
+    /// Gives what was just recorded to the cache, unless it is doubtful: a run that succeeded after one that failed
+    /// may fail again, and of headers that changed meanwhile nobody knows what was read.
+    fn keep_in_cache(&self, assignment: &Assignment, changed: &[WorkspacePath]) {
+        let is_agent = self.engine.plan().is_agent(assignment.index);
+        let is_retried = self.attempts[assignment.index as usize] > 1 && !is_agent;
+        let is_vague = !changed.is_empty() && assignment.task.depfile.is_some();
+        let Some(record) = self.engine.recorded(assignment.index) else { return };
+        let flaky = |key| self.site.flakes.is_flaky(&assignment.task.id, key);
+        if !is_retried && !is_vague && !flaky(&record.key) && !flaky(&assignment.key) {
+            execute::keep_result(&self.site, assignment, &record);
+        }
+    }
+
     /// What a result replaced comes back.
     fn put_back(&mut self, staged: Option<crate::execute::Staged>, why: &str) {
         let restored = staged.map_or(Ok(()), |staged| staged.restore(&self.site, None));
@@ -228,6 +246,13 @@ impl Build<'_> {
     }
 
     fn refused(&mut self, index: TaskIndex, assignment: &Assignment, attempt: u32, refusal: Refusal) {
+        self.saw_failure(assignment, &refusal);
+        let Some(refusal) = self.wait_for_provider(assignment, attempt, refusal) else { return };
+        match &refusal.course {
+            Course::Pause | Course::Wait { .. } => return self.pause(assignment, refusal),
+            Course::Stop { adapter } => self.stop_adapter(assignment, adapter),
+            Course::Ordinary => {}
+        }
         let retries = assignment.task.retries;
         if let Some(retries) = retries.filter(|r| refusal.retryable && attempt <= r.max && !self.halted) {
             let wait = retries.backoff.saturating_mul(1 << (attempt - 1).min(16));

@@ -223,6 +223,10 @@ impl Desk {
             commit: step.undo.commit.clone(),
             ..Failure::new(step.record.key, Reason::new(ReasonKind::RolledBack), self.site.run.clone())
         };
+        // Neither this nor another checkout's copy of it comes back from a cache.
+        if let Some(Err(error)) = self.site.cache.as_ref().map(|cache| cache.withdraw(&step.record)) {
+            settled.notices.push(Diagnostic::warning("rollback::cache", error.to_string()));
+        }
         self.engine.refuse(step.index, &failure);
         self.engine.look_again(&settled.changed);
         self.close()?;

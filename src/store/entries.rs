@@ -20,25 +20,30 @@ enum Kind {
 }
 
 /// What conductor makes in `.conductor/`.
-const ENTRIES: [(&str, Kind); 14] = [
+const ENTRIES: [(&str, Kind); 19] = [
     (".gitignore", Kind::File),
     ("lock", Kind::File),
     ("state", Kind::File),
     ("state.log", Kind::File),
     ("journal", Kind::File),
     ("plan", Kind::File),
+    ("locked", Kind::File),
     ("programs", Kind::File),
+    ("bans", Kind::File),
+    ("flakes", Kind::File),
     ("runs", Kind::Folder),
     ("aside", Kind::Folder),
     ("conflicts", Kind::Folder),
     ("workspaces", Kind::Folder),
     ("objects", Kind::Folder),
     ("pending", Kind::Folder),
+    ("sessions", Kind::Folder),
+    ("incoming", Kind::Folder),
     ("cache", Kind::Folder),
 ];
 
 /// The same for its `.gitignore`. Never `*`: a manifest may live there.
-const IGNORED: [&str; 16] = [
+const IGNORED: [&str; 21] = [
     "/.gitignore",
     "/.*.tmp-*",
     "/lock",
@@ -46,13 +51,18 @@ const IGNORED: [&str; 16] = [
     "/state.*",
     "/journal",
     "/plan",
+    "/locked",
     "/programs",
+    "/bans",
+    "/flakes",
     "/runs/",
     "/aside/",
     "/conflicts/",
     "/workspaces/",
     "/objects/",
     "/pending/",
+    "/sessions/",
+    "/incoming/",
     "/cache/",
     "/*.set-aside-*",
 ];

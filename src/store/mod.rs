@@ -14,15 +14,28 @@
 //! | `runs/<id>/` | events, logs and requests to cancel; what ran | [`RunDir`], [`Attempts`] |
 //! | `plan` | the compiled plan | [`save_plan`], [`load_plan`] |
 //! | `objects/` | bytes that the tree does not hold any more | [`Objects`] |
+//! | `locked` | which state `conductor.lock` was made from | [`LockStamp`] |
+//! | `sessions/` | agents' work that is not done | [`read_frame`], [`write_frame`] |
 //! | `programs` | digests of `tools` programs | [`Programs`] |
+//! | `bans` | results that were taken back | [`Cache`] |
+//! | `flakes` | results that differed under one key | [`Flakes`] |
+//!
+//! Beside the folder, in the root of the workspace, lies `conductor.lock` ([`Lockfile`]), which people commit. The
+//! [`Cache`] is elsewhere, shared by checkouts, and obeys the same two rules.
 
 mod attempts;
+mod bans;
+mod blobs;
 mod durable;
 mod entries;
 mod files;
+mod flakes;
 mod frame;
+mod framed;
 mod journal;
+mod local;
 mod lock;
+mod lockfile;
 mod log;
 mod needed;
 mod objects;
@@ -40,8 +53,15 @@ use std::path::{Path, PathBuf};
 pub use attempts::{Attempts, last_attempt};
 pub use entries::prepare;
 pub use files::{FileId, FileRow};
+pub use flakes::Flakes;
+pub use framed::{read_frame, write_frame};
 pub use journal::{BranchMove, Intent, Journal, Planned, Ticket};
+pub use local::{
+    BadKey, Beside, BesideKind, Cache, CacheEntry, CacheOptions, CachedEdit, CachedFile, Collected, Damage,
+    Draft, Keys, Maker, Missing, Source, Statistics,
+};
 pub use lock::{Holder, Lock, LockError};
+pub use lockfile::{LockStamp, Lockfile};
 pub use objects::Objects;
 pub use plan::{PlanBodies, load_plan, save_plan};
 pub use programs::Programs;

@@ -1,6 +1,6 @@
 //! Bytes that must not be lost although the tree no longer holds them: what a result replaced, what an
-//! editor found, results that stay on a branch or wait for a person. Content-addressed, one per workspace,
-//! apart from any cache.
+//! editor found, results that stay on a branch or wait for a person. Content-addressed ([`Blobs`]), one folder per
+//! workspace, apart from any cache.
 //!
 //! It does not know why something is kept; whoever sweeps says what is still needed. Invariants: an object
 //! appears under its name only when it is whole; what is read is verified, so that damage is an error and
@@ -9,19 +9,15 @@
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs::{self, File, Permissions};
-use std::io::{self, Read, Write};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::io;
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use super::blobs::{Blobs, Packing, has_content};
 use super::{Error, failed};
 use crate::model::{Digest, Entry, EntryKind};
-
-/// The beginning of the names of objects that are being written.
-const UNFINISHED: &str = ".tmp-";
 
 /// Its time says when the objects were last swept.
 const SWEPT: &str = ".swept";
@@ -32,28 +28,19 @@ const BETWEEN_SWEEPS: Duration = Duration::from_secs(24 * 60 * 60);
 /// The objects of one workspace.
 #[derive(Debug)]
 pub struct Objects {
-    dir: PathBuf,
-    /// Written since the last [`Self::sync`].
-    unsynced: Mutex<Vec<PathBuf>>,
-    /// Something was kept through this handle.
-    grown: AtomicBool,
+    blobs: Blobs,
 }
 
 impl Objects {
     /// The objects below `folder` (`.conductor`). Nothing is made before the first one is kept.
     pub fn of(folder: &Path) -> Self {
-        Self { dir: folder.join("objects"), unsynced: Mutex::new(Vec::new()), grown: AtomicBool::new(false) }
-    }
-
-    fn place(&self, digest: &Digest) -> PathBuf {
-        let hex = digest.to_hex();
-        self.dir.join(&hex[..2]).join(&hex[2..])
+        Self { blobs: Blobs::of(folder.join("objects"), Packing::Plain) }
     }
 
     /// Is the content of `entry` here? An entry without content (an empty folder, nothing) always is. The
     /// bytes are verified when they are read.
     pub fn has(&self, entry: &Entry) -> bool {
-        !has_content(entry) || self.place(&entry.digest).is_file()
+        !has_content(entry) || self.blobs.has(&entry.digest)
     }
 
     /// Keeps a copy of the file or link at `from`, whose content is said to be `entry`.
@@ -64,15 +51,8 @@ impl Objects {
         if !has_content(entry) || self.has(entry) {
             return Ok(());
         }
-        let keep = || -> io::Result<()> {
-            let mut source: Box<dyn Read> = if entry.kind == EntryKind::Link {
-                Box::new(io::Cursor::new(fs::read_link(from)?.into_os_string().into_vec()))
-            } else {
-                Box::new(File::open(from)?)
-            };
-            self.write(&mut source, &entry.digest)
-        };
-        keep().map_err(failed("keep the content of", from))
+        let kept = self.blobs.put(from, entry, &mut |_| {});
+        kept.map(drop).map_err(failed("keep the content of", from))
     }
 
     /// Keeps the file or link at `from` by moving it here, where that is cheap and safe; nothing else may
@@ -85,41 +65,8 @@ impl Objects {
         if !alone || !has_content(entry) || self.has(entry) {
             return self.put(from, entry);
         }
-        let place = self.place(&entry.digest);
-        let keep = || -> io::Result<()> {
-            fs::create_dir_all(place.parent().unwrap_or(&self.dir))?;
-            fs::set_permissions(from, Permissions::from_mode(0o444))?;
-            fs::rename(from, &place)
-        };
-        match keep() {
-            Ok(()) => {
-                self.note(place);
-                Ok(())
-            }
-            // Another device, say.
-            Err(_) => self.put(from, entry),
-        }
-    }
-
-    fn write(&self, source: &mut dyn Read, digest: &Digest) -> io::Result<()> {
-        let place = self.place(digest);
-        let folder = place.parent().unwrap_or(&self.dir);
-        fs::create_dir_all(folder)?;
-        let mut file = tempfile::Builder::new()
-            .prefix(UNFINISHED)
-            .permissions(Permissions::from_mode(0o444))
-            .tempfile_in(folder)?;
-        if copy_hashing(source, file.as_file_mut())? != *digest {
-            return Err(io::Error::other("it changed meanwhile"));
-        }
-        file.persist(&place)?;
-        self.note(place);
-        Ok(())
-    }
-
-    fn note(&self, place: PathBuf) {
-        self.grown.store(true, Ordering::Relaxed);
-        self.unsynced.lock().unwrap_or_else(PoisonError::into_inner).push(place);
+        // It may fail where the place is on another device, say.
+        self.blobs.take(from, &entry.digest).or_else(|_| self.put(from, entry))
     }
 
     /// Makes everything durable that was kept since the last call; to be called before anything is
@@ -128,22 +75,7 @@ impl Objects {
     /// # Errors
     /// The device refuses.
     pub fn sync(&self) -> Result<(), Error> {
-        let places = std::mem::take(&mut *self.unsynced.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut folders: Vec<&Path> = Vec::new();
-        for place in &places {
-            match File::open(place).and_then(|file| file.sync_all()) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(failed("sync", place)(error));
-                }
-                _ => folders.extend(place.parent()),
-            }
-        }
-        folders.sort_unstable();
-        folders.dedup();
-        for folder in folders.into_iter().chain((!places.is_empty()).then_some(&*self.dir)) {
-            super::durable::sync_dir(folder).map_err(failed("sync", folder))?;
-        }
-        Ok(())
+        self.blobs.sync()
     }
 
     /// Puts the content of `entry` at `to`, in the place of a file that may be there, in one step: verified
@@ -153,7 +85,6 @@ impl Objects {
     /// The object is not here or damaged, or `to` cannot be written; `to` is as it was then.
     pub fn restore(&self, entry: &Entry, to: &Path, mode: u32) -> Result<(), Error> {
         let folder = to.parent().unwrap_or(Path::new("."));
-        let place = self.place(&entry.digest);
         let write = || -> io::Result<()> {
             fs::create_dir_all(folder)?;
             match entry.kind {
@@ -165,18 +96,14 @@ impl Objects {
                 .prefix(crate::model::UNFINISHED)
                 .permissions(Permissions::from_mode(mode))
                 .tempfile_in(folder)?;
-            let mut source = File::open(&place)?;
             if entry.kind == EntryKind::Link {
-                let mut text = Vec::new();
-                source.read_to_end(&mut text)?;
-                verify(&Digest::of(&text), &entry.digest)?;
-                let text = OsString::from_vec(text);
+                let text = OsString::from_vec(self.blobs.read(&entry.digest, u64::MAX)?);
                 let link = tempfile::Builder::new()
                     .prefix(crate::model::UNFINISHED)
                     .make_in(folder, |path| symlink(Path::new(&text), path))?;
                 return link.persist(to).map(drop).map_err(|error| error.error);
             }
-            verify(&copy_hashing(&mut source, file.as_file_mut())?, &entry.digest)?;
+            self.blobs.copy_to(&entry.digest, file.as_file_mut(), u64::MAX)?;
             file.persist(to).map(drop).map_err(|error| error.error)
         };
         write().map_err(failed("put back", to))
@@ -184,7 +111,7 @@ impl Objects {
 
     /// The file that holds the bytes of `entry`, for readers that verify them. It may not be there.
     pub fn file(&self, entry: &Entry) -> PathBuf {
-        self.place(&entry.digest)
+        self.blobs.place(&entry.digest)
     }
 
     /// The content of an object, verified.
@@ -192,10 +119,7 @@ impl Objects {
     /// # Errors
     /// It is not here, or damaged.
     pub fn read(&self, entry: &Entry) -> Result<Vec<u8>, Error> {
-        let place = self.place(&entry.digest);
-        let bytes = fs::read(&place).map_err(failed("read", &place))?;
-        verify(&Digest::of(&bytes), &entry.digest).map_err(failed("read", &place))?;
-        Ok(bytes)
+        self.blobs.read(&entry.digest, u64::MAX).map_err(failed("read", &self.file(entry)))
     }
 
     /// Is the content of `entry` here and undamaged?
@@ -206,23 +130,21 @@ impl Objects {
         if !has_content(entry) {
             return Ok(());
         }
-        let place = self.place(&entry.digest);
-        let found = File::open(&place).and_then(|mut file| copy_hashing(&mut file, &mut io::sink()));
-        found.and_then(|found| verify(&found, &entry.digest)).map_err(failed("read", &place))
+        self.blobs.verify(&entry.digest).map_err(failed("read", &self.file(entry)))
     }
 
     /// Sweeps where something was kept through this handle and the last sweep is a day ago. `needed` is asked
     /// only then.
     pub fn sweep_if_due(&self, needed: impl FnOnce() -> HashSet<Digest>) {
-        let stamp = self.dir.join(SWEPT);
+        let stamp = self.blobs.dir().join(SWEPT);
         let last = fs::metadata(&stamp).and_then(|metadata| metadata.modified()).ok();
         // A time in the future is one of a clock that was wrong.
         let recently = |last: std::time::SystemTime| last.elapsed().is_ok_and(|age| age < BETWEEN_SWEEPS);
-        if !self.grown.load(Ordering::Relaxed) || last.is_some_and(recently) {
+        if !self.blobs.has_grown() || last.is_some_and(recently) {
             return;
         }
         self.sweep(&needed());
-        if self.dir.is_dir() {
+        if self.blobs.dir().is_dir() {
             // Without it the next build that keeps something sweeps once more.
             let _ = fs::remove_file(&stamp);
             let _ = File::create(&stamp);
@@ -233,54 +155,18 @@ impl Objects {
     /// be keeping anything meanwhile. Returns how many bytes went.
     pub fn sweep(&self, needed: &HashSet<Digest>) -> u64 {
         let mut freed = 0;
-        let _ = fs::remove_file(self.dir.join(SWEPT));
-        for folder in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
-            let prefix = folder.file_name();
-            for object in fs::read_dir(folder.path()).into_iter().flatten().flatten() {
-                let mut hex = prefix.as_bytes().to_vec();
-                hex.extend_from_slice(object.file_name().as_bytes());
-                let digest = std::str::from_utf8(&hex).ok().and_then(|hex| hex.parse::<Digest>().ok());
-                if digest.is_some_and(|digest| needed.contains(&digest)) {
-                    continue;
-                }
-                let size = object.metadata().map_or(0, |metadata| metadata.len());
-                // What cannot be removed now is tried again by the next sweep.
-                if fs::remove_file(object.path()).is_ok() {
-                    freed += size;
-                }
+        let _ = fs::remove_file(self.blobs.dir().join(SWEPT));
+        for (digest, path, size) in self.blobs.list() {
+            if digest.is_some_and(|digest| needed.contains(&digest)) {
+                continue;
             }
-            let _ = fs::remove_dir(folder.path());
+            // What cannot be removed now is tried again by the next sweep.
+            if fs::remove_file(path).is_ok() {
+                freed += size;
+            }
         }
-        let _ = fs::remove_dir(&self.dir);
+        self.blobs.remove_empty_folders();
         freed
-    }
-}
-
-fn has_content(entry: &Entry) -> bool {
-    matches!(entry.kind, EntryKind::File | EntryKind::Link)
-}
-
-fn verify(found: &Digest, expected: &Digest) -> io::Result<()> {
-    if found == expected {
-        Ok(())
-    } else {
-        Err(io::Error::new(io::ErrorKind::InvalidData, "its kept content is damaged"))
-    }
-}
-
-fn copy_hashing(source: &mut dyn Read, target: &mut dyn Write) -> io::Result<Digest> {
-    let mut buffer = vec![0; 64 * 1024];
-    let mut hasher = blake3::Hasher::new();
-    loop {
-        match source.read(&mut buffer) {
-            Ok(0) => return Ok(Digest(*hasher.finalize().as_bytes())),
-            Ok(length) => {
-                hasher.update(&buffer[..length]);
-                target.write_all(&buffer[..length])?;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
     }
 }
 
@@ -343,14 +229,14 @@ mod tests {
         let entry = file(b"content", false);
         objects.put(&from, &entry).unwrap();
         for damage in [&b"contend"[..], b"", b"content and more"] {
-            let place = objects.place(&entry.digest);
+            let place = objects.file(&entry);
             fs::set_permissions(&place, Permissions::from_mode(0o644)).unwrap();
             fs::write(&place, damage).unwrap();
             assert!(objects.restore(&entry, &to, 0o644).is_err());
             assert_eq!(fs::read(&to).unwrap(), b"old");
             assert!(objects.read(&entry).is_err() && objects.verify(&entry).is_err());
         }
-        fs::remove_file(objects.place(&entry.digest)).unwrap();
+        fs::remove_file(objects.file(&entry)).unwrap();
         let error = objects.restore(&entry, &to, 0o644).unwrap_err().to_string();
         assert!(error.contains("put back") && error.contains("to"), "{error}");
         let left = fs::read_dir(folder.path()).unwrap().count();

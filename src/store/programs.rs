@@ -6,13 +6,12 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::model::{Digest, Signature};
 
-use super::{Error, durable, frame};
+use super::{Error, durable, read_frame, write_frame};
 
 /// The first byte of the payload: how the rest is encoded.
 const VERSION: u8 = 1;
@@ -28,11 +27,7 @@ pub struct Programs {
 impl Programs {
     /// What was kept in the folder `dir` (`.conductor`).
     pub fn load(dir: &Path) -> Self {
-        let bytes = std::fs::read(place(dir)).unwrap_or_default();
-        let known = frame::payloads(&bytes).next().and_then(|payload| {
-            let (version, body) = payload.split_first()?;
-            postcard::from_bytes(body).ok().filter(|_| *version == VERSION)
-        });
+        let known = read_frame(&place(dir), VERSION);
         Self { known: known.unwrap_or_default(), changed: false }
     }
 
@@ -59,13 +54,7 @@ impl Programs {
         self.known.retain(|path, _| Path::new(OsStr::from_bytes(path)).exists());
         let path = place(dir);
         durable::remove_leftovers(&path);
-        durable::replace(&path, |file| {
-            let mut bytes = frame::begin();
-            bytes.push(VERSION);
-            let mut bytes = postcard::to_extend(&self.known, bytes).map_err(std::io::Error::other)?;
-            frame::end(&mut bytes);
-            file.write_all(&bytes)
-        })
+        write_frame(&path, VERSION, &self.known)
     }
 }
 

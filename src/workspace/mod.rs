@@ -32,7 +32,7 @@ pub use files::{copy_file, make_folder, move_path, prune_empty_parents, remove_p
 pub use glob::{BadGlob, Globs, compile_name_glob, parse_glob};
 pub use look::{Observed, digest_file, settled_signature};
 pub use parallel::map as in_parallel;
-pub use walk::Listing;
+pub use walk::{Ignores, Listing};
 
 /// Why the tree could not be read or written.
 #[derive(Debug, thiserror::Error)]

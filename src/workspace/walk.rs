@@ -1,8 +1,10 @@
 //! Which paths there are: everything below a folder ([`Workspace::list`]), or what the ignore rules
 //! leave of it ([`Workspace::walk`]).
 //!
-//! Neither follows a link, and neither enters or lists `.git` or `.conductor`.
+//! Neither follows a link, and neither enters or lists `.git` or `.conductor`. A walk leaves out the workspace's
+//! `conductor.lock` too: else results would depend on what is recorded of results.
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -10,7 +12,7 @@ use rustix::fs::FileType;
 
 use super::rules::Rules;
 use super::{Error, Workspace, folder, parallel};
-use crate::model::WorkspacePath;
+use crate::model::{LOCKFILE, WorkspacePath};
 
 /// What a walk found.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -91,17 +93,7 @@ impl Workspace {
 
     /// Would a walk leave out what is, or might one day be, at `path`?
     pub fn ignores(&self, path: &WorkspacePath, is_folder: bool) -> bool {
-        let mut folder = WorkspacePath::root();
-        let mut rules = Rules::above(&self.root);
-        for name in path.components() {
-            rules = rules.enter(&self.dir, folder.as_bytes());
-            folder = folder.join(name);
-            let is_folder = is_folder || folder != *path;
-            if folder::is_private(name) || rules.ignores(folder.as_bytes(), is_folder) {
-                return true;
-            }
-        }
-        false
+        Ignores::default().covers(self, path, is_folder)
     }
 
     /// Goes from the root down to `base`, gathering the rules on the way.
@@ -141,7 +133,7 @@ impl Workspace {
             Arc::clone(&job.rules)
         };
         for (path, is_folder) in entries {
-            if rules.ignores(path.as_bytes(), is_folder) {
+            if rules.ignores(path.as_bytes(), is_folder) || path.as_bytes() == LOCKFILE.as_bytes() {
                 continue;
             }
             if is_folder {
@@ -150,6 +142,37 @@ impl Workspace {
                 found.paths.push(path);
             }
         }
+    }
+}
+
+/// What a walk would leave out, asked about many paths: the rules of every folder are read once.
+#[derive(Default)]
+pub struct Ignores {
+    /// The rules within a folder; none where the folder itself is left out.
+    folders: HashMap<WorkspacePath, Option<Arc<Rules>>>,
+}
+
+impl Ignores {
+    /// Would a walk leave out what is, or might one day be, at `path`?
+    pub fn covers(&mut self, workspace: &Workspace, path: &WorkspacePath, is_folder: bool) -> bool {
+        let (Some(parent), Some(name)) = (path.parent(), path.name()) else { return false };
+        let Some(rules) = self.within(workspace, &parent) else { return true };
+        let barred = folder::is_private(name) || path.as_bytes() == LOCKFILE.as_bytes();
+        barred || rules.ignores(path.as_bytes(), is_folder)
+    }
+
+    fn within(&mut self, workspace: &Workspace, folder: &WorkspacePath) -> Option<Arc<Rules>> {
+        if let Some(known) = self.folders.get(folder) {
+            return known.clone();
+        }
+        let rules = match folder.parent() {
+            None => Some(Rules::above(&workspace.root)),
+            Some(_) if self.covers(workspace, folder, true) => None,
+            Some(parent) => self.within(workspace, &parent),
+        };
+        let rules = rules.map(|rules| rules.enter(&workspace.dir, folder.as_bytes()));
+        self.folders.insert(folder.clone(), rules.clone());
+        rules
     }
 }
 

@@ -89,6 +89,23 @@ impl Repository {
         Ok(found)
     }
 
+    /// The worktree at `place` that was kept ([`Linked::keep`]), to be worked in again; none where there is none, or
+    /// git knows nothing of it any more.
+    ///
+    /// # Errors
+    /// git's entries cannot be listed.
+    pub fn reopen(&self, place: &Path) -> Result<Option<Linked>, Error> {
+        let place = real(place);
+        if !is_ours(&place) || !place.join(".git").is_file() {
+            return Ok(None);
+        }
+        let common_dir = self.common_dir.canonicalize().map_err(Error::io("open", &self.common_dir))?;
+        let kept = Admin::all(&common_dir)?
+            .into_iter()
+            .find(|admin| admin.kept().is_some() && admin.place().as_deref() == Some(&*place));
+        Ok(kept.map(|admin| Linked { place, admin, common_dir, workspace: self.workspace_name() }))
+    }
+
     /// Removes what killed runs left below the folder `below`, and returns the places. Kept worktrees stay.
     ///
     /// # Errors

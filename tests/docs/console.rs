@@ -22,8 +22,13 @@ fn the_guide_shows_what_happens() {
 }
 
 #[test]
+fn the_page_of_the_cache_shows_what_happens() {
+    check("docs/cache.md");
+}
+
+#[test]
 fn no_other_page_has_console_blocks_that_nobody_runs() {
     let shown: Vec<String> =
         all_pages().into_iter().filter(|page| read(page).contains("```console")).collect();
-    assert_eq!(shown, ["README.md", "docs/guide.md"]);
+    assert_eq!(shown, ["README.md", "docs/cache.md", "docs/guide.md"]);
 }

@@ -157,6 +157,42 @@ tasks:
 }
 
 #[test]
+fn documents_about_the_cache_fit_their_schemas() {
+    let place = Place::new();
+    edit(
+        &place.work(),
+        "conductor.yaml",
+        "conductor: 1\ntasks: { A: { inputs: [a], outputs: [o], run: cp a o } }\n",
+    );
+    edit(&place.work(), "a", "1");
+    document(&place, "cache_stat", 0, "cache stat --format json");
+    document(&place, "build", 0, "build --format json");
+    std::fs::remove_file(place.work().join("o")).unwrap();
+    assert_eq!(document(&place, "why", 0, "why A --format json")["in_cache"], true);
+    let dry = document(&place, "dry_run", 0, "build --dry-run --format json");
+    assert_eq!(dry["tasks"]["A"]["in_cache"], true);
+    let built = document(&place, "build", 0, "build --format json --events events.jsonl");
+    assert_eq!(built["summary"]["cached"], 1);
+    let events = std::fs::read_to_string(place.work().join("events.jsonl")).unwrap();
+    for line in events.lines() {
+        check("event", &serde_json::from_str(line).unwrap());
+    }
+    assert_eq!(document(&place, "cache_stat", 0, "cache stat --format json")["entries"], 1);
+    document(&place, "cache_verify", 0, "cache verify --format json");
+    let actions = files_below(&place.work().join(".conductor/cache/v1/actions"));
+    std::fs::write(&actions[0], "damage").unwrap();
+    let damaged = document(&place, "cache_verify", 4, "cache verify --format json");
+    assert_eq!(damaged["damaged"].as_array().unwrap().len(), 1);
+    document(&place, "cache_gc", 0, "cache gc --max-age 0s --format json");
+    document(&place, "cache_clear", 0, "cache clear --format json");
+}
+
+fn files_below(folder: &Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
+}
+
+#[test]
 fn init_tells_what_it_wrote() {
     document(&Place::new(), "init", 0, "init --format json");
 }
@@ -207,4 +243,36 @@ fn every_schema_is_on_the_page() {
         let link = file.strip_prefix("docs/").unwrap();
         assert!(page.contains(&format!("({link})")), "docs/json.md does not link to {file}");
     }
+}
+
+#[test]
+fn documents_of_what_an_edit_affects_and_of_what_differs_fit_their_schemas() {
+    let place = Place::new();
+    let manifest = "conductor: 1
+tasks:
+  A: { inputs: [a], outputs: [o], run: 'cp a o; date +%N >> o' }
+  B: { inputs: [], outputs: [p], run: 'cp a p' }
+";
+    edit(&place.work(), "conductor.yaml", manifest);
+    edit(&place.work(), "a", "1");
+    edit(&place.work(), ".gitignore", "o\np\n");
+    for args in [
+        &["init", "-q"][..],
+        &["add", "."],
+        &["-c", "user.name=P", "-c", "user.email=p@localhost", "commit", "-q", "-m", "x"],
+    ] {
+        assert!(place.command("git").args(args).status().unwrap().success());
+    }
+    edit(&place.work(), "a", "2");
+    let affected = document(&place, "affected", 0, "affected --base HEAD --format json");
+    assert_eq!(affected["tasks"], json!(["A"]));
+    document(&place, "affected_matrix", 0, "affected --base HEAD --format matrix");
+    document(&place, "affected_matrix", 0, "affected --base HEAD --format matrix --shards 2");
+    document(&place, "diagnostics", 2, "affected --base nowhere --format json");
+    let built = document(&place, "build", 4, "build --verify 100% --format json");
+    assert_eq!(built["verified"]["different"]["A"][0]["line"]["number"], 2);
+    assert!(built["verified"]["failed"]["B"].is_string());
+    assert_eq!(document(&place, "runs", 0, "runs --format json")["runs"][0]["flaky"], json!(["A"]));
+    assert!(document(&place, "why", 0, "why A --format json")["flakes"][0]["paths"] == json!(["o"]));
+    assert!(document(&place, "list", 0, "list --format json")["tasks"]["A"].is_object());
 }

@@ -325,7 +325,7 @@ fn it_heals_itself_after_a_full_disk() {
 }
 
 /// Unmounts when the test ends, however it ends.
-struct Unmount(PathBuf);
+pub(crate) struct Unmount(pub(crate) PathBuf);
 
 impl Drop for Unmount {
     fn drop(&mut self) {

@@ -6,6 +6,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+mod cache;
 mod chains;
 mod dag;
 mod edits;
@@ -14,6 +15,7 @@ mod faults;
 mod ground;
 mod integration;
 mod keys;
+mod locks;
 mod midrun;
 mod oracle;
 mod random_builds;

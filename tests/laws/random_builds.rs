@@ -42,7 +42,7 @@ fn edit_seed() -> impl Strategy<Value = EditSeed> {
 }
 
 #[derive(Clone, Debug)]
-struct Story {
+pub(crate) struct Story {
     tasks: Vec<TaskSeed>,
     groups: u16,
     files: u16,
@@ -50,14 +50,14 @@ struct Story {
     steps: Vec<(Vec<EditSeed>, u16)>,
 }
 
-fn story() -> impl Strategy<Value = Story> {
+pub(crate) fn story() -> impl Strategy<Value = Story> {
     let size = proptest::prop_oneof![4 => 5..14_usize, 1 => 14..40_usize];
     let tasks = size.prop_flat_map(|size| vec(task_seed(), 1..=size));
     (tasks, any::<u16>(), any::<u16>(), vec((vec(edit_seed(), 1..4), any::<u16>()), 1..8))
         .prop_map(|(tasks, groups, files, steps)| Story { tasks, groups, files, steps })
 }
 
-fn tell(story: &Story, scenario: &mut Scenario) -> Lawful {
+pub(crate) fn tell(story: &Story, scenario: &mut Scenario) -> Lawful {
     scenario.world.recipe = edits::recipe(&story.tasks, story.groups);
     edits::first_files(scenario, story.files);
     scenario.build(None, false, 2)?;

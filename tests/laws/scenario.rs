@@ -17,6 +17,8 @@ pub(crate) struct Scenario {
     script: String,
     /// Manifests and sources that were built before, to go back to.
     pub(crate) past: Vec<(Recipe, BTreeMap<String, Content>)>,
+    /// Keys under which a task ran, where none may run twice under one.
+    paid: Option<BTreeSet<String>>,
 }
 
 /// Nothing, or what broke the law.
@@ -30,7 +32,14 @@ impl Scenario {
     /// An empty workspace.
     pub(crate) fn new() -> Self {
         let script = "mkdir ws && cd ws\n".to_owned();
-        Self { ground: Ground::new(), world: World::default(), script, past: Vec::new() }
+        Self { ground: Ground::new(), world: World::default(), script, past: Vec::new(), paid: None }
+    }
+
+    /// An empty workspace whose results come from its cache, so that nothing runs twice for one key.
+    pub(crate) fn cached() -> Self {
+        let ground = Ground::new().cached();
+        let script = "export CONDUCTOR_CACHE=rw; mkdir ws && cd ws\n".to_owned();
+        Self { ground, script, paid: Some(BTreeSet::new()), ..Self::new() }
     }
 
     /// All that was done, as a shell script.
@@ -136,6 +145,7 @@ impl Scenario {
         let built = self.ground.build(&args);
         Self::hold(&built, &due)?;
         self.compare_tree(&due)?;
+        self.pay(&built, force)?;
         args.retain(|arg| *arg != "--force");
         let again = self.ground.build(&args);
         Self::hold(&again, &self.world.clone().build(targets, false))
@@ -152,7 +162,7 @@ impl Scenario {
         let gates = built.those(|told| told.validated || told.status == "ran");
         let gates = gates.into_iter().filter(|id| id.ends_with(":gate")).collect();
         let did = Due {
-            ran: of(built.ran()),
+            ran: of([built.ran(), built.restored()].concat()),
             validated: of(built.validated()),
             gates,
             restless: due.restless.clone(),
@@ -162,6 +172,22 @@ impl Scenario {
         })?;
         let mute = built.those(|told| told.status == "ran" && told.reasons.is_empty());
         ensure(mute.is_empty(), "what runs has a reason", || format!("{mute:?}"))
+    }
+
+    /// What was accepted under a key is in the cache, and is not made again.
+    fn pay(&mut self, built: &Built, force: bool) -> Lawful {
+        let Some(paid) = &mut self.paid else { return Ok(()) };
+        for (id, told) in &built.tasks {
+            let Some(key) = told.key.clone().filter(|_| told.status == "ran" && !id.ends_with(":gate"))
+            else {
+                continue;
+            };
+            let task = self.world.recipe.tasks.values().find(|task| task.id() == *id);
+            let is_kept = task.is_some_and(|task| !task.incremental && !task.always);
+            let again = is_kept && !paid.insert(key) && !force;
+            ensure(!again, "nothing is paid for twice", || format!("{id}: {}", built.ran.text()))?;
+        }
+        Ok(())
     }
 
     /// The tree holds the sources and what was made of them, and no more.

@@ -1,0 +1,52 @@
+//! Gives accepted results to the cache. What a result is and that it was accepted the coordinator knows; here is
+//! where its content lies.
+
+use super::Site;
+use super::restore::{declared, is_kept};
+use crate::incremental::Assignment;
+use crate::model::{Record, WorkspacePath};
+use crate::store::{BesideKind, CacheEntry, Draft, Maker, Source};
+
+/// Keeps a result that was just recorded, unless its task says otherwise.
+pub fn keep_result(site: &Site, assignment: &Assignment, record: &Record) {
+    let task = &assignment.task;
+    let Some(cache) = site.cache.as_ref() else { return };
+    cache.lift_ban(record);
+    if !is_kept(task) || !cache.is_written() {
+        return;
+    }
+    let by = Maker {
+        task: task.id.as_str().to_owned(),
+        run: record.run.0.clone(),
+        commit: site.repository.as_ref().and_then(crate::worktree::Repository::head_commit),
+        ..site.maker.clone()
+    };
+    let outputs = record.outputs.iter().map(|output| {
+        let from = if record.on_branch {
+            site.objects.file(&output.entry)
+        } else {
+            output.path.under(site.workspace.root())
+        };
+        Source { entry: output.entry, from, as_made: !record.on_branch }
+    });
+    let edited = record.edited.iter().filter(|edited| edited.before != edited.after && edited.after.exists());
+    let edits = edited.map(|edited| Source {
+        entry: edited.after,
+        from: site.objects.file(&edited.after),
+        as_made: false,
+    });
+    let mut beside = Vec::new();
+    let log = site.log(&task.id, None);
+    if log.is_file() {
+        beside.push((BesideKind::Log, log));
+    }
+    let transcript = record.agent.as_ref().and_then(|agent| agent.transcript);
+    beside.extend(transcript.map(|entry| (BesideKind::Transcript, site.objects.file(&entry))));
+    let discovered = task.depfile.as_ref().map(|_| {
+        let found = record.action.inputs.iter().filter(|input| input.is_discovered());
+        let paths: Vec<WorkspacePath> = found.map(|input| input.path.clone()).collect();
+        (declared(&record.action).key(), paths)
+    });
+    let (outputs, edits) = (outputs.collect(), edits.collect());
+    cache.keep(Draft { entry: CacheEntry::of(record, by), outputs, edits, beside, discovered });
+}

@@ -1,0 +1,434 @@
+//! A result from the cache instead of a run: found by the key, fetched whole into `.conductor/incoming/TASK`, held
+//! against what the task declares, checked where its validation is another one today, and then brought in by the same
+//! steps as a result that ran.
+//!
+//! Whatever goes wrong here is a miss: the task runs, and the tree is as it was.
+
+use std::time::Instant;
+
+use super::apart::{Apart, NotReady, remove_all};
+use super::checks::{self, CheckFailure};
+use super::integrate::{Obstacle, Source, integrate};
+use super::isolated::{self, Made};
+use super::perform::{Done, Outcome, Refusal, check_paths, settled};
+use super::place::Place;
+use super::{Site, collect, pending};
+use crate::incremental::{Assignment, Change, Produced};
+use crate::model::{
+    Action, CacheMode, CheckEvidence, EntryKind, Event, Input, Integrate, Isolation, OutputEntry, Reason,
+    ReasonKind, Task, Validation, Via, Wait, WorkspacePath,
+};
+use crate::store::{BesideKind, Cache, CacheEntry, Missing};
+use crate::workspace::{self, Globs, Observed, Workspace};
+
+/// Where results from the cache are brought together, below `.conductor`.
+pub(super) const INCOMING: &str = "incoming";
+
+/// Are results of this task ever kept?
+pub(super) fn is_kept(task: &Task) -> bool {
+    task.cache != CacheMode::Off && !task.incremental && !task.always && !task.is_gate()
+}
+
+/// May a result from the cache stand for this run?
+fn is_wanted(assignment: &Assignment) -> bool {
+    let forced = assignment.reasons.iter().any(|reason| reason.kind == ReasonKind::Forced);
+    let withdrawn =
+        assignment.failure.as_ref().is_some_and(|failure| failure.reason.kind == ReasonKind::RolledBack);
+    is_kept(&assignment.task) && !assignment.validation_only && !forced && !withdrawn
+}
+
+/// Does the cache have a result for this task as things are? A cheap look that writes nothing.
+pub fn would_be_restored(cache: &Cache, workspace: &Workspace, assignment: &Assignment) -> bool {
+    let known = |action: &Action| cache.peek(action.key());
+    cache.is_read()
+        && is_wanted(assignment)
+        && candidates(cache, workspace, assignment).any(|candidate| known(&candidate.action))
+}
+
+/// An action under which a result may be kept.
+struct Candidate {
+    action: Action,
+    discovered: Vec<(WorkspacePath, Observed)>,
+}
+
+/// The action without what depfiles named.
+pub(super) fn declared(action: &Action) -> Action {
+    let inputs = action.inputs.iter().filter(|input| !input.is_discovered()).cloned().collect();
+    Action { inputs, ..action.clone() }
+}
+
+/// The action itself; for a task with a depfile one for each set of paths that an earlier run found, as these are
+/// now.
+fn candidates<'a>(
+    cache: &Cache,
+    workspace: &'a Workspace,
+    assignment: &'a Assignment,
+) -> Box<dyn Iterator<Item = Candidate> + 'a> {
+    if assignment.task.depfile.is_none() {
+        let action = assignment.action.clone();
+        return Box::new(std::iter::once(Candidate { action, discovered: Vec::new() }));
+    }
+    let base = declared(&assignment.action);
+    let sets = cache.path_sets(base.key());
+    Box::new(sets.into_iter().map(move |mut paths| {
+        paths.retain(|path| !base.inputs.iter().any(|input| input.path == *path));
+        let seen = workspace.observe_all(&paths.iter().collect::<Vec<_>>());
+        let discovered: Vec<(WorkspacePath, Observed)> = paths.into_iter().zip(seen).collect();
+        let mut action = base.clone();
+        action.inputs.extend(discovered.iter().map(|(path, seen)| Input {
+            path: path.clone(),
+            entry: seen.entry,
+            from: None,
+            via: Via::Depfile,
+        }));
+        action.inputs.sort_by(|a, b| a.path.cmp(&b.path));
+        Candidate { action, discovered }
+    }))
+}
+
+/// Brings a result in from the cache; none where there is none that can be used.
+pub(super) fn restore(site: &Site, assignment: &Assignment, attempt: u32) -> Option<Outcome> {
+    let cache = site.cache.as_ref().filter(|cache| cache.is_read())?;
+    if attempt > 1 || !is_wanted(assignment) {
+        return None;
+    }
+    let start = Instant::now();
+    let find = |candidate: Candidate| Some((cache.find(candidate.action.key())?, candidate));
+    let (entry, candidate) = candidates(cache, &site.workspace, assignment).find_map(find)?;
+    let coming = Coming { site, cache, assignment, attempt, entry, candidate, start };
+    let outcome = coming.bring();
+    let folder = coming.folder();
+    // What cannot be removed now is removed by the next build's recovery.
+    let _ = remove_all(&folder);
+    workspace::prune_empty_parents(&site.folder, &folder);
+    outcome.unwrap_or_else(|why| {
+        let task = &assignment.task.id;
+        cache.complain(format!("the result of {task} was not restored, and the task ran: {why}"));
+        None
+    })
+}
+
+/// A result on its way from the cache.
+struct Coming<'a> {
+    site: &'a Site,
+    cache: &'a Cache,
+    assignment: &'a Assignment,
+    attempt: u32,
+    entry: CacheEntry,
+    candidate: Candidate,
+    start: Instant,
+}
+
+/// What the checks of today say of it.
+enum Judged {
+    Accepted(Vec<CheckEvidence>),
+    /// A check could not run.
+    Unchecked(Vec<CheckEvidence>, Box<Refusal>),
+    /// They refuse it, or its inputs moved.
+    No(Option<Outcome>),
+}
+
+impl Coming<'_> {
+    fn folder(&self) -> std::path::PathBuf {
+        self.site.folder.join(INCOMING).join(self.assignment.task.id.file_name())
+    }
+
+    /// `Ok(None)` is a miss about which there is nothing to say.
+    fn bring(&self) -> Result<Option<Outcome>, String> {
+        let (site, assignment) = (self.site, self.assignment);
+        self.hold_against_the_task()?;
+        let folder = self.folder();
+        remove_all(&folder).map_err(|error| error.to_string())?;
+        workspace::make_folder(&folder).map_err(|error| error.to_string())?;
+        match self.cache.fetch(&self.entry, &folder) {
+            Ok(()) => {}
+            // The cache has said what is damaged.
+            Err(Missing::Content(_)) => return Ok(None),
+            Err(Missing::Target(why)) => return Err(why),
+        }
+        let at = Workspace::open(&folder).map_err(|error| error.to_string())?;
+        let outputs = self.entry.outputs.iter().map(|file| {
+            let path = file.output.path.clone();
+            let signature = at.signature(&path);
+            (path, Observed { signature, entry: file.output.entry, racy: true })
+        });
+        let outputs: Vec<(WorkspacePath, Observed)> = outputs.collect();
+        collect::no_secret(site, &at, &assignment.task, &outputs)?;
+        let changed = assignment.snapshot.changes(&site.workspace);
+        if !changed.is_empty() {
+            return Ok(Some(Outcome::Moved(changed)));
+        }
+        let same =
+            |(path, seen): &(WorkspacePath, Observed)| site.workspace.signature(path) == seen.signature;
+        if !self.candidate.discovered.iter().all(same) {
+            return Ok(None);
+        }
+        self.keep_states(&at)?;
+        let validation = checks::look_at_inputs(site, &assignment.validation);
+        let entries: Vec<OutputEntry> = self.entry.outputs.iter().map(|file| file.output.clone()).collect();
+        let today = validation.key(&self.candidate.action.components(), &entries);
+        let produced = self.produced(outputs, validation);
+        let holds = today == self.entry.validation_key;
+        let brought = if assignment.isolation == Isolation::None {
+            self.bring_into_the_tree(&at, produced, holds)
+        } else {
+            self.bring_apart(at, produced, holds)
+        };
+        brought.inspect(|outcome| {
+            if matches!(outcome, Some(Outcome::Done(_) | Outcome::Waiting(_))) {
+                self.replay_log();
+            }
+        })
+    }
+
+    /// Nothing that the task does not declare comes in, and nothing through a link.
+    fn hold_against_the_task(&self) -> Result<(), String> {
+        let task = &self.assignment.task;
+        for file in &self.entry.outputs {
+            let OutputEntry { path, entry } = &file.output;
+            let Some(output) = task.outputs.iter().find(|output| path.is_within(&output.path)) else {
+                return Err(format!("it holds {path}, which the task does not declare"));
+            };
+            if output.folder && *path == output.path && entry.kind != EntryKind::Folder {
+                return Err(format!("{path} is no folder in it"));
+            }
+        }
+        let made = |output: &crate::model::Output| {
+            self.entry.outputs.iter().any(|file| file.output.path.is_within(&output.path))
+        };
+        if let Some(missing) = task.outputs.iter().find(|output| !output.optional && !made(output)) {
+            return Err(format!("it lacks {}", missing.path));
+        }
+        let edits = Globs::new(&task.edits).map_err(|error| error.to_string())?;
+        for edit in &self.entry.edited {
+            let path = &edit.path;
+            let own = task.outputs.iter().any(|output| path.is_within(&output.path));
+            if own || !edits.matches(path) {
+                return Err(format!("it changes {path}, which the task does not declare"));
+            }
+            if edit.before != self.assignment.found(path) {
+                return Err(format!("it found another {path}"));
+            }
+        }
+        self.no_link_on_the_way()
+    }
+
+    fn no_link_on_the_way(&self) -> Result<(), String> {
+        let outputs = self.entry.outputs.iter().map(|file| &file.output.path);
+        let paths = outputs.chain(self.entry.edited.iter().map(|edit| &edit.path));
+        let above = |path: &WorkspacePath| std::iter::successors(path.parent(), WorkspacePath::parent);
+        let mut folders: Vec<WorkspacePath> =
+            paths.flat_map(above).filter(|folder| !folder.is_root()).collect();
+        folders.sort();
+        folders.dedup();
+        let is_link = |folder: &&WorkspacePath| {
+            folder.under(self.site.workspace.root()).symlink_metadata().is_ok_and(|it| it.is_symlink())
+        };
+        match folders.iter().find(is_link) {
+            Some(link) => Err(format!("{link} is a link, and what is restored goes through none")),
+            None => Ok(()),
+        }
+    }
+
+    /// States of edited files, and the transcript, are kept with the objects, as after a run.
+    fn keep_states(&self, at: &Workspace) -> Result<(), String> {
+        let objects = &self.site.objects;
+        for edit in self.entry.edited.iter().filter(|edit| edit.is_change() && edit.after.exists()) {
+            objects.put(&edit.path.under(at.root()), &edit.after).map_err(|error| error.to_string())?;
+        }
+        let inputs = self.assignment.action.inputs.iter().filter(|input| input.via == Via::Edits);
+        for input in inputs.filter(|input| self.assignment.snapshot.holds(&input.path, &input.entry)) {
+            let from = input.path.under(self.site.workspace.root());
+            objects.put(&from, &input.entry).map_err(|error| error.to_string())?;
+        }
+        let transcript = self.entry.agent.as_ref().and_then(|agent| agent.transcript);
+        if let (Some(entry), Some(beside)) = (transcript, self.entry.beside(BesideKind::Transcript))
+            && entry.digest == beside.digest
+            && !objects.has(&entry)
+            && let Some(bytes) = self.cache.fetch_beside(&beside.digest, beside.size)
+        {
+            let from = self.folder().join(crate::model::UNFINISHED);
+            std::fs::write(&from, bytes).map_err(|error| error.to_string())?;
+            objects.put(&from, &entry).map_err(|error| error.to_string())?;
+            std::fs::remove_file(&from).map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
+    fn produced(&self, outputs: Vec<(WorkspacePath, Observed)>, validation: Validation) -> Produced {
+        let (entry, assignment) = (&self.entry, self.assignment);
+        let mut edited: Vec<Change> = entry
+            .edited
+            .iter()
+            .map(|edit| Change { path: edit.path.clone(), before: edit.before, after: edit.after })
+            .collect();
+        // Paths that are known here by other editors alone, and that are not there for this one.
+        let others =
+            assignment.edits.iter().filter(|path| !entry.edited.iter().any(|edit| edit.path == **path));
+        let others = others.map(|path| (path, assignment.found(path)));
+        edited.extend(others.map(|(path, state)| Change { path: path.clone(), before: state, after: state }));
+        edited.sort_by(|a, b| a.path.cmp(&b.path));
+        Produced {
+            outputs,
+            discovered: self.candidate.discovered.clone(),
+            validation,
+            validated: true,
+            evidence: entry.evidence.clone(),
+            duration: entry.duration,
+            edited,
+            commit: None,
+            on_branch: assignment.task.integrate == Integrate::Branch,
+            approval: entry.approval.clone().filter(|_| assignment.task.approve),
+            agent: entry.agent.clone(),
+        }
+    }
+
+    fn must_wait(&self) -> bool {
+        self.assignment.task.approve && self.entry.approval.is_none()
+    }
+
+    fn bring_into_the_tree(
+        &self,
+        at: &Workspace,
+        mut produced: Produced,
+        holds: bool,
+    ) -> Result<Option<Outcome>, String> {
+        let (site, assignment) = (self.site, self.assignment);
+        if self.must_wait() {
+            let hold = || {
+                pending::hold(site, assignment, Wait::Approval, at, produced, Vec::new(), None)
+                    .map(Some)
+                    .map_err(|refusal| refusal.message)
+            };
+            return if holds { hold() } else { Ok(None) };
+        }
+        let came = integrate(site, assignment, self.attempt, (at, Source::Spent), &produced.outputs, None);
+        let came = match came {
+            Ok(came) => came,
+            Err(Obstacle::Conflict(_)) => return Ok(None),
+            Err(Obstacle::Failed(error)) => return Err(error.to_string()),
+        };
+        produced.outputs = came.outputs;
+        let judged = if holds { Judged::Accepted(produced.evidence) } else { self.judge(&Place::tree(site)) };
+        let (evidence, unchecked) = match judged {
+            Judged::Accepted(evidence) => (evidence, None),
+            Judged::Unchecked(evidence, refusal) => (evidence, Some(*refusal)),
+            Judged::No(outcome) => {
+                came.staged.restore(site, None).map_err(|error| error.to_string())?;
+                return Ok(outcome);
+            }
+        };
+        produced.evidence = evidence;
+        produced.validated = unchecked.is_none();
+        match settled(site, produced.outputs) {
+            Ok(outputs) => produced.outputs = outputs,
+            Err(why) => {
+                came.staged.restore(site, None).map_err(|error| error.to_string())?;
+                return Err(why);
+            }
+        }
+        let changed = assignment.snapshot.changes(&site.workspace);
+        Ok(Some(Outcome::Done(Box::new(Done {
+            produced,
+            staged: Some(came.staged),
+            branch: None,
+            changed,
+            unchecked,
+            warnings: came.warnings,
+            log: self.log(),
+            restored: Some(self.start.elapsed()),
+        }))))
+    }
+
+    fn bring_apart(
+        &self,
+        at: Workspace,
+        mut produced: Produced,
+        holds: bool,
+    ) -> Result<Option<Outcome>, String> {
+        let mut unchecked = None;
+        if !holds {
+            match self.judge_apart(&at, &produced)? {
+                Judged::Accepted(evidence) => produced.evidence = evidence,
+                Judged::Unchecked(evidence, refusal) => {
+                    (produced.evidence, produced.validated) = (evidence, false);
+                    unchecked = Some(*refusal);
+                }
+                Judged::No(outcome) => return Ok(outcome),
+            }
+        }
+        let restored = Some(self.start.elapsed());
+        let changed = self.assignment.snapshot.changes(&self.site.workspace);
+        let made = Made { produced, at, changed, unchecked, warnings: Vec::new(), log: self.log(), restored };
+        let outcome = isolated::finish(self.site, self.assignment, self.attempt, made);
+        outcome.map(Some).map_err(|refusal| refusal.message)
+    }
+
+    fn judge(&self, place: &Place) -> Judged {
+        let assignment = self.assignment;
+        (self.site.events)(Event::TaskStarted {
+            task: assignment.task.id.clone(),
+            key: self.candidate.action.key(),
+            reasons: assignment.reasons.clone(),
+            attempt: self.attempt,
+            validation_only: true,
+        });
+        let verdict = checks::run(self.site, place, assignment, "validate", &assignment.task.validate);
+        let Some(failure) = verdict.failure else { return Judged::Accepted(verdict.evidence) };
+        match (failure.cancelled, failure.could_not_run) {
+            (true, _) => Judged::No(Some(Outcome::Refused(Box::new(failure.into())))),
+            (false, true) => Judged::Unchecked(verdict.evidence, Box::new(self.refused_by(failure))),
+            (false, false) => Judged::No(None),
+        }
+    }
+
+    fn refused_by(&self, failure: CheckFailure) -> Refusal {
+        let reason = Reason::new(ReasonKind::ValidationFailed).name(failure.definition.clone());
+        Refusal { reason, log: self.log(), ..failure.into() }
+    }
+
+    fn judge_apart(&self, at: &Workspace, produced: &Produced) -> Result<Judged, String> {
+        let (site, assignment) = (self.site, self.assignment);
+        let mut apart = match Apart::prepare(site, assignment) {
+            Ok(apart) => apart,
+            Err(NotReady::Moved(paths)) => return Ok(Judged::No(Some(Outcome::Moved(paths)))),
+            Err(NotReady::Failed(error)) => return Err(error.to_string()),
+        };
+        let mut judge = || -> Result<Judged, String> {
+            apart
+                .bring_made(site, at, &produced.outputs, &produced.edited)
+                .map_err(|error| error.to_string())?;
+            apart.bring_copies(site, &assignment.task.copy).map_err(|error| error.to_string())?;
+            apart.set_up(site, assignment).map_err(|refusal| refusal.message)?;
+            let inputs = check_paths(&produced.validation);
+            apart.bring_check_inputs(site, &assignment.task, &inputs).map_err(|error| error.to_string())?;
+            Ok(self.judge(&apart.place))
+        };
+        let judged = judge();
+        apart.remove();
+        judged
+    }
+
+    /// Where this run keeps what the task printed when it ran.
+    fn log(&self) -> Option<String> {
+        let has_log = self.entry.beside(BesideKind::Log).is_some();
+        has_log.then(|| self.site.shown(&self.site.log(&self.assignment.task.id, None)))
+    }
+
+    /// What the task printed is told again.
+    fn replay_log(&self) {
+        let Some(log) = self.entry.beside(BesideKind::Log) else { return };
+        let Some(bytes) = self.cache.fetch_beside(&log.digest, log.size) else { return };
+        let task = &self.assignment.task.id;
+        let place = self.site.log(task, None);
+        if let Some(folder) = place.parent() {
+            // A log that cannot be written costs its reader, not the build.
+            let _ = workspace::make_folder(folder).map(|()| std::fs::write(&place, &bytes));
+        }
+        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let line = line.strip_suffix(b"\n").unwrap_or(line);
+            let line = String::from_utf8_lossy(line).into_owned();
+            (self.site.events)(Event::TaskOutput { task: task.clone(), line });
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! A private folder that is left as it is between two attempts, because an agent will go on in it: after a refused
+//! result, after a provider's limit, or in a later build.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::Site;
+use super::apart::{Apart, folders, git_failed, private_place, remove_all};
+use super::perform::Refusal;
+use super::staging::StagingError;
+use crate::incremental::Assignment;
+use crate::model::{Isolation, Signature, WorkspacePath};
+
+/// What must be known of the folder to go on in it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Suspended {
+    /// What lay in it before the agent first began.
+    before: Vec<(WorkspacePath, Signature)>,
+    copied: Vec<WorkspacePath>,
+    /// Made by `setup`, or by checks.
+    prepared: Vec<WorkspacePath>,
+}
+
+impl Apart {
+    /// Leaves the folder to be gone on in. What is beside it (TMPDIR, results on their way) goes.
+    pub(super) fn suspend(self, why: &str) -> Suspended {
+        let suspended = Suspended {
+            before: self.before.iter().map(|(path, seen)| (path.clone(), *seen)).collect(),
+            copied: self.copied.iter().cloned().collect(),
+            prepared: self.prepared.iter().cloned().collect(),
+        };
+        self.leave(why);
+        suspended
+    }
+
+    /// The folder in which an earlier attempt left off; none where it is gone.
+    pub(super) fn reopen(
+        site: &Site,
+        assignment: &Assignment,
+        suspended: Suspended,
+    ) -> Result<Option<Self>, StagingError> {
+        let (folder, private) = folders(site, &assignment.task);
+        let linked = match (assignment.isolation, &site.repository) {
+            (Isolation::Worktree, Some(repository)) => {
+                let Some(linked) = repository.reopen(&folder).map_err(git_failed)? else { return Ok(None) };
+                Some(linked)
+            }
+            (Isolation::Worktree, None) => return Ok(None),
+            _ if folder.is_dir() => None,
+            _ => return Ok(None),
+        };
+        remove_all(&private)?;
+        let place = private_place(site, assignment, &folder, &private, linked.as_ref())?;
+        let Suspended { before, copied, prepared } = suspended;
+        let (copied, prepared) = (copied.into_iter().collect(), prepared.into_iter().collect());
+        let before = before.into_iter().collect();
+        let reopened = true;
+        let mut apart = Self { place, folder, private, before, copied, prepared, linked, reopened };
+        let extra = |path: &WorkspacePath| apart.copied.contains(path) || apart.prepared.contains(path);
+        let seen: Vec<WorkspacePath> = apart.before.keys().filter(|path| !extra(path)).cloned().collect();
+        apart.hide_from_git(&seen)?;
+        Ok(Some(apart))
+    }
+
+    /// Is it one in which an earlier attempt left off?
+    pub(super) fn is_reopened(&self) -> bool {
+        self.reopened
+    }
+
+    /// Leaves the folder of a failure for a person to look at, and says where it is.
+    pub(super) fn leave_for_a_person(self, site: &Site, assignment: &Assignment, refusal: &mut Refusal) {
+        let what = if assignment.isolation == Isolation::Worktree { "worktree" } else { "sandbox" };
+        let place = self.leave("its task failed");
+        refusal.message = format!("{}\nits {what} is kept in {}", refusal.message, site.shown(&place));
+    }
+
+    /// Counts what checks have made since `since` as conductor's, so that the agent is not blamed for it.
+    pub(super) fn absolve(&mut self, since: &BTreeMap<WorkspacePath, Signature>) -> Result<(), StagingError> {
+        let now = self.listing()?;
+        let made = now.into_iter().filter(|(path, seen)| since.get(path) != Some(seen));
+        self.prepared.extend(made.map(|(path, _)| path));
+        Ok(())
+    }
+}
