@@ -4,16 +4,17 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
 use super::cache::limits;
+use super::interruption::Interruption;
 use super::options::{BuildArgs, Global, IsolationMode, Progress};
 use super::session::{Session, warn};
+use super::shards;
 use super::{Exit, Output, Stop};
-use super::{caching, check};
+use super::{caching, check, verify};
 use crate::execute::{Site, recover};
 use crate::graph::TaskIndex;
 use crate::incremental::{Caller, Engine, Options, Standing, Trust};
@@ -22,7 +23,7 @@ use crate::model::{
 };
 use crate::process::{Processes, Signals};
 use crate::report::plain::{Plain, Verbosity};
-use crate::report::{Fanout, Reader as _, Titles, events, json, live, trace};
+use crate::report::{Fanout, Reader as _, Titles, count, events, json, live, trace};
 use crate::schedule::{self, Build, Message};
 use crate::store::{self, Access, Attempts, Holder, Journal, Lock, LockError, Programs, RunDir, State};
 use crate::worktree::Repository;
@@ -39,7 +40,7 @@ const BACKLOG: usize = 4096;
 pub(super) fn run(global: &Global, args: &BuildArgs, caller: Caller, output: &Output) -> Result<Exit, Stop> {
     let session = Session::open(global, caller)?;
     warn(&session, output);
-    let (roots, scope) = session.scope(&args.targets)?;
+    let (roots, scope) = goal_of(&session, args, output)?;
     if args.dry_run || args.frozen {
         return look_only(&session, args, &roots, &scope, output);
     }
@@ -52,6 +53,22 @@ pub(super) fn run(global: &Global, args: &BuildArgs, caller: Caller, output: &Ou
         ));
     }
     locked(global, args, session, (roots, scope), output)
+}
+
+/// What the targets name, or the part of it that `--shard` gives to this machine.
+fn goal_of(session: &Session, args: &BuildArgs, output: &Output) -> Result<Goal, Stop> {
+    let (roots, scope) = session.scope(&args.targets)?;
+    let Some(shard) = args.shard else { return Ok((roots, scope)) };
+    let own = shards::own(session, &roots, shard, args.history.as_deref())?;
+    output.hint(&format!(
+        "shard {}/{}: {} of {}\n",
+        shard.number,
+        shard.of,
+        own.len(),
+        count(roots.len(), "task")
+    ));
+    let scope = crate::graph::closure(&session.plan, &own);
+    Ok((own, scope))
 }
 
 /// A task that builds its own workspace would wait for itself.
@@ -189,56 +206,13 @@ fn locked(
     // What the build that we waited for was built from may be another manifest by now.
     if told {
         session = Session::open(global, session.caller)?;
-        goal = session.scope(&args.targets)?;
+        goal = goal_of(&session, args, output)?;
     }
     session.save_plan();
     let opening = Opening { run, interrupted, notices };
     let exit = build(args, &session, goal, opening, output);
     drop(lock);
     exit
-}
-
-/// The last signal with its number, and who is to hear of the next.
-#[derive(Default)]
-struct Heard {
-    signal: Option<(i32, usize)>,
-    outbox: Option<SyncSender<Message>>,
-}
-
-/// Signals that arrive before and while the build runs.
-#[derive(Default)]
-struct Interruption {
-    set: AtomicBool,
-    state: Mutex<Heard>,
-}
-
-impl Interruption {
-    fn take(&self, signal: i32, count: usize) {
-        self.set.store(true, Ordering::SeqCst);
-        let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        state.signal.get_or_insert((signal, count));
-        if let Some(outbox) = &state.outbox {
-            let _ = outbox.send(Message::Signal(signal, count));
-        }
-    }
-
-    fn is_set(&self) -> bool {
-        self.set.load(Ordering::SeqCst)
-    }
-
-    fn signal(&self) -> Option<i32> {
-        let state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        state.signal.map(|(signal, _)| signal)
-    }
-
-    /// From now on signals go to the coordinator, the one that came before too.
-    fn forward(&self, outbox: &SyncSender<Message>) {
-        let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some((signal, count)) = state.signal {
-            let _ = outbox.send(Message::Signal(signal, count));
-        }
-        state.outbox = Some(outbox.clone());
-    }
 }
 
 /// What a build begins with, once it holds the workspace.
@@ -298,6 +272,7 @@ fn build(
         processes: Processes::new(),
         journal,
         attempts: Attempts::of(&run_dir),
+        flakes: store::Flakes::of(&session.folder),
         objects: store::Objects::of(&session.folder),
         run_dir,
         run: run.clone(),
@@ -326,9 +301,27 @@ fn build(
     // What could not be kept is read again the next time.
     let _ = engine.programs_mut().save(&session.folder);
     readers.finish();
+    let sample = args.verify.filter(|_| result.outcome == RunOutcome::Success);
+    let verified = sample.map(|sample| verify::run(&mut engine, &site, &scope, sample, &interrupted, output));
     if output.json {
-        tell_json(&result, &engine, &scope)?;
+        tell_json(&result, &engine, &scope, verified.as_ref())?;
+    } else if let Some(verified) = &verified {
+        output.say(&verify::render(verified, output.style()));
     }
+    tidy_up(session, &site, &mut engine);
+    let found = verified.as_ref().map_or(Exit::Success, verify::exit);
+    let signal = interrupted.signal().filter(|_| verified.is_some_and(|verified| verified.stopped));
+    let exit = exit(&result).or(found).or(signal.map_or(Exit::Success, Exit::Signal));
+    if let Err(stop) = super::lock::keep_current(session, &engine, &scope, &result, output) {
+        // The document of the build is written; this is beside it.
+        output.warn(&stop.diagnostics, &stop.sources);
+        return Ok(exit.or(stop.exit));
+    }
+    Ok(exit)
+}
+
+/// Lets go of what nobody needs any more.
+fn tidy_up(session: &Session, site: &Site, engine: &mut Engine) {
     site.journal.clear();
     // What is on disk must not speak of anything that goes.
     if engine.state_mut().commit().is_ok() {
@@ -339,12 +332,6 @@ fn build(
         let (max_size, max_age) = limits(session.plan.settings());
         let _ = cache.collect_if_due(max_size, max_age);
     }
-    if let Err(stop) = super::lock::keep_current(session, &engine, &scope, &result, output) {
-        // The document of the build is written; this is beside it.
-        output.warn(&stop.diagnostics, &stop.sources);
-        return Ok(exit(&result).or(stop.exit));
-    }
-    Ok(exit(&result))
 }
 
 /// What this machine cannot enforce of the isolation that tasks ask for, where one of them may run.
@@ -428,7 +415,12 @@ fn readers(
 }
 
 /// The contract's document: all tasks in scope, in the manifest's order.
-fn tell_json(result: &RunResult, engine: &Engine, scope: &[TaskIndex]) -> Result<(), Stop> {
+fn tell_json(
+    result: &RunResult,
+    engine: &Engine,
+    scope: &[TaskIndex],
+    verified: Option<&schedule::Verified>,
+) -> Result<(), Stop> {
     let told: std::collections::HashMap<&str, &TaskResult> =
         result.tasks.iter().map(|(id, result)| (id.as_str(), result)).collect();
     let plan = engine.plan();
@@ -446,7 +438,8 @@ fn tell_json(result: &RunResult, engine: &Engine, scope: &[TaskIndex]) -> Result
         }
         (id, result)
     });
-    json::write_build(&mut std::io::stdout().lock(), result, tasks).map_err(Stop::from)
+    let verified = verified.map(verify::document);
+    json::write_build(&mut std::io::stdout().lock(), result, tasks, verified.as_ref()).map_err(Stop::from)
 }
 
 fn exit(result: &RunResult) -> Exit {

@@ -37,6 +37,13 @@ pub(super) fn run(global: &Global, args: &TargetArgs, caller: Caller, output: &O
                 row["waits_for"] = json!(what);
             }
         }
+        for index in &shown {
+            let took = engine.state().row(&session.plan.task_id(*index)).map(|row| row.duration.as_millis());
+            if let (Some(took @ 1..), Some(row)) = (took, document["tasks"].get_mut(session.plan.id(*index)))
+            {
+                row["duration_ms"] = json!(u64::try_from(took).unwrap_or(u64::MAX));
+            }
+        }
         output.say_json(&document);
     } else {
         output.say(&table(&session, &shown, &standings, live.as_ref(), output.style()));

@@ -3,6 +3,8 @@
 //! The only room that knows the environment, the terminal and the process's exit code. Everything is
 //! passed on as data.
 
+mod affected;
+mod base;
 mod build;
 mod cache;
 mod caching;
@@ -11,9 +13,11 @@ mod check;
 mod clean;
 mod completions;
 mod desk;
+mod doctor;
 mod exit;
 mod graph;
 mod init;
+mod interruption;
 mod list;
 mod lock;
 mod log;
@@ -24,8 +28,10 @@ mod prompt;
 mod runs;
 mod schema;
 mod session;
+mod shards;
 mod transcript;
 mod validate;
+mod verify;
 mod versus;
 mod why;
 
@@ -109,8 +115,10 @@ fn dispatch(options: Options, caller: Caller, output: &Output) -> Result<Exit, S
         Command::List(args) => list::run(&global, &args, caller, output),
         Command::Why(args) => why::run(&global, &args, caller, output),
         Command::Graph(args) => graph::run(&global, &args, caller, output),
+        Command::Affected(args) => affected::run(&global, &args, caller, output),
         Command::Log(args) => log::run(&global, &args, caller, output),
         Command::Prompt(args) => prompt::run(&global, &args, caller, output),
+        Command::Doctor(args) => doctor::run(&global, &args, caller, output),
         Command::Runs(args) => runs::run(&global, &args, caller, output),
         Command::Cancel(args) => cancel::run(&global, &args, caller, output),
         Command::Cache(args) => cache::run(&global, &args, caller, output),

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::schedule::Sample;
+
 use crate::model::{Budget, parse_count, parse_duration};
 
 /// Builds targets that are slow, costly or unreliable: only what is stale, and only what was checked counts.
@@ -26,8 +28,11 @@ impl Options {
             Command::List(args) | Command::Merge(args) => args.format.is_json(),
             Command::Why(args) => args.format.is_json(),
             Command::Graph(args) => args.format == GraphFormat::Json,
+            // A matrix is captured by a shell: what goes wrong is told beside it.
+            Command::Affected(args) => args.format == AffectedFormat::Json,
             Command::Log(args) => args.format.is_json(),
             Command::Prompt(args) => args.format.is_json(),
+            Command::Doctor(args) => args.format.is_json(),
             Command::Runs(args) => args.format == RunsFormat::Json,
             Command::Cancel(args) => args.format.is_json(),
             Command::Cache(args) => args.command.is_json(),
@@ -123,10 +128,14 @@ pub(super) enum Command {
     Why(WhyArgs),
     /// Print the graph
     Graph(GraphArgs),
+    /// Which tasks does an edit since a commit make stale?
+    Affected(AffectedArgs),
     /// Show what a task printed
     Log(LogArgs),
     /// Print what a task's agent will be told
     Prompt(TargetArg),
+    /// Can the agents that the manifest uses work here? Exit code 1 if one cannot
+    Doctor(DoctorArgs),
     /// Show past runs
     Runs(RunsArgs),
     /// Stop the build that runs in this workspace, or one of its tasks
@@ -151,6 +160,16 @@ pub(super) enum Command {
     Schema(FormatArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
+}
+
+#[derive(Args, Debug)]
+pub(super) struct DoctorArgs {
+    /// Agents by their adapters' names, instead of those that have tasks
+    #[arg(value_name = "AGENT")]
+    pub(super) agents: Vec<String>,
+    /// Output format
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: Format,
 }
 
 #[derive(Args, Debug)]
@@ -191,6 +210,15 @@ pub(super) struct BuildArgs {
     /// Anything stale is an error (exit code 3); nothing runs
     #[arg(long, conflicts_with_all = ["dry_run", "force"])]
     pub(super) frozen: bool,
+    /// Build the I-th of N parts of the targets, and what it depends on; the same split on every machine
+    #[arg(long, value_name = "I/N")]
+    pub(super) shard: Option<Shard>,
+    /// Balance --shard by the durations in FILE, written by `list --format json`, instead of `effort` alone
+    #[arg(long, value_name = "FILE", requires = "shard")]
+    pub(super) history: Option<PathBuf>,
+    /// Then run a sample of the fresh tasks again, apart, and compare: 5%, or 3; exit code 4 where one made something else
+    #[arg(long, value_name = "SAMPLE", value_parser = super::verify::parse, conflicts_with_all = ["dry_run", "frozen"])]
+    pub(super) verify: Option<Sample>,
     /// Exit at once if another build holds the workspace
     #[arg(long)]
     pub(super) no_wait: bool,
@@ -212,6 +240,27 @@ pub(super) struct BuildArgs {
     /// Output format
     #[arg(long, value_enum, default_value_t)]
     pub(super) format: Format,
+}
+
+/// `2/5`
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Shard {
+    /// From 1.
+    pub(super) number: u16,
+    pub(super) of: u16,
+}
+
+impl std::str::FromStr for Shard {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parsed =
+            text.split_once('/').and_then(|(number, of)| Some((number.parse().ok()?, of.parse().ok()?)));
+        match parsed {
+            Some((number, of)) if (1..=of).contains(&number) => Ok(Self { number, of }),
+            _ => Err("a shard is written I/N, with I from 1 to N: 2/5".to_owned()),
+        }
+    }
 }
 
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
@@ -311,6 +360,33 @@ pub(super) enum GraphFormat {
     Mermaid,
     /// One versioned document
     Json,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct AffectedArgs {
+    /// Only these and what they depend on
+    #[arg(value_name = "TARGET")]
+    pub(super) targets: Vec<String>,
+    /// A commit, branch or tag: what was changed since HEAD and it parted counts, the working tree included
+    #[arg(long, value_name = "REF")]
+    pub(super) base: String,
+    /// With --format matrix: so many jobs of about the same length, instead of one for each task
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) shards: Option<u16>,
+    /// Output format
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: AffectedFormat,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) enum AffectedFormat {
+    /// For people
+    #[default]
+    Human,
+    /// One versioned document
+    Json,
+    /// One line for `strategy.matrix` of GitHub Actions
+    Matrix,
 }
 
 #[derive(Args, Debug)]

@@ -2,6 +2,7 @@
 //!
 //! Knows neither the tree nor past runs: the plan of a manifest is the same on every machine.
 
+mod affected;
 mod bodies;
 mod cycles;
 mod edges;
@@ -9,11 +10,14 @@ pub mod export;
 mod outputs;
 mod plan;
 mod select;
+mod shards;
 
+pub use affected::{Discovered, Edit, affected};
 pub use bodies::Recompile;
 pub use edges::EdgeKinds;
 pub use plan::{BadPlan, Plan, TaskIndex};
-pub use select::{closure, critical_path, select};
+pub use select::{closure, cone, critical_path, select};
+pub use shards::split;
 
 use crate::model::{Diagnostic, Manifest, WorkspacePath};
 

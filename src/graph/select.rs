@@ -129,6 +129,25 @@ pub fn closure(plan: &Plan, roots: &BTreeSet<TaskIndex>) -> Vec<TaskIndex> {
     plan.order().filter(|i| within[*i as usize]).collect()
 }
 
+/// Which tasks are among those of `scope` (closed) that `starts` names, or depend on one of them.
+pub fn cone(plan: &Plan, scope: &[TaskIndex], starts: impl Fn(TaskIndex) -> bool) -> Vec<bool> {
+    let mut cone = vec![false; plan.len()];
+    let mut reached: Vec<TaskIndex> = scope.iter().copied().filter(|index| starts(*index)).collect();
+    if reached.is_empty() {
+        return cone;
+    }
+    let mut within = vec![false; plan.len()];
+    for index in scope {
+        within[*index as usize] = true;
+    }
+    while let Some(index) = reached.pop() {
+        if !std::mem::replace(&mut cone[index as usize], true) {
+            reached.extend(plan.dependents(index).filter(|next| within[*next as usize]));
+        }
+    }
+    cone
+}
+
 /// For each task the length of the longest chain of dependents that waits for it, itself included, in the
 /// unit of `cost`.
 pub fn critical_path(plan: &Plan, scope: &[TaskIndex], cost: impl Fn(TaskIndex) -> u64) -> Vec<u64> {
@@ -138,4 +157,54 @@ pub fn critical_path(plan: &Plan, scope: &[TaskIndex], cost: impl Fn(TaskIndex) 
         lengths[index as usize] = cost(index).max(1).saturating_add(behind);
     }
     lengths
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Command, Group, Manifest, Reference, Task, Work};
+
+    #[test]
+    fn the_cone_is_what_depends_on_its_beginning_within_the_scope() {
+        let nobody = Group {
+            id: GroupId::new("G"),
+            at: crate::model::At::default(),
+            title: None,
+            after: Vec::new(),
+            gate: Vec::new(),
+            dir: WorkspacePath::root(),
+            env: Vec::new(),
+            pass_env: Vec::new(),
+        };
+        let task = |id: &str, needs: &[&str]| Task {
+            id: TaskId::new(id),
+            work: Work::Run(Command::Argv(Vec::new())),
+            group: None,
+            needs: needs
+                .iter()
+                .map(|id| Reference::Task(TaskId::new(*id), crate::model::At::default()))
+                .collect(),
+            ..Task::gate(&nobody)
+        };
+        // a ← b ← d, a ← c ← d, c ← e; f stands alone.
+        let tasks = vec![
+            task("a", &[]),
+            task("b", &["a"]),
+            task("c", &["a"]),
+            task("d", &["b", "c"]),
+            task("e", &["c"]),
+            task("f", &[]),
+        ];
+        let plan = crate::graph::compile(Manifest { tasks, ..Manifest::default() }).unwrap();
+        let cone = |targets: &[&str], start: &str| -> String {
+            let targets: Vec<String> = targets.iter().map(|&target| target.to_owned()).collect();
+            let scope = closure(&plan, &select(&plan, &targets, &WorkspacePath::root()).unwrap());
+            let cone = cone(&plan, &scope, |index| plan.id(index) == start);
+            plan.indices().filter(|index| cone[*index as usize]).map(|index| plan.id(index)).collect()
+        };
+        assert_eq!(cone(&[], "b"), "bd");
+        assert_eq!(cone(&[], "c"), "cde");
+        assert_eq!(cone(&["d"], "c"), "cd");
+        assert_eq!(cone(&["d"], "f"), "", "it is not in the scope");
+    }
 }

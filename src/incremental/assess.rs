@@ -70,15 +70,20 @@ impl Told {
 impl Engine {
     /// The standing of every visible task of a scope (closed, in dependency order, observed).
     pub fn assess(&mut self, scope: &[TaskIndex]) -> Result<BTreeMap<TaskIndex, Standing>, Diagnostic> {
-        let mut standings = Vec::with_capacity(scope.len());
-        let mut due = vec![false; self.plan.len()];
         let plan = Arc::clone(&self.plan);
+        let (mut due, mut within) = (vec![false; plan.len()], vec![false; plan.len()]);
+        // Nearly all are fresh, and a map is made much faster of what is sorted already.
+        let mut others = BTreeMap::new();
         for index in scope.iter().copied().filter(|index| !plan.is_hidden(*index)) {
+            within[index as usize] = true;
             let standing = self.assess_one(index, &due)?;
             due[index as usize] = standing.is_due();
-            standings.push((index, standing));
+            if standing != Standing::Fresh {
+                others.insert(index, standing);
+            }
         }
-        Ok(standings.into_iter().collect())
+        let mut standing = |index: TaskIndex| (index, others.remove(&index).unwrap_or(Standing::Fresh));
+        Ok((0..).zip(within).filter(|(_, within)| *within).map(|(index, _)| standing(index)).collect())
     }
 
     fn assess_one(&mut self, index: TaskIndex, due: &[bool]) -> Result<Standing, Diagnostic> {
@@ -146,13 +151,11 @@ impl Engine {
     /// What keeps the tasks that may run from running at all: unset secrets and missing tools. Found before
     /// anything starts.
     pub fn preflight(&mut self, scope: &[TaskIndex]) -> Vec<Diagnostic> {
-        let mut cone = vec![false; self.plan.len()];
+        let cone = crate::graph::cone(&self.plan, scope, |index| self.is_candidate(index));
         let mut errors = Vec::new();
         let mut told = Told::default();
         for index in scope.iter().copied() {
-            let due = self.is_candidate(index) || self.plan.deps(index).any(|(dep, _)| cone[dep as usize]);
-            cone[index as usize] = due;
-            if due && !self.plan.is_hidden(index) {
+            if cone[index as usize] && !self.plan.is_hidden(index) {
                 self.preflight_one(index, &mut told, &mut errors);
             }
         }

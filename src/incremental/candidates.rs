@@ -5,24 +5,31 @@
 //! other task of the scope is a candidate, and the query decides. Being a candidate is never wrong, only
 //! slower; being none must be certain.
 
-use std::ops::Range;
-
 use super::engine::Engine;
 use crate::graph::{Plan, TaskIndex};
 use crate::model::TaskId;
 use crate::store::{FileId, State};
+use crate::workspace::in_parallel;
 
-/// A task's row, in short.
+/// A task's row, in short. There is one for each task of the plan, so it is kept small.
 pub(super) struct Brief {
     verified_at: u64,
     outputs_changed_at: u64,
+    /// Its inputs, then its outputs: `files[start..end]`, the latter from `outputs`.
+    start: u32,
+    outputs: u32,
+    end: u32,
     has_failure: bool,
     has_record: bool,
-    /// How many of its outputs are in the tree.
-    outputs: usize,
     /// The row's files are still those that the manifest's words name.
     pub(super) known: bool,
-    files: Range<usize>,
+}
+
+impl Brief {
+    /// Has it outputs in the tree?
+    fn has_outputs(&self) -> bool {
+        self.outputs < self.end
+    }
 }
 
 /// The plan's tasks with their rows: one walk along both, in the order of ids.
@@ -42,20 +49,25 @@ pub(super) struct Briefs {
 
 impl Briefs {
     pub(super) fn join(plan: &Plan, state: &State) -> Self {
-        let mut joined = Self { owned: vec![false; state.file_count()], ..Self::default() };
+        let files = state.file_count();
+        let (owned, files) = (vec![false; files], Vec::with_capacity(files));
+        let mut joined = Self { owned, files, ..Self::default() };
         joined.by_task.resize_with(plan.len(), || None);
+        // The state counts files in 32 bits, and so does the plan its edges.
+        let count = |files: &Vec<FileId>| u32::try_from(files.len()).unwrap_or(u32::MAX);
         let mut ids = plan.sorted().peekable();
         for (id, row) in state.tasks() {
             while ids.next_if(|index| plan.id(*index) < id).is_some() {}
-            let start = joined.files.len();
+            let start = count(&joined.files);
             joined.files.extend(row.inputs);
-            let outputs = joined.files.len();
+            let outputs = count(&joined.files);
             joined.files.extend(row.outputs);
-            for file in &joined.files[outputs..] {
+            let end = count(&joined.files);
+            for file in &joined.files[outputs as usize..] {
                 joined.owned[file.0 as usize] = true;
             }
             let Some(index) = ids.next_if(|index| plan.id(*index) == id) else {
-                if joined.files.len() > outputs {
+                if end > outputs {
                     joined.gone.push(TaskId::new(id));
                 }
                 if row.has_record {
@@ -66,7 +78,7 @@ impl Briefs {
             let same = row.fingerprint == plan.fingerprint(index);
             if row.has_record && !same {
                 joined.changed.push(TaskId::new(id));
-                if joined.files.len() > outputs {
+                if end > outputs {
                     joined.redefined.push(index);
                 }
             }
@@ -74,11 +86,12 @@ impl Briefs {
             joined.by_task[index as usize] = Some(Brief {
                 verified_at: row.verified_at,
                 outputs_changed_at: row.outputs_changed_at,
+                start,
+                outputs,
+                end,
                 has_failure: row.has_failure,
                 has_record: row.has_record,
-                outputs: joined.files.len() - outputs,
                 known: said && same,
-                files: start..joined.files.len(),
             });
         }
         joined
@@ -91,32 +104,25 @@ impl Briefs {
 
     /// Inputs and outputs of a row.
     pub(super) fn files(&self, brief: &Brief) -> &[FileId] {
-        &self.files[brief.files.clone()]
+        &self.files[brief.start as usize..brief.end as usize]
     }
 }
+
+/// Tasks are marked in chunks of this many.
+const CHUNK: usize = 4096;
 
 impl Engine {
     /// Marks the candidates of `scope`, whose files have been looked at.
     pub(super) fn mark_candidates(&mut self, scope: &[TaskIndex], briefs: &Briefs) {
-        for index in scope.iter().copied() {
-            self.candidate[index as usize] =
-                !self.plan.is_hidden(index) && self.may_have_changed(index, briefs);
+        let (plan, state, forced) = (&*self.plan, &self.state, &self.forced);
+        let marks = in_parallel(scope, CHUNK, false, |index| {
+            forced.contains(index) || may_have_changed(plan, state, *index, briefs)
+        });
+        for (index, changed) in scope.iter().copied().zip(marks) {
+            let bare = || briefs.get(index).is_some_and(|brief| !brief.has_outputs());
+            let visible = !self.plan.is_hidden(index);
+            self.candidate[index as usize] = visible && (changed || bare() && self.has_lost(index));
         }
-    }
-
-    fn may_have_changed(&self, index: TaskIndex, briefs: &Briefs) -> bool {
-        let Some(brief) = briefs.get(index).filter(|brief| brief.known && !brief.has_failure) else {
-            return true;
-        };
-        if self.plan.is_always(index) || self.forced.contains(&index) {
-            return true;
-        }
-        let younger = |tick: u64| tick > brief.verified_at;
-        briefs.files(brief).iter().any(|id| self.state.changed_at(*id).is_none_or(younger))
-            || self.plan.deps(index).filter(|(_, kinds)| kinds.carries_outputs()).any(|(dep, _)| {
-                briefs.get(dep).is_none_or(|dep| !dep.has_record || younger(dep.outputs_changed_at))
-            })
-            || brief.outputs == 0 && self.has_lost(index)
     }
 
     /// Are the bytes of a result gone that stays on its branch?
@@ -124,4 +130,19 @@ impl Engine {
         let record = self.state.record(&self.plan.task_id(index));
         record.is_some_and(|record| !self.lost(&record).is_empty())
     }
+}
+
+/// Is something younger than the task's last verification?
+fn may_have_changed(plan: &Plan, state: &State, index: TaskIndex, briefs: &Briefs) -> bool {
+    let Some(brief) = briefs.get(index).filter(|brief| brief.known && !brief.has_failure) else {
+        return true;
+    };
+    if plan.is_always(index) {
+        return true;
+    }
+    let younger = |tick: u64| tick > brief.verified_at;
+    briefs.files(brief).iter().any(|id| state.changed_at(*id).is_none_or(younger))
+        || plan.deps(index).filter(|(_, kinds)| kinds.carries_outputs()).any(|(dep, _)| {
+            briefs.get(dep).is_none_or(|dep| !dep.has_record || younger(dep.outputs_changed_at))
+        })
 }

@@ -44,6 +44,7 @@ pub struct Engine {
     pub(super) tasks: Vec<Option<TaskInput>>,
     /// Files that this session has looked at.
     pub(super) observed: Vec<bool>,
+    pub(super) looks: super::look_back::Looks,
     pub(super) candidate: Vec<bool>,
     /// Outputs are hashed whatever their signature says.
     pub(super) distrustful: bool,
@@ -132,10 +133,11 @@ impl Engine {
             workspace,
             world: World::new(options.caller, options.tools, options.programs),
             forced: options.forced,
-            files: vec![None; files],
+            files: Vec::new(),
             results: vec![None; n],
             tasks: vec![None; n],
             observed: vec![false; files],
+            looks: super::look_back::Looks::default(),
             candidate: vec![false; n],
             distrustful: false,
             walked: super::resolve::Walked::default(),
@@ -220,6 +222,9 @@ impl Engine {
         })?;
         let key = action.key();
         let snapshot = self.snapshot(&shape, &action);
+        for id in snapshot.files.iter().filter_map(|seen| self.state.file_id(&seen.path)) {
+            self.looks.touch(id);
+        }
         let record = shape.result.record(&self.db);
         let failure = input.failure(&self.db);
         self.find_estranged();

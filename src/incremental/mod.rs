@@ -23,6 +23,7 @@ mod folders;
 mod guard;
 mod landing;
 mod locked;
+mod look_back;
 mod observe;
 mod resolve;
 mod stand;

@@ -242,6 +242,15 @@ fn decode(bytes: Vec<u8>) -> (String, Option<usize>) {
     )
 }
 
+/// Does `pattern` of a file in `folder` mean this file?
+pub(super) fn means(folder: &WorkspacePath, pattern: &str, path: &WorkspacePath) -> bool {
+    let Ok(parsed) = paths::parse(folder, pattern) else { return false };
+    match parsed.literal {
+        Some(literal) => literal == *path,
+        None => parse_glob(&parsed.glob).is_ok_and(|glob| glob.compile_matcher().is_match(path.as_path())),
+    }
+}
+
 /// The files that `pattern` of a file in `folder` matches, sorted.
 pub(super) fn expand(
     root: &Path,

@@ -55,6 +55,11 @@ impl Origin {
             })
     }
 
+    /// Does one of the patterns under `include` mean this file?
+    pub fn would_include(&self, path: &WorkspacePath) -> bool {
+        self.includes.iter().any(|(folder, pattern, _)| include::means(folder, pattern, path))
+    }
+
     /// Adds the variables that were looked up.
     pub(super) fn with_env(mut self, looked_up: BTreeMap<String, Option<String>>) -> Self {
         self.env = looked_up.into_iter().collect();

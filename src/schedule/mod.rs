@@ -5,11 +5,13 @@
 
 mod agents;
 mod desk;
+mod flaky;
 mod landing;
 mod outcome;
 mod resolve;
 mod rollback;
 mod slots;
+mod verify;
 mod waiting;
 
 use std::collections::{BinaryHeap, HashSet};
@@ -18,7 +20,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
 use crate::execute::{self, Outcome, Site, Staged};
-use crate::graph::{TaskIndex, critical_path};
+use crate::graph::{TaskIndex, cone, critical_path};
 use crate::incremental::{Assignment, Engine, Verdict};
 use crate::model::{
     Diagnostic, Event, RunOutcome, RunResult, Status, Summary, TaskId, TaskResult, WorkspacePath,
@@ -30,6 +32,7 @@ pub use outcome::plain;
 pub use resolve::Side;
 pub use rollback::Step;
 use slots::Slots;
+pub use verify::{Sample, Verified, verify};
 
 /// How to build.
 pub struct Options {
@@ -148,21 +151,22 @@ impl<'a> Build<'a> {
                 .or(plan.effort_ms(index))
                 .unwrap_or(1)
         };
-        let cone = cone(&engine, &scope);
-        let cost = |index: TaskIndex| if cone[index as usize] { history(index) } else { 0 };
-        let priority = critical_path(&plan, &scope, cost);
+        let in_cone = cone(&plan, &scope, |index| engine.is_candidate(index));
+        let cone: Vec<TaskIndex> = scope.iter().copied().filter(|index| in_cone[*index as usize]).collect();
+        // Whatever depends on a task of the cone is in it, so nothing outside can make a path longer.
+        let priority = critical_path(&plan, &cone, history);
         let mut phases = vec![Phase::Idle; n];
-        for index in scope.iter().copied().filter(|index| cone[*index as usize]) {
-            let left = plan.deps(index).filter(|(dep, _)| cone[*dep as usize]).count();
+        let mut due = Vec::new();
+        for index in cone {
+            let left = plan.deps(index).filter(|(dep, _)| in_cone[*dep as usize]).count();
             let left = u32::try_from(left).unwrap_or(u32::MAX);
             phases[index as usize] = Phase::Waiting { left, blocked: false };
+            if left == 0 {
+                due.push(index);
+            }
         }
-        let due = scope
-            .iter()
-            .copied()
-            .filter(|i| phases[*i as usize] == Phase::Waiting { left: 0, blocked: false });
         Ok(Self {
-            due: due.collect(),
+            due,
             slots: Slots::new(options.jobs, plan.settings()),
             queue: slots::Queue::default(),
             attempts: vec![0; n],
@@ -410,7 +414,8 @@ impl<'a> Build<'a> {
         }
     }
 
-    /// Were inputs edited after the tasks that read them had ended? Then success would be a lie.
+    /// Were inputs edited after the tasks that read them had ended? Then success would be a lie. Of what this
+    /// build has not touched, the engine may take an answer that is as young as that of a build with nothing to do.
     fn look_back(&mut self) {
         if self.results.is_empty() || self.halted || self.stale {
             return;
@@ -437,15 +442,4 @@ impl<'a> Build<'a> {
             () => RunOutcome::Success,
         }
     }
-}
-
-/// The candidates and everything in scope that depends on one.
-fn cone(engine: &Engine, scope: &[TaskIndex]) -> Vec<bool> {
-    let plan = engine.plan();
-    let mut cone = vec![false; plan.len()];
-    for index in scope.iter().copied() {
-        cone[index as usize] =
-            engine.is_candidate(index) || plan.deps(index).any(|(dep, _)| cone[dep as usize]);
-    }
-    cone
 }

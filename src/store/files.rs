@@ -30,18 +30,28 @@ pub struct FileRow {
     pub changed_at: u64,
 }
 
+impl ArchivedFileCell {
+    fn signature(&self) -> Signature {
+        Signature {
+            size: self.size.to_native(),
+            mtime_ns: self.mtime_ns.to_native(),
+            ctime_ns: self.ctime_ns.to_native(),
+            inode: self.inode.to_native(),
+            mode: self.mode.to_native(),
+        }
+    }
+}
+
 impl From<&ArchivedFileCell> for FileRow {
     fn from(cell: &ArchivedFileCell) -> Self {
         Self {
-            signature: Signature {
-                size: cell.size.to_native(),
-                mtime_ns: cell.mtime_ns.to_native(),
-                ctime_ns: cell.ctime_ns.to_native(),
-                inode: cell.inode.to_native(),
-                mode: cell.mode.to_native(),
+            signature: cell.signature(),
+            entry: Entry {
+                kind: kind(cell.kind),
+                executable: cell.executable != 0,
+                digest: Digest(cell.digest),
             },
-            entry: Entry { kind: kind(cell.kind), executable: cell.executable, digest: Digest(cell.digest) },
-            racy: cell.racy,
+            racy: cell.racy != 0,
             changed_at: cell.changed_at.to_native(),
         }
     }
@@ -57,9 +67,9 @@ impl From<FileRow> for FileCell {
             changed_at: row.changed_at,
             mode: row.signature.mode,
             kind: row.entry.kind as u8,
-            executable: row.entry.executable,
-            racy: row.racy,
-            observed: true,
+            executable: u8::from(row.entry.executable),
+            racy: u8::from(row.racy),
+            observed: 1,
             digest: row.entry.digest.0,
         }
     }
@@ -126,6 +136,17 @@ impl Files {
         match self.slots.get(id.0 as usize)?.checked_sub(1) {
             Some(index) => self.rows.get(index as usize).copied(),
             None => snapshot.file(id.0).map(FileRow::from),
+        }
+    }
+
+    /// Is there a row with this signature, and one that vouches for the content? Copies nothing.
+    pub(super) fn is_vouched_for(&self, snapshot: &Snapshot, id: FileId, now: &Signature) -> bool {
+        let Some(slot) = self.slots.get(id.0 as usize) else { return false };
+        match slot.checked_sub(1) {
+            Some(index) => {
+                self.rows.get(index as usize).is_some_and(|row| !row.racy && row.signature == *now)
+            }
+            None => snapshot.file(id.0).is_some_and(|cell| cell.racy == 0 && cell.signature() == *now),
         }
     }
 

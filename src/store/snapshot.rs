@@ -53,10 +53,11 @@ pub(super) struct FileCell {
     pub(super) changed_at: u64,
     pub(super) mode: u32,
     pub(super) kind: u8,
-    pub(super) executable: bool,
-    pub(super) racy: bool,
-    /// False for a path that has an id and was never looked at.
-    pub(super) observed: bool,
+    /// This and the two below: 0 or 1. As `bool`s they would have to be checked one by one when the table is opened.
+    pub(super) executable: u8,
+    pub(super) racy: u8,
+    /// 0 for a path that has an id and was never looked at.
+    pub(super) observed: u8,
     pub(super) digest: [u8; 32],
 }
 
@@ -218,7 +219,7 @@ impl Snapshot {
     }
 
     pub(super) fn file(&self, id: u32) -> Option<&ArchivedFileCell> {
-        self.tables()?.files.cells.get(id as usize).filter(|cell| cell.observed)
+        self.tables()?.files.cells.get(id as usize).filter(|cell| cell.observed != 0)
     }
 
     pub(super) fn path(&self, id: u32) -> Option<&[u8]> {
@@ -228,6 +229,11 @@ impl Snapshot {
     /// The id of the path of rank `rank`, from 0.
     pub(super) fn file_of_rank(&self, rank: usize) -> Option<u32> {
         self.paths()?.sorted.get(rank).map(|id| id.to_native())
+    }
+
+    /// The ids of all files, in the order of their paths.
+    pub(super) fn ranked(&self) -> impl Iterator<Item = u32> {
+        self.paths().into_iter().flat_map(|paths| paths.sorted.iter().map(|id| id.to_native()))
     }
 
     /// The rank of `path` among the paths, or of the first one after it.

@@ -143,9 +143,37 @@ impl State {
         self.tables.files.path(&self.snapshot, id)
     }
 
+    /// Is nearly every file that it knows an input or output of some task?
+    pub fn is_mostly_used(&self) -> bool {
+        self.snapshot.unused_files() <= self.file_count() / 8
+    }
+
+    /// Sorts ids, each of which is there once, by their paths.
+    pub fn sort_by_path(&self, ids: &mut Vec<FileId>) {
+        if ids.len() < self.file_count() / 16 {
+            return ids.sort_unstable_by_key(|id| self.path(*id));
+        }
+        // Among so many the snapshot's order is faster: it has been sorted already.
+        let mut missing = vec![false; self.file_count()];
+        for id in ids.drain(..) {
+            missing[id.0 as usize] = true;
+        }
+        let found = |id: &u32| missing.get_mut(*id as usize).is_some_and(std::mem::take);
+        ids.extend(self.snapshot.ranked().filter(found).map(FileId));
+        let added = (0..).zip(&missing).filter(|(_, missing)| **missing).map(|(id, _)| FileId(id));
+        let mut added: Vec<FileId> = added.collect();
+        added.sort_unstable_by_key(|id| self.path(*id));
+        ids.extend(added);
+    }
+
     /// What is known of a file; none where it was never looked at.
     pub fn file(&self, id: FileId) -> Option<FileRow> {
         self.tables.files.row(&self.snapshot, id)
+    }
+
+    /// Does what is known of a file say that its content, seen with this signature, is the recorded one?
+    pub fn is_vouched_for(&self, id: FileId, now: &Signature) -> bool {
+        self.tables.files.is_vouched_for(&self.snapshot, id, now)
     }
 
     /// The tick at which the content of a file last changed, as [`Self::file`] has it.

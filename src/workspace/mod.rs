@@ -12,6 +12,7 @@ mod files;
 mod folder;
 mod glob;
 mod look;
+mod nearby;
 mod parallel;
 mod rules;
 mod walk;
@@ -30,6 +31,7 @@ pub use clone::{Cloned, Cloning, Expected, clone_file, clone_many};
 pub use files::{copy_file, make_folder, move_path, prune_empty_parents, remove_path, write_atomic};
 pub use glob::{BadGlob, Globs, compile_name_glob, parse_glob};
 pub use look::{Observed, digest_file, settled_signature};
+pub use parallel::map as in_parallel;
 pub use walk::{Ignores, Listing};
 
 /// Why the tree could not be read or written.

@@ -39,12 +39,27 @@ pub(super) fn together(step: impl Fn() -> bool + Sync) {
     });
 }
 
-/// `of` each item, in the order of the items.
-pub(super) fn map<T: Sync, R: Send + Clone>(
+/// `of` each item, in the order of the items, `chunk` of them at a time on one of all processors.
+pub fn map<T: Sync, R: Send + Clone>(
     items: &[T],
     chunk: usize,
     blank: R,
     of: impl Fn(&T) -> R + Sync,
+) -> Vec<R> {
+    map_chunks(items, chunk, blank, |items, results| {
+        for (item, result) in items.iter().zip(results) {
+            *result = of(item);
+        }
+    })
+}
+
+/// As [`map`], for what has something to remember from one item to the next: `fill` gets some items and the
+/// places of their results.
+pub(super) fn map_chunks<T: Sync, R: Send + Clone>(
+    items: &[T],
+    chunk: usize,
+    blank: R,
+    fill: impl Fn(&[T], &mut [R]) + Sync,
 ) -> Vec<R> {
     let mut results = vec![blank; items.len()];
     let chunks = items.chunks(chunk).zip(results.chunks_mut(chunk));
@@ -52,9 +67,7 @@ pub(super) fn map<T: Sync, R: Send + Clone>(
     together(move || {
         let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
         let Some((items, results)) = next else { return false };
-        for (item, result) in items.iter().zip(results) {
-            *result = of(item);
-        }
+        fill(items, results);
         true
     });
     results

@@ -117,6 +117,22 @@ pub enum Error {
         /// The branch.
         name: String,
     },
+    /// There is no such commit.
+    #[error("git knows no commit `{revision}`: {message}")]
+    UnknownRevision {
+        /// As it was given.
+        revision: String,
+        /// What the library said.
+        message: String,
+    },
+    /// Nothing tells where two commits parted.
+    #[error("HEAD and `{revision}` have no common commit{}", if *shallow { " in this shallow clone" } else { "" })]
+    NoCommonAncestor {
+        /// As it was given.
+        revision: String,
+        /// The clone holds a part of the history alone.
+        shallow: bool,
+    },
     /// A merge would overwrite what is not committed.
     #[error(
         "the merge would change {}, which hold changes that are not committed; commit or stash them, then merge again",

@@ -160,7 +160,7 @@ impl<'a> Look<'a> {
 }
 
 /// Does the file hold exactly this blob, or the same lines with CRLF ends, and may it be executed as the mode says?
-fn is(path: &Path, found: &fs::Metadata, (id, mode): Blob) -> bool {
+pub(super) fn is(path: &Path, found: &fs::Metadata, (id, mode): Blob) -> bool {
     let hash = |bytes: &[u8]| Oid::hash_object(ObjectType::Blob, bytes).is_ok_and(|hash| hash == id);
     if found.is_symlink() || mode == LINK {
         let text = fs::read_link(path);

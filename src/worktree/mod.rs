@@ -23,6 +23,7 @@ mod look;
 mod merge;
 mod name;
 mod remove;
+mod since;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -43,6 +44,7 @@ pub use error::Error;
 pub use linked::{Leftover, Linked};
 pub use merge::{Merge, Merged};
 pub use name::branch_name;
+pub use since::Changed;
 
 /// The git repository that a folder is part of.
 pub struct Repository {

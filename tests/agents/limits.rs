@@ -44,7 +44,9 @@ fn behind_a_limit_one_task_tries_for_all_of_the_adapter() {
     };
     let w = Agents::new(&format!("pools: {{ agents: 1 }}\ntasks:\n{}{}{}", task("A"), task("B"), task("C")));
     let wrote = |id: &str| json!({"do": [{"write": {"path": format!("{id}.txt"), "text": "x"}}]});
-    w.script(json!({"A": [limited(), wrote("A")], "B": [limited(), wrote("B")], "C": [limited(), wrote("C")]}));
+    w.script(
+        json!({"A": [limited(), wrote("A")], "B": [limited(), wrote("B")], "C": [limited(), wrote("C")]}),
+    );
     w.build(&[]).success().ran(&["A", "B", "C"]);
     let ends = |task: &str| w.calls(task).len();
     assert_eq!((ends("A"), ends("B"), ends("C")), (2, 2, 2));
@@ -72,7 +74,8 @@ fn an_agent_that_is_silent_is_stopped() {
 fn who_is_stopped_and_says_that_all_went_well_is_not_believed() {
     for program in ["claude", "gemini", "codex"] {
         let w = Agents::new(&one_task(program, "    timeout: 2s\n    retries: 0\n"));
-        let run = json!({"do": [{"write": {"path": "out.txt", "text": "right"}}, "hang"], "on_term": "succeed"});
+        let run =
+            json!({"do": [{"write": {"path": "out.txt", "text": "right"}}, "hang"], "on_term": "succeed"});
         w.script(json!({"T1": [run]}));
         w.build(&[]).fails_with(1).failed(&["T1"]);
         assert_eq!(w.ends("T1"), ["timeout"], "{program}");

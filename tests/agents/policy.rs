@@ -14,7 +14,9 @@ fn a_refused_result_is_mended_in_its_session_which_is_shown_the_evidence() {
     assert_eq!(resumed(&calls), [false, true]);
     assert_eq!(calls[0]["session"], calls[1]["session"]);
     let told = calls[1]["prompt"].as_str().unwrap();
-    for part in ["grep -q right out.txt", "exit code 3", "out.txt:1: wrong answer", "Places that it names: out.txt:1"] {
+    for part in
+        ["grep -q right out.txt", "exit code 3", "out.txt:1: wrong answer", "Places that it names: out.txt:1"]
+    {
         assert!(told.contains(part), "`{part}` is not in: {told}");
     }
     assert_eq!(w.ends("T1"), ["invalid", "ok"]);

@@ -65,7 +65,11 @@ fn the_log_tells_of_every_run_and_the_transcript_of_every_line() {
     let shown = w.world.run(&["log", "T1"]);
     shown.success().says("agent run 1: invalid").says("agent run 2: ok").says("$0.25");
     let transcript = w.world.run(&["log", "T1", "--transcript"]);
-    transcript.success().says("I try something").says("Write the answer into out.txt.").says("out.txt:1: wrong");
+    transcript
+        .success()
+        .says("I try something")
+        .says("Write the answer into out.txt.")
+        .says("out.txt:1: wrong");
     let document = w.world.json("log", &["T1", "--transcript"]).success().json();
     let lines = document["transcript"].as_array().unwrap();
     let prompts: Vec<_> = lines.iter().filter_map(|line| line["prompt"].as_str()).collect();

@@ -14,12 +14,17 @@ fn plants(path: &str) -> Value {
 #[test]
 fn the_environment_is_an_allow_list_and_home_is_private() {
     let w = Agents::new(&one_task("claude", "    env: { COLOUR: red }\n"));
-    let world = w.world.env("UNRELATED", "x").env("AWS_SECRET_ACCESS_KEY", "y").env("ANTHROPIC_API_KEY", "key-of-mine");
+    let world = w
+        .world
+        .env("UNRELATED", "x")
+        .env("AWS_SECRET_ACCESS_KEY", "y")
+        .env("ANTHROPIC_API_KEY", "key-of-mine");
     let w = Agents { world, ..w };
     w.script(json!({"T1": [writes("right")]}));
     w.build(&[]).success();
     let call = w.calls("T1")[0].clone();
-    let names: Vec<&str> = call["env"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
+    let names: Vec<&str> =
+        call["env"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
     for name in ["PATH", "HOME", "TMPDIR", "CONDUCTOR_TASK", "COLOUR", "ANTHROPIC_API_KEY"] {
         assert!(names.contains(&name), "{name} is not in {names:?}");
     }
@@ -51,7 +56,14 @@ fn it_works_in_a_folder_that_holds_what_it_may_read() {
 
 #[test]
 fn settings_of_agents_are_not_changed_by_who_does_not_declare_it() {
-    for path in [".claude/settings.json", ".mcp.json", ".codex/config.toml", ".gemini/settings.json", "opencode.json", ".github/workflows/x.yml"] {
+    for path in [
+        ".claude/settings.json",
+        ".mcp.json",
+        ".codex/config.toml",
+        ".gemini/settings.json",
+        "opencode.json",
+        ".github/workflows/x.yml",
+    ] {
         let manifest = "tasks:
   T1:
     agent: claude

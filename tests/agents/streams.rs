@@ -19,7 +19,8 @@ fn half_a_line_at_the_end_is_no_event_and_no_harm() {
     assert_eq!(w.ends("T1"), ["no_result"]);
     // Half a line in front of a whole one costs that one.
     w.world.file("in.txt", "2\n");
-    let words = json!({"do": [right(), {"print": "{\"type\":"}, {"print": "no event at all"}, {"print": "[1,2]"}]});
+    let words =
+        json!({"do": [right(), {"print": "{\"type\":"}, {"print": "no event at all"}, {"print": "[1,2]"}]});
     w.script(json!({"T1": [words]}));
     w.build(&[]).success().ran(&["T1"]);
 }
@@ -27,7 +28,8 @@ fn half_a_line_at_the_end_is_no_event_and_no_harm() {
 #[test]
 fn an_event_that_comes_in_pieces_is_one() {
     let w = Agents::new(&one_task("codex", ""));
-    let event = ["{\"type\":\"turn.comp", "leted\",\"usage\":{\"input_tokens\":7,", "\"output_tokens\":3}}\n"];
+    let event =
+        ["{\"type\":\"turn.comp", "leted\",\"usage\":{\"input_tokens\":7,", "\"output_tokens\":3}}\n"];
     let mut steps = vec![right()];
     steps.extend(event.map(|piece| json!({"piece": piece})));
     w.script(json!({"T1": [{"do": steps, "end": "silent"}]}));
@@ -59,7 +61,8 @@ fn a_grandchild_that_holds_the_output_open_holds_nothing_up() {
 fn a_grandchild_in_a_session_of_its_own_does_not_survive() {
     for (end, code) in [("ok", 0), ("failed", 1)] {
         let w = Agents::new(&one_task("claude", "    retries: 0\n"));
-        let steps = json!([{"leave": {"apart": true}}, {"leave": {"apart": true, "holds_output": true}}, right()]);
+        let steps =
+            json!([{"leave": {"apart": true}}, {"leave": {"apart": true, "holds_output": true}}, right()]);
         w.script(json!({"T1": [{"do": steps, "end": end}]}));
         w.build(&[]).fails_with(code);
         let left = w.left();

@@ -4,16 +4,18 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod affected;
 mod approval;
 mod build;
-mod check_formats;
 mod cache;
+mod check_formats;
 mod checks;
 mod conflicts;
 mod edits;
 mod examples;
 mod execution;
 mod failures;
+mod flakes;
 mod groups;
 mod inputs;
 mod json;
@@ -27,8 +29,10 @@ mod reasons;
 mod rollback;
 mod sandbox;
 mod sandbox_ends;
+mod shard;
 mod staleness;
 mod strange;
+mod verify;
 mod versus;
 mod workspace;
 mod worktree;

@@ -55,7 +55,11 @@ fn lines(events: &[Value]) -> String {
 
 /// The session to go on with is not there.
 pub(crate) fn no_session(call: &Call) -> io::Result<()> {
-    writeln!(io::stderr(), "No conversation found with session ID: {}", call.resume.as_deref().unwrap_or_default())
+    writeln!(
+        io::stderr(),
+        "No conversation found with session ID: {}",
+        call.resume.as_deref().unwrap_or_default()
+    )
 }
 
 /// The first events.
@@ -63,9 +67,13 @@ pub(crate) fn begin(call: &Call, session: &Session) -> io::Result<()> {
     let id = &session.id;
     match call.cli {
         Cli::Claude | Cli::Qwen => say(&[json!({"type": "system", "subtype": "init", "session_id": id})]),
-        Cli::Codex => say(&[json!({"type": "thread.started", "thread_id": id}), json!({"type": "turn.started"})]),
+        Cli::Codex => {
+            say(&[json!({"type": "thread.started", "thread_id": id}), json!({"type": "turn.started"})])
+        }
         Cli::Gemini => say(&[json!({"type": "init", "session_id": id, "model": "fake"})]),
-        Cli::Opencode => say(&[json!({"type": "step_start", "sessionID": id, "part": {"type": "step-start"}})]),
+        Cli::Opencode => {
+            say(&[json!({"type": "step_start", "sessionID": id, "part": {"type": "step-start"}})])
+        }
         Cli::Pi => say(&[json!({"type": "session", "version": 3, "id": id}), json!({"type": "agent_start"})]),
         Cli::Copilot => say(&[json!({"type": "assistant.turn_start", "data": {"turnId": "0"}})]),
         Cli::Aider => say(&["Aider v0.86.2".into(), "Git repo: .git".into()]),
@@ -81,10 +89,14 @@ pub(crate) fn text(call: &Call, session: &Session, text: &str) -> io::Result<()>
             "type": "assistant", "session_id": id,
             "message": {"role": "assistant", "content": [{"type": "text", "text": text}]},
         }),
-        Cli::Codex => json!({"type": "item.completed", "item": {"id": "item_0", "type": "agent_message", "text": text}}),
+        Cli::Codex => {
+            json!({"type": "item.completed", "item": {"id": "item_0", "type": "agent_message", "text": text}})
+        }
         Cli::Gemini => json!({"type": "message", "role": "assistant", "content": text, "delta": true}),
         Cli::Opencode => json!({"type": "text", "sessionID": id, "part": {"type": "text", "text": text}}),
-        Cli::Pi => json!({"type": "message_update", "message": {"role": "assistant", "content": [{"type": "text", "text": text}]}}),
+        Cli::Pi => {
+            json!({"type": "message_update", "message": {"role": "assistant", "content": [{"type": "text", "text": text}]}})
+        }
         Cli::Copilot => json!({"type": "assistant.message", "data": {"content": text}}),
         Cli::Aider | Cli::Command => text.into(),
     };
@@ -105,7 +117,9 @@ pub(crate) fn spend(call: &Call, session: &Session, usage: Usage) -> io::Result<
         }),
         Cli::Opencode => opencode_step(id, "tool-calls", usage),
         Cli::Pi => pi_message("", "toolUse", usage, None),
-        Cli::Aider => format!("Tokens: {input} sent, {output} received. Cost: ${usd} message, ${usd} session.").into(),
+        Cli::Aider => {
+            format!("Tokens: {input} sent, {output} received. Cost: ${usd} message, ${usd} session.").into()
+        }
         // The others tell of it at the end alone.
         Cli::Codex | Cli::Gemini | Cli::Copilot | Cli::Qwen | Cli::Command => return Ok(()),
     };

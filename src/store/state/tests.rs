@@ -379,3 +379,28 @@ fn a_state_may_be_opened_on_one_thread_and_used_on_another() {
     fn check<T: Send>() {}
     check::<State>();
 }
+
+#[test]
+fn files_are_sorted_by_their_paths_whether_the_snapshot_has_them_or_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut state, _) = State::open(dir.path(), Access::Write);
+    let mut ids = Vec::new();
+    for round in 0..2 {
+        // An order that is nobody's: 37 and 64 have no divisor in common.
+        for at in 0..64 {
+            let name = format!("{}/{round}", at * 37 % 64);
+            ids.push(state.intern(&path(&name)));
+            state.set_file(ids[ids.len() - 1], signature(1), entry(1), false);
+        }
+        if round == 0 {
+            state.compact().unwrap();
+        }
+    }
+    for step in [1, 2, 40] {
+        let mut some: Vec<FileId> = ids.iter().copied().step_by(step).collect();
+        let mut expected = some.clone();
+        expected.sort_by_key(|id| state.path(*id));
+        state.sort_by_path(&mut some);
+        assert_eq!(some, expected, "every {step}");
+    }
+}
