@@ -174,6 +174,7 @@ mod tests {
             gate: Vec::new(),
             dir: WorkspacePath::root(),
             env: Vec::new(),
+            budget: crate::model::Budget::default(),
             pass_env: Vec::new(),
         };
         let task = |id: &str, needs: &[&str]| Task {
