@@ -4,17 +4,17 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
 use super::cache::limits;
+use super::interruption::Interruption;
 use super::options::{BuildArgs, Global, IsolationMode, Progress};
 use super::session::{Session, warn};
 use super::shards;
 use super::{Exit, Output, Stop};
-use super::{caching, check};
+use super::{caching, check, verify};
 use crate::execute::{Site, recover};
 use crate::graph::TaskIndex;
 use crate::incremental::{Caller, Engine, Options, Standing, Trust};
@@ -215,49 +215,6 @@ fn locked(
     exit
 }
 
-/// The last signal with its number, and who is to hear of the next.
-#[derive(Default)]
-struct Heard {
-    signal: Option<(i32, usize)>,
-    outbox: Option<SyncSender<Message>>,
-}
-
-/// Signals that arrive before and while the build runs.
-#[derive(Default)]
-struct Interruption {
-    set: AtomicBool,
-    state: Mutex<Heard>,
-}
-
-impl Interruption {
-    fn take(&self, signal: i32, count: usize) {
-        self.set.store(true, Ordering::SeqCst);
-        let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        state.signal.get_or_insert((signal, count));
-        if let Some(outbox) = &state.outbox {
-            let _ = outbox.send(Message::Signal(signal, count));
-        }
-    }
-
-    fn is_set(&self) -> bool {
-        self.set.load(Ordering::SeqCst)
-    }
-
-    fn signal(&self) -> Option<i32> {
-        let state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        state.signal.map(|(signal, _)| signal)
-    }
-
-    /// From now on signals go to the coordinator, the one that came before too.
-    fn forward(&self, outbox: &SyncSender<Message>) {
-        let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some((signal, count)) = state.signal {
-            let _ = outbox.send(Message::Signal(signal, count));
-        }
-        state.outbox = Some(outbox.clone());
-    }
-}
-
 /// What a build begins with, once it holds the workspace.
 struct Opening {
     run: RunId,
@@ -315,6 +272,7 @@ fn build(
         processes: Processes::new(),
         journal,
         attempts: Attempts::of(&run_dir),
+        flakes: store::Flakes::of(&session.folder),
         objects: store::Objects::of(&session.folder),
         run_dir,
         run: run.clone(),
@@ -343,9 +301,27 @@ fn build(
     // What could not be kept is read again the next time.
     let _ = engine.programs_mut().save(&session.folder);
     readers.finish();
+    let sample = args.verify.filter(|_| result.outcome == RunOutcome::Success);
+    let verified = sample.map(|sample| verify::run(&mut engine, &site, &scope, sample, &interrupted, output));
     if output.json {
-        tell_json(&result, &engine, &scope)?;
+        tell_json(&result, &engine, &scope, verified.as_ref())?;
+    } else if let Some(verified) = &verified {
+        output.say(&verify::render(verified, output.style()));
     }
+    tidy_up(session, &site, &mut engine);
+    let found = verified.as_ref().map_or(Exit::Success, verify::exit);
+    let signal = interrupted.signal().filter(|_| verified.is_some_and(|verified| verified.stopped));
+    let exit = exit(&result).or(found).or(signal.map_or(Exit::Success, Exit::Signal));
+    if let Err(stop) = super::lock::keep_current(session, &engine, &scope, &result, output) {
+        // The document of the build is written; this is beside it.
+        output.warn(&stop.diagnostics, &stop.sources);
+        return Ok(exit.or(stop.exit));
+    }
+    Ok(exit)
+}
+
+/// Lets go of what nobody needs any more.
+fn tidy_up(session: &Session, site: &Site, engine: &mut Engine) {
     site.journal.clear();
     // What is on disk must not speak of anything that goes.
     if engine.state_mut().commit().is_ok() {
@@ -356,12 +332,6 @@ fn build(
         let (max_size, max_age) = limits(session.plan.settings());
         let _ = cache.collect_if_due(max_size, max_age);
     }
-    if let Err(stop) = super::lock::keep_current(session, &engine, &scope, &result, output) {
-        // The document of the build is written; this is beside it.
-        output.warn(&stop.diagnostics, &stop.sources);
-        return Ok(exit(&result).or(stop.exit));
-    }
-    Ok(exit(&result))
 }
 
 /// What this machine cannot enforce of the isolation that tasks ask for, where one of them may run.
@@ -445,7 +415,12 @@ fn readers(
 }
 
 /// The contract's document: all tasks in scope, in the manifest's order.
-fn tell_json(result: &RunResult, engine: &Engine, scope: &[TaskIndex]) -> Result<(), Stop> {
+fn tell_json(
+    result: &RunResult,
+    engine: &Engine,
+    scope: &[TaskIndex],
+    verified: Option<&schedule::Verified>,
+) -> Result<(), Stop> {
     let told: std::collections::HashMap<&str, &TaskResult> =
         result.tasks.iter().map(|(id, result)| (id.as_str(), result)).collect();
     let plan = engine.plan();
@@ -463,7 +438,8 @@ fn tell_json(result: &RunResult, engine: &Engine, scope: &[TaskIndex]) -> Result
         }
         (id, result)
     });
-    json::write_build(&mut std::io::stdout().lock(), result, tasks).map_err(Stop::from)
+    let verified = verified.map(verify::document);
+    json::write_build(&mut std::io::stdout().lock(), result, tasks, verified.as_ref()).map_err(Stop::from)
 }
 
 fn exit(result: &RunResult) -> Exit {

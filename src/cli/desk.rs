@@ -69,6 +69,7 @@ fn open(global: &Global, caller: Caller, command: &str, access: Access) -> Resul
         journal,
         objects: store::Objects::of(&session.folder),
         attempts: Attempts::of(&run_dir),
+        flakes: store::Flakes::of(&session.folder),
         run_dir,
         run,
         caller: session.caller.clone(),

@@ -13,9 +13,11 @@ mod check;
 mod clean;
 mod completions;
 mod desk;
+mod doctor;
 mod exit;
 mod graph;
 mod init;
+mod interruption;
 mod list;
 mod lock;
 mod log;
@@ -29,6 +31,7 @@ mod session;
 mod shards;
 mod transcript;
 mod validate;
+mod verify;
 mod versus;
 mod why;
 
@@ -115,6 +118,7 @@ fn dispatch(options: Options, caller: Caller, output: &Output) -> Result<Exit, S
         Command::Affected(args) => affected::run(&global, &args, caller, output),
         Command::Log(args) => log::run(&global, &args, caller, output),
         Command::Prompt(args) => prompt::run(&global, &args, caller, output),
+        Command::Doctor(args) => doctor::run(&global, &args, caller, output),
         Command::Runs(args) => runs::run(&global, &args, caller, output),
         Command::Cancel(args) => cancel::run(&global, &args, caller, output),
         Command::Cache(args) => cache::run(&global, &args, caller, output),

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::schedule::Sample;
+
 use crate::model::{Budget, parse_count, parse_duration};
 
 /// Builds targets that are slow, costly or unreliable: only what is stale, and only what was checked counts.
@@ -30,6 +32,7 @@ impl Options {
             Command::Affected(args) => args.format == AffectedFormat::Json,
             Command::Log(args) => args.format.is_json(),
             Command::Prompt(args) => args.format.is_json(),
+            Command::Doctor(args) => args.format.is_json(),
             Command::Runs(args) => args.format == RunsFormat::Json,
             Command::Cancel(args) => args.format.is_json(),
             Command::Cache(args) => args.command.is_json(),
@@ -131,6 +134,8 @@ pub(super) enum Command {
     Log(LogArgs),
     /// Print what a task's agent will be told
     Prompt(TargetArg),
+    /// Can the agents that the manifest uses work here? Exit code 1 if one cannot
+    Doctor(DoctorArgs),
     /// Show past runs
     Runs(RunsArgs),
     /// Stop the build that runs in this workspace, or one of its tasks
@@ -155,6 +160,16 @@ pub(super) enum Command {
     Schema(FormatArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
+}
+
+#[derive(Args, Debug)]
+pub(super) struct DoctorArgs {
+    /// Agents by their adapters' names, instead of those that have tasks
+    #[arg(value_name = "AGENT")]
+    pub(super) agents: Vec<String>,
+    /// Output format
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: Format,
 }
 
 #[derive(Args, Debug)]
@@ -201,6 +216,9 @@ pub(super) struct BuildArgs {
     /// Balance --shard by the durations in FILE, written by `list --format json`, instead of `effort` alone
     #[arg(long, value_name = "FILE", requires = "shard")]
     pub(super) history: Option<PathBuf>,
+    /// Then run a sample of the fresh tasks again, apart, and compare: 5%, or 3; exit code 4 where one made something else
+    #[arg(long, value_name = "SAMPLE", value_parser = super::verify::parse, conflicts_with_all = ["dry_run", "frozen"])]
+    pub(super) verify: Option<Sample>,
     /// Exit at once if another build holds the workspace
     #[arg(long)]
     pub(super) no_wait: bool,

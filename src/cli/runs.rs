@@ -8,7 +8,7 @@ use crate::model::{Diagnostic, RunId, Stamped, TaskId};
 use crate::report::events;
 use crate::report::markdown::{Facts, GroupFacts, TaskFacts, execution_log};
 use crate::report::runs::{RunHead, json, table};
-use crate::store::{RunDir, list_runs};
+use crate::store::{Flakes, RunDir, list_runs};
 
 /// Lines of a failed task's output in the execution log.
 const TAIL: usize = 20;
@@ -20,7 +20,14 @@ pub(super) fn run(global: &Global, args: &RunsArgs, caller: Caller, output: &Out
         return markdown(&session, args.run.as_deref(), &runs, output);
     }
     let wanted = runs.iter().filter(|run| args.run.as_ref().is_none_or(|wanted| run.0 == *wanted));
-    let heads: Vec<RunHead> = wanted.filter_map(|run| RunHead::from_events(read(&session, run))).collect();
+    let mut heads: Vec<RunHead> =
+        wanted.filter_map(|run| RunHead::from_events(read(&session, run))).collect();
+    for flake in Flakes::of(&session.folder).all() {
+        let head = heads.iter_mut().find(|head| head.run == flake.run);
+        if let Some(head) = head.filter(|head| !head.flaky.contains(&flake.task)) {
+            head.flaky.push(flake.task);
+        }
+    }
     if let (Some(wanted), []) = (&args.run, &heads[..]) {
         return Err(unknown(wanted));
     }

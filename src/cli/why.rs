@@ -13,9 +13,10 @@ use super::versus::versus;
 use super::{Exit, Output, Stop};
 use crate::graph::TaskIndex;
 use crate::incremental::{Caller, Standing};
-use crate::model::{LOCK_RUN, LOCKFILE, Record, format_duration};
+use crate::model::{Flake, LOCK_RUN, LOCKFILE, Record, format_duration};
 use crate::report::style::Paint;
 use crate::report::{Style, count, explain};
+use crate::store::Flakes;
 
 pub(super) fn run(global: &Global, args: &WhyArgs, caller: Caller, output: &Output) -> Result<Exit, Stop> {
     let session = Session::open(global, caller)?;
@@ -30,6 +31,8 @@ pub(super) fn run(global: &Global, args: &WhyArgs, caller: Caller, output: &Outp
     let record = engine.recorded_or_kept(index).as_deref().cloned();
     let chain = chain(&standings, index);
     let restorable = caching::restorable(&session, &mut engine, &standings).contains(&index);
+    let mut flakes = Flakes::of(&session.folder).all();
+    flakes.retain(|flake| flake.task.as_str() == session.plan.id(index));
     let Some(standing) = standings.get(&index) else { return Ok(Exit::Success) };
     if output.json {
         let mut document = json!({"version": 1, "task": session.plan.id(index)});
@@ -47,6 +50,9 @@ pub(super) fn run(global: &Global, args: &WhyArgs, caller: Caller, output: &Outp
             json!({"key": record.key, "run": record.run, "duration_ms": record.duration.as_millis(), "checks": record.evidence,
                 "approval": record.approval, "commit": record.commit})
         });
+        if !flakes.is_empty() {
+            document["flakes"] = flakes.iter().map(flake_json).collect();
+        }
         if let Some(versus) = &versus {
             document["vs"] = versus.json();
         }
@@ -56,11 +62,19 @@ pub(super) fn run(global: &Global, args: &WhyArgs, caller: Caller, output: &Outp
         if restorable {
             output.say("  a build would restore its result from the cache\n");
         }
+        for flake in &flakes {
+            output.say(&format!("  flaky: {}\n", flake.sentence()));
+        }
         if let Some(versus) = &versus {
             output.say(&versus.text(output.style()));
         }
     }
     Ok(Exit::Success)
+}
+
+fn flake_json(flake: &Flake) -> Value {
+    let Flake { task: _, key, run, earlier, kind, paths } = flake;
+    json!({"kind": kind, "key": key, "run": run, "earlier": earlier, "paths": paths})
 }
 
 /// From a blocked task to the stale one at the root of it.

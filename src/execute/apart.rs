@@ -264,15 +264,30 @@ impl Apart {
         restored.map_err(|error| StagingError(error.to_string()))
     }
 
-    /// Brings in what the checks read, as the tree has it right now.
+    /// Brings in what the checks read, as the tree has it right now. What the task wrote at such a path without declaring
+    /// it gives way: no task judges itself by a check of its own.
     pub(super) fn bring_check_inputs(
         &self,
         site: &Site,
+        task: &Task,
         paths: &[WorkspacePath],
     ) -> Result<(), StagingError> {
-        let missing = paths.iter().filter(|path| self.place.workspace.signature(path) == Signature::ABSENT);
-        for path in missing.filter(|path| site.workspace.signature(path) != Signature::ABSENT) {
-            self.copy(site, path)?;
+        let edits = Globs::new(&task.edits)?;
+        let own = |path: &WorkspacePath| {
+            task.outputs.iter().any(|output| path.is_within(&output.path)) || edits.matches(path)
+        };
+        let is_marked = !self.before.is_empty();
+        for path in paths.iter().filter(|path| site.workspace.signature(path) != Signature::ABSENT) {
+            let now = self.place.workspace.signature(path);
+            let is_missing = now == Signature::ABSENT;
+            let is_planted =
+                is_marked && !now.is_folder() && self.before.get(path) != Some(&now) && !own(path);
+            if is_planted && !is_missing {
+                workspace::remove_path(&path.under(self.place.root()))?;
+            }
+            if is_missing || is_planted {
+                self.copy(site, path)?;
+            }
         }
         Ok(())
     }

@@ -77,7 +77,9 @@ pub fn check_result(
             }
         }
         let validation = checks::look_at_inputs(site, &assignment.validation);
-        apart.bring_check_inputs(site, &check_paths(&validation)).map_err(|error| failed(&error))?;
+        apart
+            .bring_check_inputs(site, &assignment.task, &check_paths(&validation))
+            .map_err(|error| failed(&error))?;
         checked(site, &apart.place, assignment)
     };
     let verdict = run();

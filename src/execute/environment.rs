@@ -9,11 +9,17 @@ use crate::model::{EnvValue, RunId, Task};
 /// Handed through from the caller where set; none of them is part of a key.
 const BASICS: [&str; 7] = ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "TERM", "TMPDIR"];
 
+/// What every program gets, whatever the manifest says.
+pub(super) fn basics(caller: &Caller) -> BTreeMap<OsString, OsString> {
+    let through =
+        BASICS.iter().filter_map(|name| Some((name.into(), caller.0.get(OsStr::new(name))?.clone())));
+    through.chain([(OsString::from("LANG"), OsString::from("C.UTF-8"))]).collect()
+}
+
 /// The whole environment of a task's commands and checks. The caller has made sure that secrets are set.
 pub(super) fn environment(task: &Task, caller: &Caller, run: &RunId) -> BTreeMap<OsString, OsString> {
-    let mut env = BTreeMap::from([(OsString::from("LANG"), OsString::from("C.UTF-8"))]);
-    let through = BASICS.iter().copied().chain(task.pass_env.iter().chain(&task.secrets).map(String::as_str));
-    for name in through {
+    let mut env = basics(caller);
+    for name in task.pass_env.iter().chain(&task.secrets) {
         if let Some(value) = caller.0.get(OsStr::new(name)) {
             env.insert(name.into(), value.clone());
         }

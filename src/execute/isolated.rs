@@ -129,8 +129,8 @@ fn run(
         Workspace::open(apart.place.root()).map_err(StagingError::from)?
     };
     let validation = checks::look_at_inputs(site, &assignment.validation);
-    apart.bring_check_inputs(site, &check_paths(&validation))?;
     let before_checks = if session.is_some() { apart.listing()? } else { BTreeMap::new() };
+    apart.bring_check_inputs(site, task, &check_paths(&validation))?;
     let (evidence, unchecked) = match ran.validate(site, &apart.place, assignment) {
         Err(refusal) if session.is_some() => {
             apart.absolve(&before_checks)?;

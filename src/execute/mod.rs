@@ -21,12 +21,13 @@ mod perform;
 mod place;
 mod ran;
 mod recover;
+mod repeat;
 mod restore;
 mod secrets;
 mod staging;
 mod suspend;
 
-pub use agent::{Agents, Ledger, Unfinished, next_prompt, unfinished};
+pub use agent::{Agents, Examined, Ledger, Login, Unfinished, examine, next_prompt, unfinished};
 pub use apart::{remove_all, unenforced};
 pub use byhand::{check_result, copy_version, keep_version, return_version, run_by_hand, show_version};
 pub use command::run_tool;
@@ -36,6 +37,7 @@ pub use keep::keep_result;
 pub use pending::{Released, clear as clear_pending, folder as pending_folder, release, turn_into_conflict};
 pub use perform::{Course, Done, Outcome, Refusal, Waiting, perform};
 pub use recover::recover;
+pub use repeat::{Difference, DifferentLine, Repeated, repeat};
 pub use restore::would_be_restored;
 pub use staging::{Staged, StagingError};
 
@@ -45,7 +47,7 @@ use std::sync::Arc;
 use crate::incremental::Caller;
 use crate::model::{Event, RunId, TaskId};
 use crate::process::Processes;
-use crate::store::{Attempts, Cache, Journal, Maker, Objects, RunDir};
+use crate::store::{Attempts, Cache, Flakes, Journal, Maker, Objects, RunDir};
 use crate::workspace::Workspace;
 use crate::worktree::Repository;
 
@@ -69,6 +71,8 @@ pub struct Site {
     pub run_dir: RunDir,
     /// What was run in it, to be compared with later runs.
     pub attempts: Attempts,
+    /// Results that differed under one key.
+    pub flakes: Flakes,
     /// Which run.
     pub run: RunId,
     /// conductor's environment.

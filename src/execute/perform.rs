@@ -204,7 +204,7 @@ fn validate_apart(site: &Site, assignment: &Assignment) -> Result<Outcome, Box<R
         apart.bring_copies(site, &assignment.task.copy)?;
         apart.set_up(site, assignment)?;
         let validation = checks::look_at_inputs(site, &assignment.validation);
-        apart.bring_check_inputs(site, &check_paths(&validation))?;
+        apart.bring_check_inputs(site, &assignment.task, &check_paths(&validation))?;
         Ok(validate_alone(site, &apart.place, assignment, validation))
     })();
     apart.remove();

@@ -401,7 +401,7 @@ impl Coming<'_> {
             apart.bring_copies(site, &assignment.task.copy).map_err(|error| error.to_string())?;
             apart.set_up(site, assignment).map_err(|refusal| refusal.message)?;
             let inputs = check_paths(&produced.validation);
-            apart.bring_check_inputs(site, &inputs).map_err(|error| error.to_string())?;
+            apart.bring_check_inputs(site, &assignment.task, &inputs).map_err(|error| error.to_string())?;
             Ok(self.judge(&apart.place))
         };
         let judged = judge();

@@ -158,3 +158,54 @@ pub fn critical_path(plan: &Plan, scope: &[TaskIndex], cost: impl Fn(TaskIndex) 
     }
     lengths
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Command, Group, Manifest, Reference, Task, Work};
+
+    #[test]
+    fn the_cone_is_what_depends_on_its_beginning_within_the_scope() {
+        let nobody = Group {
+            id: GroupId::new("G"),
+            at: crate::model::At::default(),
+            title: None,
+            after: Vec::new(),
+            gate: Vec::new(),
+            dir: WorkspacePath::root(),
+            env: Vec::new(),
+            budget: crate::model::Budget::default(),
+            pass_env: Vec::new(),
+        };
+        let task = |id: &str, needs: &[&str]| Task {
+            id: TaskId::new(id),
+            work: Work::Run(Command::Argv(Vec::new())),
+            group: None,
+            needs: needs
+                .iter()
+                .map(|id| Reference::Task(TaskId::new(*id), crate::model::At::default()))
+                .collect(),
+            ..Task::gate(&nobody)
+        };
+        // a ← b ← d, a ← c ← d, c ← e; f stands alone.
+        let tasks = vec![
+            task("a", &[]),
+            task("b", &["a"]),
+            task("c", &["a"]),
+            task("d", &["b", "c"]),
+            task("e", &["c"]),
+            task("f", &[]),
+        ];
+        let plan = crate::graph::compile(Manifest { tasks, ..Manifest::default() }).unwrap();
+        let cone = |targets: &[&str], start: &str| -> String {
+            let targets: Vec<String> = targets.iter().map(|&target| target.to_owned()).collect();
+            let scope = closure(&plan, &select(&plan, &targets, &WorkspacePath::root()).unwrap());
+            let cone = cone(&plan, &scope, |index| plan.id(index) == start);
+            plan.indices().filter(|index| cone[*index as usize]).map(|index| plan.id(index)).collect()
+        };
+        assert_eq!(cone(&[], "b"), "bd");
+        assert_eq!(cone(&[], "c"), "cde");
+        assert_eq!(cone(&["d"], "c"), "cd");
+        assert_eq!(cone(&["d"], "f"), "", "it is not in the scope");
+    }
+}

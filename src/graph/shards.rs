@@ -19,16 +19,10 @@ pub fn split(
     let count = count.max(1);
     let mut shards = vec![Shard::new(plan.len()); count];
     let order: Vec<TaskIndex> = plan.order().collect();
-    let mut rank = vec![0_usize; plan.len()];
-    for (at, index) in order.iter().enumerate() {
-        rank[*index as usize] = at;
-    }
-    // Dependents before what they depend on; of those of one cost the first in the manifest.
+    // What depends on something costs more than that, so it comes first; of those of one cost the first in the manifest.
     let whole = deepest(plan, &order, &cost);
     let mut sorted: Vec<TaskIndex> = roots.iter().copied().collect();
-    sorted.sort_by_key(|index| {
-        (std::cmp::Reverse(whole[*index as usize]), std::cmp::Reverse(rank[*index as usize]), *index)
-    });
+    sorted.sort_by_key(|index| (std::cmp::Reverse(whole[*index as usize]), *index));
     for index in sorted {
         let free = shards.iter().position(|shard| shard.has[index as usize]);
         let at = free.unwrap_or_else(|| cheapest(plan, &shards, index, &cost));

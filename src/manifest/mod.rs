@@ -38,7 +38,7 @@ mod tree;
 
 use std::path::{Path, PathBuf};
 
-use crate::model::{Diagnostic, Manifest, Sources};
+use crate::model::{Adapter, Diagnostic, Manifest, Sources};
 
 pub use keys::{Key, Type};
 pub use lint::undeclared_paths;
@@ -103,6 +103,11 @@ pub fn load(location: &Location, env: &dyn Fn(&str) -> Option<String>) -> Loaded
     load::load(location, env)
 }
 
+/// The adapters that hold without a manifest, sorted by name.
+pub fn built_in_adapters() -> Vec<Adapter> {
+    adapter::built_in().into_values().collect()
+}
+
 /// The table of all keys of a manifest file; those of tasks and other maps hang below.
 pub fn keys() -> &'static [Key] {
     table::FILE
@@ -115,5 +120,7 @@ pub fn json_schema() -> serde_json::Value {
 
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod streams;
 #[cfg(test)]
 mod tests;

@@ -12,11 +12,12 @@ use crate::model::{OutputEntry, RunId, RunOutcome, RunResult, Summary, TaskId, T
 const VERSION: u32 = 1;
 
 /// Writes the document and a line end. `tasks` are all tasks in scope, the fresh ones too, with the
-/// outputs that stand.
+/// outputs that stand. `verified` tells what `--verify` found, where it was asked for.
 pub fn write_build(
     out: &mut dyn Write,
     result: &RunResult,
     tasks: impl Iterator<Item = (TaskId, TaskResult)>,
+    verified: Option<&serde_json::Value>,
 ) -> io::Result<()> {
     let document = Build {
         version: VERSION,
@@ -24,6 +25,7 @@ pub fn write_build(
         result: result.outcome,
         summary: result.summary,
         tasks: Stream(Cell::new(Some(tasks))),
+        verified,
     };
     serde_json::to_writer(&mut *out, &document)?;
     writeln!(out)
@@ -37,6 +39,8 @@ struct Build<'a, I> {
     result: RunOutcome,
     summary: Summary,
     tasks: Stream<I>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verified: Option<&'a serde_json::Value>,
 }
 
 /// A map that is made while it is written, which can happen once.
@@ -101,7 +105,7 @@ mod tests {
             (TaskId::new("T9"), task(Status::Fresh, Vec::new(), true)),
         ];
         let mut out = Vec::new();
-        write_build(&mut out, &result, tasks.into_iter()).unwrap();
+        write_build(&mut out, &result, tasks.into_iter(), None).unwrap();
         let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
         insta::assert_snapshot!(serde_json::to_string_pretty(&value).unwrap());
     }

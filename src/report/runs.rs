@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use crate::model::{Event, RunId, RunOutcome, Stamped, Status, Summary, Usage, format_duration};
+use crate::model::{Event, RunId, RunOutcome, Stamped, Status, Summary, TaskId, Usage, format_duration};
 
 use super::Style;
 use super::style::Paint;
@@ -31,6 +31,9 @@ pub struct RunHead {
     pub duration: Duration,
     /// As given; none: the default ones.
     pub targets: Vec<String>,
+    /// Tasks that gave another result than before under the same key; from the ledger, not from events.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub flaky: Vec<TaskId>,
     /// What its agents used, as far as it got; none where no agent ran.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spent: Option<Usage>,
@@ -85,10 +88,13 @@ impl RunHead {
         }
     }
 
-    /// `21 fresh, 1 ran`
+    /// `21 fresh, 1 ran`, and how many were flaky
     pub fn counts(&self) -> String {
-        let parts: Vec<_> =
+        let mut parts: Vec<_> =
             counts(&self.summary).map(|(status, number)| format!("{number} {}", status.name())).collect();
+        if !self.flaky.is_empty() {
+            parts.push(format!("{} flaky", self.flaky.len()));
+        }
         parts.join(", ")
     }
 }

@@ -5,11 +5,13 @@
 
 mod agents;
 mod desk;
+mod flaky;
 mod landing;
 mod outcome;
 mod resolve;
 mod rollback;
 mod slots;
+mod verify;
 mod waiting;
 
 use std::collections::{BinaryHeap, HashSet};
@@ -30,6 +32,7 @@ pub use outcome::plain;
 pub use resolve::Side;
 pub use rollback::Step;
 use slots::Slots;
+pub use verify::{Sample, Verified, verify};
 
 /// How to build.
 pub struct Options {

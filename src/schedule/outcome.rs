@@ -130,6 +130,9 @@ impl Build<'_> {
                     self.move_branch(done.branch.as_ref());
                     result.key = Some(key);
                     self.keep_accepted(assignment, status);
+                    if done.restored.is_none() {
+                        self.saw_success(assignment, key, &outputs);
+                    }
                     if done.restored.is_none() && done.unchecked.is_none() {
                         self.keep_in_cache(assignment, &done.changed);
                     }
@@ -194,9 +197,11 @@ impl Build<'_> {
     /// may fail again, and of headers that changed meanwhile nobody knows what was read.
     fn keep_in_cache(&self, assignment: &Assignment, changed: &[WorkspacePath]) {
         let is_agent = self.engine.plan().is_agent(assignment.index);
-        let is_flaky = self.attempts[assignment.index as usize] > 1 && !is_agent;
+        let is_retried = self.attempts[assignment.index as usize] > 1 && !is_agent;
         let is_vague = !changed.is_empty() && assignment.task.depfile.is_some();
-        if let Some(record) = self.engine.recorded(assignment.index).filter(|_| !is_flaky && !is_vague) {
+        let Some(record) = self.engine.recorded(assignment.index) else { return };
+        let flaky = |key| self.site.flakes.is_flaky(&assignment.task.id, key);
+        if !is_retried && !is_vague && !flaky(&record.key) && !flaky(&assignment.key) {
             execute::keep_result(&self.site, assignment, &record);
         }
     }
@@ -241,6 +246,7 @@ impl Build<'_> {
     }
 
     fn refused(&mut self, index: TaskIndex, assignment: &Assignment, attempt: u32, refusal: Refusal) {
+        self.saw_failure(assignment, &refusal);
         let Some(refusal) = self.wait_for_provider(assignment, attempt, refusal) else { return };
         match &refusal.course {
             Course::Pause | Course::Wait { .. } => return self.pause(assignment, refusal),

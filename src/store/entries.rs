@@ -20,7 +20,7 @@ enum Kind {
 }
 
 /// What conductor makes in `.conductor/`.
-const ENTRIES: [(&str, Kind); 18] = [
+const ENTRIES: [(&str, Kind); 19] = [
     (".gitignore", Kind::File),
     ("lock", Kind::File),
     ("state", Kind::File),
@@ -30,6 +30,7 @@ const ENTRIES: [(&str, Kind); 18] = [
     ("locked", Kind::File),
     ("programs", Kind::File),
     ("bans", Kind::File),
+    ("flakes", Kind::File),
     ("runs", Kind::Folder),
     ("aside", Kind::Folder),
     ("conflicts", Kind::Folder),
@@ -42,7 +43,7 @@ const ENTRIES: [(&str, Kind); 18] = [
 ];
 
 /// The same for its `.gitignore`. Never `*`: a manifest may live there.
-const IGNORED: [&str; 20] = [
+const IGNORED: [&str; 21] = [
     "/.gitignore",
     "/.*.tmp-*",
     "/lock",
@@ -53,6 +54,7 @@ const IGNORED: [&str; 20] = [
     "/locked",
     "/programs",
     "/bans",
+    "/flakes",
     "/runs/",
     "/aside/",
     "/conflicts/",

@@ -18,6 +18,7 @@
 //! | `sessions/` | agents' work that is not done | [`read_frame`], [`write_frame`] |
 //! | `programs` | digests of `tools` programs | [`Programs`] |
 //! | `bans` | results that were taken back | [`Cache`] |
+//! | `flakes` | results that differed under one key | [`Flakes`] |
 //!
 //! Beside the folder, in the root of the workspace, lies `conductor.lock` ([`Lockfile`]), which people commit. The
 //! [`Cache`] is elsewhere, shared by checkouts, and obeys the same two rules.
@@ -28,6 +29,7 @@ mod blobs;
 mod durable;
 mod entries;
 mod files;
+mod flakes;
 mod frame;
 mod framed;
 mod journal;
@@ -51,6 +53,7 @@ use std::path::{Path, PathBuf};
 pub use attempts::{Attempts, last_attempt};
 pub use entries::prepare;
 pub use files::{FileId, FileRow};
+pub use flakes::Flakes;
 pub use framed::{read_frame, write_frame};
 pub use journal::{BranchMove, Intent, Journal, Planned, Ticket};
 pub use local::{

@@ -291,7 +291,7 @@ fn an_unknown_ref_is_a_diagnostic_with_exit_code_2() {
     assert_eq!(run.json()["diagnostics"][0]["code"], "affected::unknown_ref");
     world.run(&["affected"]).fails_with(2);
     world.git(&["checkout", "-q", "--orphan", "alone"]);
-    commit(&world);
+    world.git(&["commit", "-q", "-m", "alone"]);
     let run = world.json("affected", &["--base", "base"]);
     run.fails_with(2);
     assert_eq!(run.json()["diagnostics"][0]["code"], "affected::no_common_ancestor");

@@ -190,6 +190,36 @@ tasks:
 }
 
 #[test]
+fn among_very_many_files_those_that_a_build_read_and_made_are_looked_at_again_however_short_it_was() {
+    let w = World::new(&format!(
+        "
+tasks:
+  T1: {{ inputs: [a], outputs: [o], run: cp a o }}
+  T2: {{ inputs: [], after: [T1], always: true, run: '{WAIT}' }}
+  T3: {{ inputs: ['many/*'], outputs: [n], run: ls many | wc -l > n }}
+"
+    ));
+    for number in 0..4200 {
+        w.file(&format!("many/{number}"), "");
+    }
+    w.file("a", "1").file("go", "").build(&[]).success();
+    for (edited_file, content) in [("a", "3"), ("o", "a person's")] {
+        w.remove("go").remove("started").file("a", "2");
+        let run = edited(&w, &[], |w| _ = w.file(edited_file, content));
+        run.fails_with(3).says(edited_file).ran(&["T1", "T2"]);
+        w.file("go", "").build(&[]).success();
+        assert_eq!(w.read("o"), w.read("a"));
+        w.file("a", "1").build(&[]).success();
+    }
+    // What it has not touched it may miss; the next build does not.
+    w.remove("go").remove("started").file("a", "2");
+    let run = edited(&w, &[], |w| _ = w.file("many/new", "").file("many/7", "7"));
+    assert!([0, 3].contains(&run.code), "{run}");
+    w.file("go", "").build(&[]).success().ran(&["T2", "T3"]);
+    assert_eq!(w.read("n").trim(), "4201");
+}
+
+#[test]
 fn a_task_that_changes_its_own_input_twice_is_told_about_edits() {
     let w = World::new("tasks: { T1: { inputs: [a], outputs: [o], run: cp a o; echo x >> a } }");
     w.file("a", "1");

@@ -108,6 +108,23 @@ fn undeclared_writes_are_warned_of_and_thrown_away() {
 }
 
 #[test]
+fn a_check_reads_the_trees_files_whatever_the_task_wrote_in_their_place() {
+    // The first task plants a check that it does not see, the second one changes a check that it does see.
+    for inputs in ["inputs: []", "inputs: [check.sh]"] {
+        let w = sandboxed(&[
+            inputs,
+            "outputs: [o]",
+            "run: echo bad > o; echo exit 0 > check.sh",
+            "validate: [{ run: sh check.sh, inputs: [check.sh] }]",
+        ]);
+        w.file("check.sh", "grep -q good o\n");
+        w.build(&[]).fails_with(1).failed(&["T1"]);
+        assert!(!w.has("o"));
+        assert_eq!(w.read("check.sh"), "grep -q good o\n");
+    }
+}
+
+#[test]
 fn undeclared_writes_are_errors_where_the_task_says_so() {
     let w = sandboxed(&["inputs: [a]", "outputs: [o]", "writes: error", &format!("run: {STRAY}")]);
     let run = w.file("a", "1\n").build(&[]);

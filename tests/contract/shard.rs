@@ -6,7 +6,8 @@ use crate::support::World;
 
 /// Tasks of the given lengths in hours, and one that the first two need.
 fn manifest(efforts: &[u64]) -> String {
-    let mut text = "tasks:\n  base: { inputs: [], outputs: [base], run: echo > base }\n".to_owned();
+    let mut text =
+        "tasks:\n  base: { effort: 1m, inputs: [], outputs: [base], run: echo > base }\n".to_owned();
     for (number, effort) in efforts.iter().enumerate() {
         let needs = if number < 2 { "needs: [base], " } else { "" };
         text += &format!(

@@ -244,3 +244,35 @@ fn every_schema_is_on_the_page() {
         assert!(page.contains(&format!("({link})")), "docs/json.md does not link to {file}");
     }
 }
+
+#[test]
+fn documents_of_what_an_edit_affects_and_of_what_differs_fit_their_schemas() {
+    let place = Place::new();
+    let manifest = "conductor: 1
+tasks:
+  A: { inputs: [a], outputs: [o], run: 'cp a o; date +%N >> o' }
+  B: { inputs: [], outputs: [p], run: 'cp a p' }
+";
+    edit(&place.work(), "conductor.yaml", manifest);
+    edit(&place.work(), "a", "1");
+    edit(&place.work(), ".gitignore", "o\np\n");
+    for args in [
+        &["init", "-q"][..],
+        &["add", "."],
+        &["-c", "user.name=P", "-c", "user.email=p@localhost", "commit", "-q", "-m", "x"],
+    ] {
+        assert!(place.command("git").args(args).status().unwrap().success());
+    }
+    edit(&place.work(), "a", "2");
+    let affected = document(&place, "affected", 0, "affected --base HEAD --format json");
+    assert_eq!(affected["tasks"], json!(["A"]));
+    document(&place, "affected_matrix", 0, "affected --base HEAD --format matrix");
+    document(&place, "affected_matrix", 0, "affected --base HEAD --format matrix --shards 2");
+    document(&place, "diagnostics", 2, "affected --base nowhere --format json");
+    let built = document(&place, "build", 4, "build --verify 100% --format json");
+    assert_eq!(built["verified"]["different"]["A"][0]["line"]["number"], 2);
+    assert!(built["verified"]["failed"]["B"].is_string());
+    assert_eq!(document(&place, "runs", 0, "runs --format json")["runs"][0]["flaky"], json!(["A"]));
+    assert!(document(&place, "why", 0, "why A --format json")["flakes"][0]["paths"] == json!(["o"]));
+    assert!(document(&place, "list", 0, "list --format json")["tasks"]["A"].is_object());
+}

@@ -5,6 +5,7 @@
 //! | `work` | one run: prompt, environment, limits, what the output says |
 //! | `session` | the work on one task over all runs, kept while it is not done |
 //! | `policy` | what follows from how a run ended |
+//! | `program` | where it is, its version, its login |
 //! | `home` | the program's HOME and the user's login |
 //! | `ledger` | what all agents of a build have spent |
 //! | `transcript` | what was told and printed |
@@ -15,6 +16,7 @@
 mod home;
 mod ledger;
 mod policy;
+mod program;
 mod session;
 mod transcript;
 mod work;
@@ -24,6 +26,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 pub use ledger::Ledger;
+pub use program::{Examined, Login, examine};
 pub(super) use session::Session;
 pub use session::{Unfinished, unfinished};
 pub(super) use work::work;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::home::HomeFolder;
+use super::program::{self, Question, hand_through};
 use super::prompt;
 use super::session::Session;
 use super::transcript::Transcript;
@@ -21,11 +22,7 @@ use crate::incremental::Assignment;
 use crate::model::{
     Adapter, AgentEnd, AgentOutput, AgentRun, AgentWork, Budget, Event, PromptChannel, Task, Usage, Work,
 };
-use crate::process::{self, Confinement, End, Ended, SpawnError, Spec, Stdin};
-
-/// Handed through from the caller beside what every task gets: without them terminals, times and certificates are
-/// not what the person's own runs of the program have.
-const BASICS: [&str; 4] = ["LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR"];
+use crate::process::{Confinement, End, Ended, SpawnError, Spec, Stdin};
 
 /// What one run works with.
 pub(super) struct Start<'a> {
@@ -71,12 +68,12 @@ impl Start<'_> {
         let prepared = self.prepare(session).map_err(|error| {
             Failed::before(Refusal::new(format!("its agent's folders could not be made: {error}")))
         })?;
-        let program = match self.program(&prepared.env) {
+        let program = match program::find(self.adapter, &prepared.env, self.site.workspace.root()) {
             Ok(program) => program,
             Err(message) => return stop(session, AgentEnd::Config, message),
         };
         session.version = self.site.agents.version(self.adapter, || self.ask_version(&program, &prepared));
-        if let Some(message) = self.wrong_version(session.version.as_deref()) {
+        if let Some(message) = program::wrong_version(self.adapter, session.version.as_deref()) {
             return stop(session, AgentEnd::Config, message);
         }
         self.start(session, &prepared, &program)
@@ -146,12 +143,7 @@ impl Start<'_> {
         };
         // Secrets are not among them: what they are filled into may lie on disk.
         values.env = env.iter().filter_map(text).filter(|(name, _)| !task.secrets.contains(name)).collect();
-        let through = self.adapter.pass_env.iter().chain(&self.adapter.secrets).map(String::as_str);
-        for name in BASICS.into_iter().chain(through).filter(|name| !declared(name)) {
-            if let Some(value) = self.site.caller.0.get(OsStr::new(name)) {
-                env.insert(name.into(), value.clone());
-            }
-        }
+        hand_through(self.adapter, &self.site.caller, &mut env, declared);
         let own = self.adapter.env.iter().map(|(name, value)| (name.as_str(), agent::fill(value, values)));
         let told = [
             ("CONDUCTOR_PROMPT_FILE", values.prompt_file.clone()),
@@ -168,55 +160,17 @@ impl Start<'_> {
         env
     }
 
-    /// Where the program is, or what to do about it.
-    fn program(&self, env: &BTreeMap<OsString, OsString>) -> Result<PathBuf, String> {
-        let bin = &self.adapter.bin;
-        // A path is the manifest's, wherever the task runs.
-        let name = if bin.contains('/') { self.site.workspace.root().join(bin) } else { bin.into() };
-        let path = env.get(OsStr::new("PATH")).map(OsString::as_os_str);
-        process::find_program(name.as_os_str(), path, self.site.workspace.root()).ok_or_else(|| {
-            let help = self.adapter.help.as_ref().map_or_else(String::new, |help| format!("; {help}"));
-            format!("cannot find the program `{bin}` of the agent {}{help}", self.adapter.name)
-        })
-    }
-
     fn ask_version(&self, program: &Path, prepared: &Prepared) -> Option<String> {
-        if self.adapter.version.is_empty() {
-            return None;
-        }
-        let mut said = Vec::new();
-        let mut on_line = |line: &[u8]| said.push(String::from_utf8_lossy(line).trim().to_owned());
-        let dir = self.task().dir.under(self.place.root());
-        let argv = std::iter::once(program.as_os_str().to_owned());
-        let ended = self.site.processes.run(Spec {
-            argv: argv.chain(self.adapter.version.iter().map(OsString::from)).collect(),
-            dir: &dir,
-            env: prepared.env.clone().into_iter().collect(),
-            stdin: Stdin::Null,
-            timeout: Some(Duration::from_secs(30)),
-            stall: None,
-            grace: Duration::from_secs(1),
-            log: Path::new("/dev/null"),
+        Question {
+            program,
+            arguments: &self.adapter.version,
+            dir: &self.task().dir.under(self.place.root()),
+            env: &prepared.env,
             secrets: &self.site.secrets(self.task()),
             owner: self.task().id.as_str(),
-            progress: None,
             confinement: self.confinement(program, prepared).as_ref(),
-            on_line: &mut on_line,
-        });
-        let succeeded = ended.is_ok_and(|ended| ended.end == End::Exited(0));
-        said.into_iter().find(|line| !line.is_empty()).filter(|_| succeeded)
-    }
-
-    fn wrong_version(&self, version: Option<&str>) -> Option<String> {
-        let wanted = self.adapter.require.as_deref()?;
-        if version.is_some_and(|version| agent::is_version(version, wanted)) {
-            return None;
         }
-        let found = version.unwrap_or("none that it tells");
-        Some(format!(
-            "the agent {} is to have version {wanted} (`require`), but has {found}",
-            self.adapter.name
-        ))
+        .version(&self.site.processes)
     }
 
     /// What keeps the program in its place: it writes its HOME and its state as well, and its own files may lie inside
@@ -289,7 +243,12 @@ impl Start<'_> {
         let exit = if let End::Exited(code) = ended.end { Some(code) } else { None };
         let result = fs::read(&prepared.result_file).ok();
         let heard = listener.finish(exit, result.as_deref(), &session.totals);
-        let (end, message) = self.judge(&ended, &heard, over, prepared);
+        let (mut end, message) = self.judge(&ended, &heard, over, prepared);
+        // A program that has lost the session is not to be asked for it again; that says nothing against the call.
+        let is_lost = prepared.resume && is_unknown_session(end, &heard);
+        if is_lost {
+            end = AgentEnd::Failed;
+        }
         let usage = Usage { time: ended.duration, ..heard.usage };
         self.site.agents.ledger.spend(task.group.as_ref(), &usage.since(&told));
         let run = AgentRun {
@@ -301,6 +260,9 @@ impl Start<'_> {
         };
         transcript.end(&run);
         self.remember(session, &heard, run, prepared);
+        if is_lost {
+            session.forget_session();
+        }
         let log = (ended.bytes > 0).then(|| self.site.shown(&log));
         let ran = Ran { started, duration: ended.duration, log, tail: ended.tail };
         if let Some(path) = git.changed() {
@@ -325,8 +287,12 @@ impl Start<'_> {
         session.retry_after = heard.retry_after;
         session.text.clone_from(&heard.text);
         session.totals = heard.totals;
-        // A session in which nothing happened yet is none that could be gone on with.
-        let begun = heard.usage.tokens() > 0 || heard.saw_end || prepared.resume;
+        // A session in which nothing happened yet is none that could be gone on with. Of a run that was stopped in the
+        // middle many programs have not told yet what it used.
+        let is_stopped =
+            matches!(run.end, AgentEnd::Timeout | AgentEnd::Stalled | AgentEnd::Cancelled | AgentEnd::Budget);
+        let is_told = heard.text.is_some() || is_stopped && heard.session.is_some();
+        let begun = heard.usage.tokens() > 0 || heard.saw_end || is_told || prepared.resume;
         let named =
             heard.session.clone().or_else(|| self.names_session().then(|| prepared.values.uuid.clone()));
         if !prepared.resume {
@@ -470,6 +436,12 @@ fn parts_of_program(program: &Path, root: &Path) -> Vec<PathBuf> {
     let package = modules.map(Path::to_owned);
     let parts = [Some(program.to_owned()), Some(real), package];
     parts.into_iter().flatten().filter(|part| part.starts_with(root)).collect()
+}
+
+/// Did a run that was to go on with a session end before anything happened in it?
+fn is_unknown_session(end: AgentEnd, heard: &Heard) -> bool {
+    let ended = matches!(end, AgentEnd::Failed | AgentEnd::Config | AgentEnd::NoResult);
+    ended && heard.usage.tokens() == 0 && heard.text.is_none()
 }
 
 fn describe(end: AgentEnd) -> &'static str {

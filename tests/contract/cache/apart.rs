@@ -178,3 +178,32 @@ fn a_result_of_a_task_with_a_secret_never_comes_back_into_the_sight_of_another_o
     let w = w.env("TOKEN", "plain-value");
     w.build(&[]).fails_with(1).failed(&["A"]).restored(&[]);
 }
+
+#[test]
+fn an_unchanged_agents_task_costs_nothing_a_second_time_and_keeps_what_the_agent_said() {
+    let manifest = "agents: { command: { bin: helper } }
+tasks:
+  A: { agent: command, isolation: sandbox, inputs: [a], edits: [\"src/*\"], outputs: [o], instructions: do it }
+";
+    let program =
+        "#!/bin/sh\ncat > /dev/null\necho I have done it\ndate +%N > o\necho by an agent >> src/x\n";
+    let with = |w: World| {
+        let bin = w.root().with_file_name("bin");
+        std::fs::create_dir_all(&bin).unwrap();
+        std::fs::write(bin.join("helper"), program).unwrap();
+        w.file("a", "1").file("src/x", "first\n");
+        w.executable("../bin/helper", true);
+        let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+        w.env("PATH", &path)
+    };
+    let w = with(world(manifest));
+    w.build(&[]).success().ran(&["A"]);
+    let made = w.read("o");
+    w.run(&["log", "A", "--transcript"]).success().says("do it");
+    let other = with(checkout(&w));
+    other.build(&[]).success().ran(&[]).restored(&["A"]);
+    assert_eq!((other.read("o"), other.read("src/x")), (made, "first\nby an agent\n".to_owned()));
+    other.run(&["log", "A"]).success().says("I have done it");
+    other.run(&["log", "A", "--transcript"]).success().says("do it");
+    is_settled(&other);
+}
