@@ -104,6 +104,15 @@ fn a_task_that_passed_and_fails_under_the_same_key_is_flaky() {
 }
 
 #[test]
+fn what_fails_in_another_isolation_than_its_own_is_not_flaky() {
+    let world = World::new(UNDECLARED);
+    world.file("ok", "").build(&[]).success();
+    world.build(&["--force", "--isolation", "sandbox"]).fails_with(1);
+    world.build(&[]).success();
+    assert_eq!(flakes(&world, "T"), Vec::<Value>::new());
+}
+
+#[test]
 fn a_damaged_ledger_is_passed_over_and_readers_write_none() {
     let world = World::new(UNDECLARED);
     world.build(&[]).fails_with(1);
