@@ -175,6 +175,7 @@ mod tests {
             dir: WorkspacePath::root(),
             env: Vec::new(),
             pass_env: Vec::new(),
+            budget: crate::model::Budget::default(),
         };
         let task = |id: &str, needs: &[&str]| Task {
             id: TaskId::new(id),
