@@ -30,7 +30,11 @@ fn the_22_tasks_are_done_by_agents_and_a_second_build_costs_nothing() {
     assert_eq!(w.read("docs/progress.md").matches("\n- ").count(), 5);
     assert_eq!(w.git_says(&["branch", "--list", "conductor/*"]).lines().count(), 22);
     let first = w.run(&["log", "T5"]);
-    first.success().says("agent run 1: invalid").says("does not define breaker_state").says("agent run 2: ok");
+    first
+        .success()
+        .says("agent run 1: invalid")
+        .says("does not define breaker_state")
+        .says("agent run 2: ok");
     w.run(&["log", "T5", "--transcript"]).success().says("breaker_state was missing");
     // What was made works.
     let state = w.path("state");
