@@ -15,12 +15,7 @@ use crate::manifest;
 use crate::model::{Adapter, Diagnostic, Work};
 use crate::report::count;
 
-pub(super) fn run(
-    global: &Global,
-    args: &DoctorArgs,
-    caller: Caller,
-    output: &Output,
-) -> Result<Exit, Stop> {
+pub(super) fn run(global: &Global, args: &DoctorArgs, caller: Caller, output: &Output) -> Result<Exit, Stop> {
     let session = Session::open(global, caller)?;
     let users = users(&session);
     let adapters = adapters(&session, &args.agents, &users)?;
@@ -47,7 +42,8 @@ pub(super) fn run(
 /// How many tasks each agent has.
 fn users(session: &Session) -> BTreeMap<String, usize> {
     let plan = &session.plan;
-    let tasks = plan.indices().filter(|index| plan.is_agent(*index)).filter_map(|index| plan.task(index).ok());
+    let tasks =
+        plan.indices().filter(|index| plan.is_agent(*index)).filter_map(|index| plan.task(index).ok());
     let mut users = BTreeMap::new();
     for task in tasks {
         if let Work::Agent(agent) = &task.work {

@@ -11,7 +11,8 @@ const BASICS: [&str; 7] = ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "TERM", "
 
 /// What every program gets, whatever the manifest says.
 pub(super) fn basics(caller: &Caller) -> BTreeMap<OsString, OsString> {
-    let through = BASICS.iter().filter_map(|name| Some((name.into(), caller.0.get(OsStr::new(name))?.clone())));
+    let through =
+        BASICS.iter().filter_map(|name| Some((name.into(), caller.0.get(OsStr::new(name))?.clone())));
     through.chain([(OsString::from("LANG"), OsString::from("C.UTF-8"))]).collect()
 }
 

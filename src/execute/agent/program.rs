@@ -249,9 +249,8 @@ mod tests {
         fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         let home = dir.path().join("home");
-        let caller = Caller(
-            [("HOME".into(), home.into()), ("PATH".into(), std::env::var_os("PATH").unwrap())].into(),
-        );
+        let caller =
+            Caller([("HOME".into(), home.into()), ("PATH".into(), std::env::var_os("PATH").unwrap())].into());
         (dir, caller)
     }
 
