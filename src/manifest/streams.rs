@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::tests::load_files;
@@ -15,8 +16,10 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src/manifest/streams")
 }
 
-fn adapters() -> BTreeMap<String, Adapter> {
-    built_in_adapters().into_iter().map(|adapter| (adapter.name.clone(), adapter)).collect()
+fn adapters() -> &'static BTreeMap<String, Adapter> {
+    static ADAPTERS: OnceLock<BTreeMap<String, Adapter>> = OnceLock::new();
+    let read = || built_in_adapters().into_iter().map(|adapter| (adapter.name.clone(), adapter)).collect();
+    ADAPTERS.get_or_init(read)
 }
 
 /// What is made of `output` and an end with `exit`.
@@ -56,6 +59,16 @@ const RECORDED: &[(&str, i32, AgentEnd, &str)] = &[
     ("codex/provider", 1, AgentEnd::RateLimit, "experiencing high demand"),
     ("codex/rate_limit", 1, AgentEnd::RateLimit, "429 Too Many Requests"),
     ("codex/resumed", 0, AgentEnd::Ok, "MOCK-DONE"),
+    ("gemini/auth", 145, AgentEnd::Auth, "invalid x-api-key"),
+    ("gemini/ok", 0, AgentEnd::Ok, "MOCK-DONE"),
+    ("gemini/overflow", 144, AgentEnd::Overflow, "prompt is too long"),
+    ("gemini/resumed", 0, AgentEnd::Ok, "MOCK-DONE"),
+    ("qwen/auth", 1, AgentEnd::Auth, "401 invalid x-api-key"),
+    ("qwen/ok", 0, AgentEnd::Ok, "MOCK-DONE"),
+    ("qwen/overflow", 1, AgentEnd::Overflow, "prompt is too long"),
+    ("qwen/provider", 1, AgentEnd::Provider, "500 boom"),
+    ("qwen/resumed", 0, AgentEnd::Ok, "MOCK-DONE"),
+    ("opencode/ok", 0, AgentEnd::Ok, "MOCK-DONE"),
     ("copilot/auth", 1, AgentEnd::Auth, "Authentication failed with provider"),
     ("copilot/ok", 0, AgentEnd::Ok, "MOCK-DONE"),
     ("copilot/overflow", 1, AgentEnd::Overflow, "rejected the prompt as too long"),
@@ -160,6 +173,13 @@ const TOLD: &[(&str, &str, i32, AgentEnd, &str)] = &[
     ),
     (
         "gemini",
+        r#"{"type":"result","status":"error","error":{"message":"{\"error\":{\"code\":429,\"message\":\"You exceeded your current quota. Please retry in 34.07s.\",\"status\":\"RESOURCE_EXHAUSTED\"}}"}}"#,
+        173,
+        AgentEnd::RateLimit,
+        "current quota",
+    ),
+    (
+        "gemini",
         r#"{"type":"result","status":"error","error":{"message":"boom"}}"#,
         1,
         AgentEnd::Failed,
@@ -202,6 +222,35 @@ const TOLD: &[(&str, &str, i32, AgentEnd, &str)] = &[
         AgentEnd::Auth,
         "No authentication information",
     ),
+    (
+        "opencode",
+        r#"{"type":"error","sessionID":"s","error":{"name":"APIError","data":{"message":"rate limited","statusCode":429,"isRetryable":true}}}"#,
+        1,
+        AgentEnd::RateLimit,
+        "rate limited",
+    ),
+    (
+        "opencode",
+        r#"{"type":"error","sessionID":"s","error":{"name":"APIError","data":{"message":"boom","statusCode":500}}}"#,
+        1,
+        AgentEnd::Provider,
+        "boom",
+    ),
+    (
+        "opencode",
+        r#"{"type":"error","sessionID":"s","error":{"name":"ContextOverflowError","data":{"message":"prompt is too long"}}}"#,
+        1,
+        AgentEnd::Overflow,
+        "too long",
+    ),
+    (
+        "qwen",
+        r#"{"type":"result","subtype":"error_during_execution","is_error":true,"error":{"message":"[API Error: 429 rate limited]"}}"#,
+        1,
+        AgentEnd::RateLimit,
+        "rate limited",
+    ),
+    ("qwen", "Reached max session turns for this session.", 53, AgentEnd::TurnLimit, "max session turns"),
     ("qwen", "No auth type is selected.", 1, AgentEnd::Auth, "No auth type"),
     ("qwen", "the time is over", 55, AgentEnd::Budget, "the time is over"),
     (
@@ -324,7 +373,10 @@ fn sessions_and_usage_are_read() {
     };
     check("claude/ok", "", (2000, 100), Some(7500), 2);
     check("codex/ok", "01a21", (2000, 100), None, 1);
+    check("gemini/ok", "", (2000, 100), None, 1);
+    check("opencode/ok", "ses_", (2000, 100), Some(12500), 2);
     check("copilot/ok", "", (0, 0), None, 1);
+    check("qwen/ok", "", (2000, 100), None, 2);
     check("pi/ok", "01a21", (2000, 100), Some(12500), 2);
 }
 
@@ -339,6 +391,8 @@ fn what_a_session_had_used_before_is_not_counted_again() {
     };
     check("claude", 2000, Some(7500));
     check("codex", 2000, None);
+    check("gemini", 2000, None);
+    check("qwen", 2000, None);
     check("pi", 2000, Some(12500));
 }
 
@@ -362,10 +416,12 @@ fn a_limit_that_says_when_it_is_over_is_waited_for() {
 #[test]
 fn the_built_in_adapters_are_sound_as_the_adapters_of_a_manifest_would_have_to_be() {
     let indented: String = include_str!("adapters.yaml").lines().map(|line| format!("  {line}\n")).collect();
-    let manifest = format!("conductor: 1\nagents:\n{indented}tasks:\n  T: {{ run: 'true', outputs: [o] }}\n");
+    let manifest = format!(
+        "conductor: 1\nagents:\n{indented}tasks:\n  T: {{ run: 'true', inputs: [], outputs: [o] }}\n"
+    );
     let loaded = load_files(&[("conductor.yaml", &manifest)]);
     assert_eq!(loaded.diagnostics, []);
-    let names: Vec<String> = adapters().into_keys().collect();
+    let names: Vec<String> = adapters().keys().cloned().collect();
     let expected = ["aider", "claude", "codex", "command", "copilot", "gemini", "opencode", "pi", "qwen"];
     assert_eq!(names, expected);
 }
