@@ -10,6 +10,9 @@ use super::listener::{Listener, priced, shortened};
 use super::reading::SessionTotals;
 use crate::model::{AgentEnd, AgentOutput, Usage};
 
+/// No wait is so long: it is a point in time, in seconds since 1970.
+const EPOCH: Duration = Duration::from_secs(1_000_000_000);
+
 /// What is known of a run that has ended.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Heard {
@@ -169,6 +172,9 @@ fn seconds(value: &Value) -> Option<Duration> {
 /// What a reading of `retry_after` found: a number of seconds, `12s`, or a sentence.
 fn moment(text: &str) -> Option<Duration> {
     let number = text.trim().parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    // A number of seconds since 1970 is a point in time.
+    let now = Duration::from_secs(jiff::Timestamp::now().as_second().unsigned_abs());
+    let number = number.map(|wait| if wait >= EPOCH { wait.saturating_sub(now) } else { wait });
     number
         .or_else(|| crate::model::parse_duration(text).ok())
         .or_else(|| retry_after(text, &jiff::Zoned::now()))

@@ -25,3 +25,6 @@ pub use prompt::{Brief, NeededOutput, prompt};
 pub use reading::SessionTotals;
 pub use template::{TemplateError, Values, command_line, fill, placeholders, uses};
 pub use version::is_version;
+
+#[cfg(test)]
+mod tests;

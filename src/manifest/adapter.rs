@@ -85,6 +85,15 @@ pub(super) fn tells_cost(adapter: &Adapter) -> bool {
         || adapter.output == AgentOutput::ResultFile
 }
 
+/// The diagnostic for a task at `at` whose agent is any program, where nothing says which.
+pub(super) fn missing_program(adapter: &Adapter, at: At) -> Option<Diagnostic> {
+    (adapter.name == BASE && adapter.bin == BASE).then(|| {
+        Diagnostic::error("manifest::missing_program", "nothing says which program `command` starts")
+            .label(at, "any program")
+            .help("name it: `agents: { command: { bin: ./tools/agent } }`")
+    })
+}
+
 /// A limit in US dollars at `at` cannot hold.
 pub(super) fn unknown_cost(adapter: &Adapter, at: At) -> Diagnostic {
     let name = &adapter.name;
@@ -284,19 +293,27 @@ impl Layer<'_> {
     /// A dotted path.
     fn path(&self, node: &Node<'_>) -> Option<String> {
         let text = (self.text)(node)?;
-        if !agent::is_path(&text) {
+        self.check_path(&text, node.at);
+        Some(text)
+    }
+
+    fn check_path(&self, text: &str, at: At) {
+        if !agent::is_path(text) {
             self.problems.push(
                 Diagnostic::error("manifest::bad_event_path", format!("`{text}` is no path into an event"))
-                    .label(node.at, "here")
+                    .label(at, "here")
                     .help("names with a dot between them: `usage.input_tokens`"),
             );
         }
-        Some(text)
     }
 
     fn filter(&self, node: Option<&Node<'_>>) -> Vec<(String, String)> {
         let entries = node.map_or(&[][..], Node::entries).iter();
-        entries.filter_map(|entry| Some((entry.key.to_string(), self.regex(&entry.value)?))).collect()
+        let condition = |entry: &Entry<'_>| {
+            self.check_path(&entry.key, entry.key_at);
+            Some((entry.key.to_string(), self.regex(&entry.value)?))
+        };
+        entries.filter_map(condition).collect()
     }
 
     fn regex(&self, node: &Node<'_>) -> Option<String> {
@@ -312,20 +329,40 @@ impl Layer<'_> {
     }
 
     fn outcome(&self, node: &Node<'_>) -> Vec<Rule> {
-        node.items().iter().filter_map(|item| self.rule(item)).collect()
+        let rules: Vec<Rule> = node.items().iter().filter_map(|item| self.rule(item)).collect();
+        if rules.len() == node.items().len() && !rules.iter().any(|rule| rule.is == AgentEnd::Ok) {
+            self.problems.push(
+                Diagnostic::error("manifest::no_good_outcome", "by these rules no run could succeed")
+                    .label(node.at, "no rule `is: ok`")
+                    .help("say when a run went well: `{ is: ok, where: { type: result }, exit: [0] }`"),
+            );
+        }
+        rules
     }
 
     fn rule(&self, node: &Node<'_>) -> Option<Rule> {
         let name = node.get("is").and_then(|node| (self.text)(node))?;
         let is = AgentEnd::NAMED.into_iter().find(|end| end.name() == name)?;
         let codes = node.get("exit").map_or(&[][..], Node::items).iter();
-        Some(Rule {
+        let rule = Rule {
             is,
             filter: self.filter(node.get("where")),
             last: self.filter(node.get("last")),
             text: node.get("text").and_then(|node| self.regex(node)),
             exit: codes.filter_map(|node| (self.text)(node)?.parse().ok()).collect(),
-        })
+        };
+        let conditions = ["where", "last", "text", "exit"];
+        if conditions.iter().all(|condition| node.get(condition).is_none()) {
+            self.problems.push(
+                Diagnostic::error(
+                    "manifest::rule_without_condition",
+                    "this rule says nothing of when it holds",
+                )
+                .label(node.at, "no `where`, `last`, `text` or `exit`")
+                .help("say when: `where: { type: result }`, `text: REGEX` or `exit: [0]`"),
+            );
+        }
+        Some(rule)
     }
 
     fn price(&self, node: &Node<'_>) -> Option<Price> {

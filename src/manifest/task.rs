@@ -209,6 +209,11 @@ impl<'a> Builder<'a> {
         self.only_for("a command", &RUN_KEYS, "manifest::run_key_on_agent");
         let name = self.reader.text(&agent.value)?;
         let adapter = self.adapter(&name, agent.value.at);
+        if let Some(problem) =
+            adapter.as_ref().and_then(|one| super::adapter::missing_program(one, agent.value.at))
+        {
+            self.report(problem);
+        }
         let Some(instructions) = self.fields.get("instructions") else {
             self.report(
                 Diagnostic::error(

@@ -8,9 +8,12 @@ use crate::model::{
     ActionKey, Diagnostic, Event, Flake, FlakeKind, OutputEntry, ReasonKind, Work, WorkspacePath,
 };
 
-/// May two results of one key be held against each other?
+/// May two results of one key be held against each other? Where `--isolation` runs a task elsewhere than it usually
+/// does, what it lacks there is told by itself.
 fn is_comparable(assignment: &Assignment) -> bool {
-    matches!(assignment.task.work, Work::Run(_)) && !assignment.task.always && !assignment.validation_only
+    let task = &assignment.task;
+    let at_home = assignment.isolation == task.isolation;
+    matches!(task.work, Work::Run(_)) && !task.always && !assignment.validation_only && at_home
 }
 
 impl Build<'_> {

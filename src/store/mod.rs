@@ -65,7 +65,7 @@ pub use lockfile::{LockStamp, Lockfile};
 pub use objects::Objects;
 pub use plan::{PlanBodies, load_plan, save_plan};
 pub use programs::Programs;
-pub use runs::{CancelRequest, RunDir, list_runs, new_run_id, prune};
+pub use runs::{CancelRequest, RunDir, list_runs, local_now, new_run_id, prune};
 pub use state::State;
 pub use tasks::{FileIds, TaskRow};
 

@@ -21,11 +21,13 @@ fn a_providers_limit_is_no_attempt() {
 }
 
 #[test]
-fn a_limit_that_lasts_longer_than_a_task_may_wait_fails_it() {
+fn a_limit_that_lasts_longer_than_a_task_may_wait_pauses_it() {
     let w = Agents::new(&one_task("codex", "    limit_wait: 2s\n"));
     w.script(json!({"T1": [{"end": "rate_limit", "message": "rate limit reached, try again in 3h"}]}));
-    w.build(&[]).fails_with(1).failed(&["T1"]).says("rate limit reached");
+    w.build(&[]).fails_with(5).are("paused", &["T1"]).says("rate limit reached");
     assert_eq!(w.calls("T1").len(), 1);
+    w.script(json!({"T1": [writes("right")]}));
+    w.build(&[]).success().ran(&["T1"]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::world::{Agents, one_task, resumed, writes};
+use crate::world::{Agents, PROGRAMS, one_task, resumed, writes};
 
 #[test]
 fn a_refused_result_is_mended_in_its_session_which_is_shown_the_evidence() {
@@ -72,13 +72,27 @@ fn the_same_failure_twice_is_enough() {
 
 #[test]
 fn a_program_that_cannot_resume_begins_anew_each_time() {
-    let w = Agents::new(&one_task("aider", ""));
+    let w = Agents::with(&[("pi", "resume: []")], &one_task("pi", ""));
     w.script(json!({"T1": [writes("wrong"), writes("right")]}));
     w.build(&[]).success();
     let calls = w.calls("T1");
     assert_eq!(resumed(&calls), [false, false]);
     assert!(calls[1]["prompt"].as_str().unwrap().contains("Write the answer into out.txt."));
     assert!(calls[1]["prompt"].as_str().unwrap().contains("out.txt:1: wrong"));
+}
+
+#[test]
+fn every_program_goes_on_with_its_session() {
+    for program in PROGRAMS {
+        let w = Agents::new(&one_task(program, ""));
+        w.script(json!({"T1": [writes("wrong"), writes("right")]}));
+        w.build(&[]).success().ran(&["T1"]);
+        let calls = w.calls("T1");
+        assert_eq!(resumed(&calls), [false, true], "{program}");
+        assert_eq!(calls[0]["session"], calls[1]["session"], "{program}");
+        assert!(calls[1]["prompt"].as_str().unwrap().contains("out.txt:1: wrong"), "{program}");
+        assert_eq!(w.ends("T1"), ["invalid", "ok"], "{program}");
+    }
 }
 
 #[test]

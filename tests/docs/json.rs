@@ -64,6 +64,12 @@ fn every_document_fits_its_schema() {
     assert!(trace["traceEvents"].is_array() || trace.is_array(), "Chrome's trace format");
     document(&place, "build", 0, "build --format json");
     document(&place, "check", 0, "check --format json");
+    let lock = document(&place, "lock", 0, "lock --format json");
+    assert_eq!((&lock["results"], &lock["changed"]), (&json!(27), &json!(true)));
+    edit(&place.work(), "conductor.lock", "garbage\n");
+    let checked = document(&place, "check", 4, "check --format json");
+    assert_eq!(checked["diagnostics"][0]["code"], "lock::damaged");
+    document(&place, "lock", 0, "lock --format json");
     document(&place, "list", 0, "list --format json");
     document(&place, "why", 0, "why T21 --format json");
     let run = built["run"].as_str().unwrap();
@@ -270,7 +276,7 @@ tasks:
     document(&place, "affected_matrix", 0, "affected --base HEAD --format matrix --shards 2");
     document(&place, "diagnostics", 2, "affected --base nowhere --format json");
     let built = document(&place, "build", 4, "build --verify 100% --format json");
-    assert_eq!(built["verified"]["different"]["A"][0]["line"]["number"], 2);
+    assert_eq!(built["verified"]["different"]["A"][0]["line"]["number"], 1);
     assert!(built["verified"]["failed"]["B"].is_string());
     assert_eq!(document(&place, "runs", 0, "runs --format json")["runs"][0]["flaky"], json!(["A"]));
     assert!(document(&place, "why", 0, "why A --format json")["flakes"][0]["paths"] == json!(["o"]));

@@ -19,7 +19,8 @@ impl Script {
         match std::fs::read_to_string(crate::folder().join("script.json")) {
             Ok(text) => Ok(serde_json::from_str(&text)?),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                serde_yaml::from_str(RECORDED).map_err(io::Error::other)
+                let recorded: serde_json::Value = serde_yaml::from_str(RECORDED).map_err(io::Error::other)?;
+                Ok(serde_json::from_value(recorded)?)
             }
             Err(error) => Err(error),
         }

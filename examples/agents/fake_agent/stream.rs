@@ -270,7 +270,7 @@ fn opencode(session: &Session, ending: &Ending<'_>) -> (Vec<Value>, u8) {
             (vec![said, opencode_step(id, "stop", ending.usage)], 0)
         }
         End::Overflow => error("ContextOverflowError", json!({"message": message})),
-        End::Config => error("UnknownError", json!({"message": "Model not found: mock/none"})),
+        End::Config => error("ProviderModelNotFoundError", json!({"providerID": "fake", "modelID": "none"})),
         End::Auth | End::RateLimit | End::Provider => {
             error("APIError", json!({"message": message, "statusCode": status}))
         }
