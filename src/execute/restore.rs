@@ -425,9 +425,10 @@ impl Coming<'_> {
             // A log that cannot be written costs its reader, not the build.
             let _ = workspace::make_folder(folder).map(|()| std::fs::write(&place, &bytes));
         }
-        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
-            let line = line.strip_suffix(b"\n").unwrap_or(line);
-            let line = String::from_utf8_lossy(line).into_owned();
+        // What an agent's program prints is for machines; people read its answer.
+        let said = self.entry.agent.as_ref().and_then(|agent| agent.text.as_deref());
+        for line in String::from_utf8_lossy(said.map_or(&bytes[..], str::as_bytes)).lines() {
+            let line = line.to_owned();
             (self.site.events)(Event::TaskOutput { task: task.clone(), line });
         }
     }
