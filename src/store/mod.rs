@@ -58,7 +58,7 @@ pub use framed::{read_frame, write_frame};
 pub use journal::{BranchMove, Intent, Journal, Planned, Ticket};
 pub use local::{
     BadKey, Beside, BesideKind, Cache, CacheEntry, CacheOptions, CachedEdit, CachedFile, Collected, Damage,
-    Draft, Keys, Maker, Missing, Source, Statistics,
+    Draft, Hold, Keys, Maker, Missing, Source, Statistics,
 };
 pub use lock::{Holder, Lock, LockError};
 pub use lockfile::{LockStamp, Lockfile};

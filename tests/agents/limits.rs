@@ -71,6 +71,18 @@ fn an_agent_that_is_silent_is_stopped() {
 }
 
 #[test]
+fn who_prints_nothing_and_changes_its_files_is_at_work() {
+    let w = Agents::new(&one_task("claude", "    stall: 4s\n    retries: 0\n"));
+    // Longer than it may be idle.
+    let works = json!({"do": [
+        {"work": {"steps": 60, "pause_ms": 100}},
+        {"write": {"path": "out.txt", "text": "right"}},
+    ]});
+    w.script(json!({"T1": [works]}));
+    w.build(&[]).success().ran(&["T1"]);
+}
+
+#[test]
 fn who_is_stopped_and_says_that_all_went_well_is_not_believed() {
     for program in ["claude", "gemini", "codex"] {
         let w = Agents::new(&one_task(program, "    timeout: 2s\n    retries: 0\n"));

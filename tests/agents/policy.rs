@@ -146,3 +146,46 @@ fn a_missing_output_is_a_failure_that_the_agent_is_told_of() {
     let told = w.calls("T1")[1]["prompt"].as_str().unwrap().to_owned();
     assert!(told.contains("No file has changed") && told.contains("out.txt"), "{told}");
 }
+
+#[test]
+fn a_session_that_is_gone_is_followed_by_a_new_one() {
+    // The program forgets its sessions; whoever goes on is told so by its failure, and begins anew.
+    let w = Agents::new(&one_task("claude", "    retries: 3\n"));
+    let forgets = json!({"do": [{"write": {"path": "out.txt", "text": "wrong"}}], "forgets": true});
+    w.script(json!({"T1": [forgets, writes("never played"), writes("right")]}));
+    w.build(&[]).success().ran(&["T1"]);
+    let calls = w.calls("T1");
+    assert_eq!(resumed(&calls)[..2], [false, true]);
+    assert!(!resumed(&calls)[2], "{calls:#?}");
+    assert!(calls[2]["prompt"].as_str().unwrap().contains("Write the answer into out.txt."));
+}
+
+#[test]
+fn agents_of_many_tasks_work_at_once() {
+    let tasks: String = (1..=6)
+        .map(|number| {
+            format!(
+                "  A{number}:
+    agent: claude
+    instructions: Write.
+    inputs: []
+    outputs: [a{number}.txt]
+"
+            )
+        })
+        .collect();
+    let w = Agents::new(&format!("pools: {{ agents: 6 }}\ntasks:\n{tasks}"));
+    // Each waits for the next one to have begun: one after another they would never end.
+    let script = (1..=6).map(|number| {
+        let next = number % 6 + 1;
+        let steps = json!([
+            {"mark": format!("begun{number}")},
+            {"await": format!("begun{next}")},
+            {"write": {"path": format!("a{number}.txt"), "text": "x"}},
+        ]);
+        (format!("A{number}"), json!([{"do": steps}]))
+    });
+    w.script(serde_json::Value::Object(script.collect()));
+    w.build(&["-j", "1"]).success().ran(&["A1", "A2", "A3", "A4", "A5", "A6"]);
+    w.build(&[]).runs_nothing();
+}

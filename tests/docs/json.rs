@@ -193,6 +193,26 @@ fn documents_about_the_cache_fit_their_schemas() {
     document(&place, "cache_clear", 0, "cache clear --format json");
 }
 
+#[test]
+fn the_document_about_agents_fits_its_schema() {
+    let place = crate::Place::new();
+    let manifest = "conductor: 1\nagents:\n  mine: { bin: ./mine.sh, version: [--version] }\n  gone: { bin: no-such-agent-here }\ntasks:\n  T: { agent: mine, instructions: Write it., inputs: [], outputs: [out.txt] }\n";
+    edit(&place.work(), "conductor.yaml", manifest);
+    let program = place.work().join("mine.sh");
+    std::fs::write(&program, "#!/bin/sh\necho mine 1.2.3\n").unwrap();
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let found = document(&place, "doctor", 0, "doctor --format json");
+    let mine = &found["agents"][0];
+    assert_eq!(
+        (&mine["agent"], &mine["tasks"], &mine["version"]),
+        (&json!("mine"), &json!(1), &json!("mine 1.2.3"))
+    );
+    assert_eq!(mine["login"]["kind"], "unneeded");
+    let found = document(&place, "doctor", 1, "doctor mine gone --format json");
+    assert_eq!((&found["ready"], &found["agents"][1]["program"]), (&json!(false), &Value::Null));
+    document(&place, "diagnostics", 2, "doctor nobody --format json");
+}
+
 fn files_below(folder: &Path) -> Vec<std::path::PathBuf> {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
