@@ -57,7 +57,11 @@ pub(super) fn declared(
         let output = if events { AgentOutput::JsonLines } else { base.output };
         Adapter { bin: name.clone(), name, output, ..base }
     });
-    let adapter = Layer { problems, text }.over(base, &entry.value);
+    let mut adapter = Layer { problems, text }.over(base, &entry.value);
+    // How the base goes on with sessions says nothing of a program that names none.
+    if entry.value.get("resume").is_none() && !knows_its_session(&adapter) {
+        adapter.resume.clear();
+    }
     if !adapter.resume.is_empty() && !knows_its_session(&adapter) {
         let at = entry.value.entry("resume").map_or(entry.key_at, |resume| resume.key_at);
         problems.push(

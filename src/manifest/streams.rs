@@ -459,6 +459,24 @@ fn the_built_in_adapters_are_sound_as_the_adapters_of_a_manifest_would_have_to_b
 }
 
 #[test]
+fn a_program_that_names_no_session_begins_a_new_one_each_time() {
+    let manifest = "conductor: 1\nagents:\n  plain: { output: text }\n  telling: { events: { final: { where: { type: done } } } }\n  filing: {}\ntasks:\n  T: { run: 'true', inputs: [], outputs: [o] }\n";
+    let loaded = load_files(&[("conductor.yaml", manifest)]);
+    assert_eq!(loaded.diagnostics, []);
+    let goes_on: Vec<_> = loaded
+        .manifest
+        .unwrap()
+        .settings
+        .agents
+        .iter()
+        .map(|adapter| (adapter.name.clone(), !adapter.resume.is_empty()))
+        .collect();
+    // A result file may name one.
+    let expected = [("filing", true), ("plain", false), ("telling", false)];
+    assert_eq!(goes_on, expected.map(|(name, goes_on)| (name.to_owned(), goes_on)));
+}
+
+#[test]
 fn an_adapter_says_what_a_person_and_a_build_need_of_it() {
     for (name, adapter) in adapters() {
         let key = |text: &str| text.contains("MOCK") || text.contains("mock-1") || text.contains("base_url");
