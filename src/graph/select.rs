@@ -176,7 +176,6 @@ mod tests {
             env: Vec::new(),
             budget: crate::model::Budget::default(),
             pass_env: Vec::new(),
-            budget: crate::model::Budget::default(),
         };
         let task = |id: &str, needs: &[&str]| Task {
             id: TaskId::new(id),

@@ -23,14 +23,14 @@ impl Build<'_> {
             return;
         }
         let by_check = refusal.reason.kind == ReasonKind::ValidationFailed;
-        let (task, key, run) = (&assignment.task.id, assignment.key, &self.site.run);
-        self.site.flakes.failed(task, key, run, by_check);
+        let (task, key, run) = (assignment.task.id.clone(), assignment.key, self.site.run.clone());
+        self.site.flakes.failed(&task, key, &run, by_check);
         let passed = assignment.record.as_ref().filter(|record| record.key == key && !by_check);
         if let Some(record) = passed {
             self.withdraw(record);
             let earlier = record.run.clone();
             let kind = FlakeKind::FailedAfterSuccess;
-            let flake = Flake { task: task.clone(), key, run: run.clone(), earlier, kind, paths: Vec::new() };
+            let flake = Flake { task, key, run, earlier, kind, paths: Vec::new() };
             self.note(assignment, flake);
         }
     }
