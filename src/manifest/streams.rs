@@ -212,9 +212,11 @@ fn a_limit_that_says_when_it_is_over_is_waited_for() {
 
 #[test]
 fn the_built_in_adapters_are_sound_as_the_adapters_of_a_manifest_would_have_to_be() {
-    let indented: String = include_str!("adapters.yaml").lines().map(|line| format!("  {line}\n")).collect();
+    let indented: Vec<String> =
+        include_str!("adapters.yaml").lines().map(|line| format!("  {line}")).collect();
+    let indented = indented.join("\n");
     let manifest = format!(
-        "conductor: 1\nagents:\n{indented}tasks:\n  T: {{ run: 'true', inputs: [], outputs: [o] }}\n"
+        "conductor: 1\nagents:\n{indented}\ntasks:\n  T: {{ run: 'true', inputs: [], outputs: [o] }}\n"
     );
     let loaded = load_files(&[("conductor.yaml", &manifest)]);
     assert_eq!(loaded.diagnostics, []);
