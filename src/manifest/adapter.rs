@@ -64,6 +64,10 @@ pub(super) fn declared(
     if adapter.bin.is_empty() {
         adapter.bin.clone_from(&adapter.name);
     }
+    // How the base goes on with sessions says nothing of a program that names none.
+    if entry.value.get("resume").is_none() && !knows_its_session(&adapter) {
+        adapter.resume.clear();
+    }
     if !adapter.resume.is_empty() && !knows_its_session(&adapter) {
         let at = entry.value.entry("resume").map_or(entry.key_at, |resume| resume.key_at);
         problems.push(
