@@ -62,6 +62,13 @@ const RECORDED: &[(&str, i32, AgentEnd, &str)] = &[
     ("copilot/provider", 1, AgentEnd::Provider, "500 boom"),
     ("copilot/rate_limit", 1, AgentEnd::RateLimit, "429 rate limited"),
     ("copilot/resumed", 0, AgentEnd::Ok, "MOCK-DONE"),
+    ("gemini/auth", 145, AgentEnd::Auth, "invalid x-api-key"),
+    ("gemini/ok", 0, AgentEnd::Ok, "MOCK-DONE"),
+    ("gemini/overflow", 144, AgentEnd::Overflow, "prompt is too long"),
+    ("opencode/auth", 1, AgentEnd::Auth, "invalid x-api-key"),
+    ("opencode/ok", 0, AgentEnd::Ok, "MOCK-DONE"),
+    ("opencode/rate_limit", 1, AgentEnd::RateLimit, "rate limited"),
+    ("opencode/resumed", 0, AgentEnd::Ok, "MOCK-DONE"),
     ("pi/auth", 0, AgentEnd::Auth, "401 invalid x-api-key"),
     ("pi/config", 1, AgentEnd::Config, "Unknown option: --no-such-flag"),
     ("pi/credit", 0, AgentEnd::Auth, "402 Your credit balance"),
@@ -325,7 +332,23 @@ fn sessions_and_usage_are_read() {
     check("claude/ok", "", (2000, 100), Some(7500), 2);
     check("codex/ok", "01a21", (2000, 100), None, 1);
     check("copilot/ok", "", (0, 0), None, 1);
+    check("gemini/ok", "e5ac4f67-", (2000, 100), None, 1);
+    check("opencode/ok", "ses_", (2000, 100), Some(12500), 2);
     check("pi/ok", "01a21", (2000, 100), Some(12500), 2);
+}
+
+#[test]
+fn what_a_run_uses_is_known_while_it_goes_on() {
+    let so_far = |stream: &str, lines: usize| {
+        let agent = stream.split_once('/').unwrap().0;
+        let mut listener = Listener::new(&adapters()[agent]).unwrap();
+        recorded(stream).lines().take(lines).for_each(|line| listener.line(line.as_bytes()));
+        listener.usage(&SessionTotals::default())
+    };
+    let claude = so_far("claude/ok", 4);
+    assert_eq!((claude.tokens_in, claude.turns), (2000, 2));
+    let opencode = so_far("opencode/ok", 3);
+    assert_eq!((opencode.tokens_in, opencode.micro_usd), (1000, Some(6250)));
 }
 
 #[test]
@@ -340,6 +363,8 @@ fn what_a_session_had_used_before_is_not_counted_again() {
     check("claude", 2000, Some(7500));
     check("codex", 2000, None);
     check("pi", 2000, Some(12500));
+    let first = hear("opencode", &recorded("opencode/resumed"), 0, &SessionTotals::default());
+    assert_eq!(first.usage.tokens_in, 2000);
 }
 
 #[test]
@@ -353,6 +378,8 @@ fn a_limit_that_says_when_it_is_over_is_waited_for() {
     let heard = hear("claude", &format!("{rejected}\n{result}"), 1, &SessionTotals::default());
     let wait = heard.retry_after.unwrap();
     assert!(wait > Duration::from_secs(500) && wait <= Duration::from_secs(600), "{wait:?}");
+    let heard = hear("opencode", &recorded("opencode/rate_limit"), 1, &SessionTotals::default());
+    assert_eq!(heard.retry_after, Some(Duration::from_secs(1)), "the header of the answer");
     let codex =
         TOLD.iter().find(|(agent, _, _, end, _)| (*agent, *end) == ("codex", AgentEnd::RateLimit)).unwrap();
     let heard = hear("codex", codex.1, 1, &SessionTotals::default());
