@@ -8,6 +8,7 @@
 //! | --- | --- | --- |
 //! | `CONDUCTOR_BENCH_TASKS` | 10000 | tasks of the large graph, each with one source, one output, two needs |
 //! | `CONDUCTOR_BENCH_TRIVIAL` | 2000 | tasks of the graph that is nothing but processes, and processes that are confined |
+//! | `CONDUCTOR_BENCH_FILES` | 10000 | files of a result that is kept in the cache and restored; and a tenth of them |
 //! | `CONDUCTOR_BENCH_ROUNDS` | 9 | how often each process is measured |
 //!
 //! The floors are this very program, started anew with the name of a floor (`floor`).
@@ -15,6 +16,7 @@
 #![expect(clippy::print_stdout, reason = "the table is what a bench is for")]
 
 mod apart;
+mod cached;
 mod confined;
 mod floor;
 mod measure;
@@ -38,6 +40,8 @@ fn main() -> ExitCode {
         Some("worktrees") => apart::make(&args[1..]),
         Some("spawn") => confined::spawn(&args[1..]),
         // `cargo bench` says `--bench`; without it this is a test run, in which nothing is measured.
+        // Those rows alone.
+        Some("cached") => cached::rows(1000, 5).and_then(|()| cached::rows(10_000, 3)),
         _ if args.iter().any(|arg| arg == "--bench") => bench(),
         _ => Ok(()),
     };
@@ -61,6 +65,9 @@ fn bench() -> Result<()> {
     trivial(trivials, rounds.min(3))?;
     confined::rows(trivials, rounds.min(5))?;
     apart::rows(rounds.min(5))?;
+    let files = size("CONDUCTOR_BENCH_FILES", 10_000);
+    cached::rows(files / 10, rounds.min(5))?;
+    cached::rows(files, rounds.min(3))?;
     large(size("CONDUCTOR_BENCH_TASKS", 10_000), rounds)
 }
 

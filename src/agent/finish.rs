@@ -147,11 +147,10 @@ impl Listener {
         usage.turns = told.turns.unwrap_or(usage.turns);
         let price = || self.price.map(|price| priced(price, usage.tokens_in, usage.tokens_out));
         usage.micro_usd = told.cost_usd.map(micro).or_else(price).or(usage.micro_usd);
-        if heard.end != AgentEnd::Ok {
-            heard.message = told.message.map(|message| shortened(&message)).or(heard.message.take());
-        } else {
-            heard.message = None;
-        }
+        heard.message = match heard.end {
+            AgentEnd::Ok => None,
+            _ => told.message.map(|message| shortened(&message)).or(heard.message.take()),
+        };
     }
 }
 

@@ -42,9 +42,9 @@ pub fn retry_after(text: &str, now: &Zoned) -> Option<Duration> {
     let wait = found(&IN)
         .and_then(|found| span(&found[1]))
         .or_else(|| Duration::try_from_secs_f64(found(&AFTER)?[1].parse().ok()?).ok())
-        .or_else(|| until(point(&found(&DATE)?[1], now)?, now))
-        .or_else(|| until(Timestamp::from_second(found(&EPOCH)?[1].parse().ok()?).ok()?, now))
-        .or_else(|| until(clock(&found(&CLOCK)?, now)?, now));
+        .or_else(|| Some(until(point(&found(&DATE)?[1], now)?, now)))
+        .or_else(|| Some(until(Timestamp::from_second(found(&EPOCH)?[1].parse().ok()?).ok()?, now)))
+        .or_else(|| Some(until(clock(&found(&CLOCK)?, now)?, now)));
     wait.filter(|wait| *wait <= LONGEST)
 }
 
@@ -74,8 +74,9 @@ fn point(text: &str, now: &Zoned) -> Option<Timestamp> {
     })
 }
 
-fn until(then: Timestamp, now: &Zoned) -> Option<Duration> {
-    Some(Duration::try_from(then.duration_since(now.timestamp())).unwrap_or(Duration::ZERO))
+/// Nothing where it has passed.
+fn until(then: Timestamp, now: &Zoned) -> Duration {
+    Duration::try_from(then.duration_since(now.timestamp())).unwrap_or(Duration::ZERO)
 }
 
 /// The next moment at which a clock shows it.

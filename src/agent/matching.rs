@@ -84,7 +84,9 @@ fn descend<'v>(value: &'v Value, path: &str, found: &mut Vec<&'v Value>) {
         Value::Array(items) => {
             let (part, rest) = path.split_once('.').map_or((path, None), |(part, rest)| (part, Some(rest)));
             if part == "*" {
-                items.iter().for_each(|item| step(item, rest, found));
+                for item in items {
+                    step(item, rest, found);
+                }
             } else if let Some(item) = part.parse().ok().and_then(|index: usize| items.get(index)) {
                 step(item, rest, found);
             }

@@ -11,7 +11,7 @@ use super::shards::History;
 use super::{Exit, Output, Stop, base};
 use crate::graph::{self, Edit, TaskIndex};
 use crate::incremental::Caller;
-use crate::model::{Diagnostic, Reason, ReasonKind, Task, WorkspacePath};
+use crate::model::{Diagnostic, LOCKFILE, Reason, ReasonKind, Task, WorkspacePath};
 use crate::report::style::Paint;
 use crate::report::{Style, count, explain};
 use crate::store::{Access, State};
@@ -34,7 +34,9 @@ pub(super) fn run(
     let repository = Repository::open(session.workspace.root()).map_err(|error| refuse(&error))?;
     let repository = repository.ok_or_else(no_repository)?;
     let commit = repository.merge_base(&args.base).map_err(|error| refuse(&error))?;
-    let changed = repository.changed_since(&commit).map_err(|error| refuse(&error))?;
+    let mut changed = repository.changed_since(&commit).map_err(|error| refuse(&error))?;
+    // It tells what was built, and nothing is built from it.
+    changed.retain(|one| one.path.as_bytes() != LOCKFILE.as_bytes());
     let edits = edits(&session.workspace, &repository, &changed).map_err(|error| refuse(&error))?;
     let redefined = if may_redefine(&session, &changed) {
         let before = base::plan_at(&repository, &commit, &location, &session.caller);

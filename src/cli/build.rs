@@ -145,7 +145,7 @@ fn holder(run: &RunId, command: &str) -> Holder {
 
 /// Wall-clock time, RFC 3339.
 pub(super) fn now() -> String {
-    jiff::Zoned::now().strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
+    store::local_now().strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
 }
 
 fn take(

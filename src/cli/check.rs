@@ -175,7 +175,7 @@ pub(super) fn render(session: &Session, standings: &BTreeMap<TaskIndex, Standing
     let mut text = String::new();
     let width = standings.keys().map(|index| session.plan.id(*index).len()).max().unwrap_or(0).min(24);
     let (mut stale, mut blocked, mut always) = (0, 0, 0);
-    for (index, standing) in standings {
+    for (index, standing) in standings.iter().filter(|(_, standing)| **standing != Standing::Fresh) {
         let id = format!("{:width$}", session.plan.id(*index));
         let id = style.paint(Paint::Name, &id);
         match standing {

@@ -42,6 +42,8 @@ pub(super) fn render(lines: &[Value]) -> String {
             );
         } else if let Some(line) = line["line"].as_str() {
             let _ = writeln!(text, "{line}");
+        } else if let Some(why) = line["refused"].as_str() {
+            let _ = writeln!(text, "=== its result was not accepted: {}\n", why.trim_end());
         } else if line["truncated"] == true {
             let _ = writeln!(text, "=== the rest of what it printed was not kept");
         } else if let Ok(run) = serde_json::from_value::<AgentRun>(line["end"].clone()) {

@@ -2,7 +2,7 @@
 //! where its content lies.
 
 use super::Site;
-use super::restore::{declared, is_kept};
+use super::lookup::{declared, is_kept};
 use crate::incremental::Assignment;
 use crate::model::{Record, WorkspacePath};
 use crate::store::{BesideKind, CacheEntry, Draft, Maker, Source};

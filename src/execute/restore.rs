@@ -10,81 +10,20 @@ use super::apart::{Apart, NotReady, remove_all};
 use super::checks::{self, CheckFailure};
 use super::integrate::{Obstacle, Source, integrate};
 use super::isolated::{self, Made};
+use super::lookup::{Candidate, candidates, is_wanted};
 use super::perform::{Done, Outcome, Refusal, check_paths, settled};
 use super::place::Place;
 use super::{Site, collect, pending};
 use crate::incremental::{Assignment, Change, Produced};
 use crate::model::{
-    Action, CacheMode, CheckEvidence, EntryKind, Event, Input, Integrate, Isolation, OutputEntry, Reason,
-    ReasonKind, Task, Validation, Via, Wait, WorkspacePath,
+    CheckEvidence, EntryKind, Event, Integrate, Isolation, OutputEntry, Reason, ReasonKind, Validation, Via,
+    Wait, WorkspacePath,
 };
-use crate::store::{BesideKind, Cache, CacheEntry, Missing};
+use crate::store::{BesideKind, Cache, CacheEntry, Hold, Missing};
 use crate::workspace::{self, Globs, Observed, Workspace};
 
 /// Where results from the cache are brought together, below `.conductor`.
 pub(super) const INCOMING: &str = "incoming";
-
-/// Are results of this task ever kept?
-pub(super) fn is_kept(task: &Task) -> bool {
-    task.cache != CacheMode::Off && !task.incremental && !task.always && !task.is_gate()
-}
-
-/// May a result from the cache stand for this run?
-fn is_wanted(assignment: &Assignment) -> bool {
-    let forced = assignment.reasons.iter().any(|reason| reason.kind == ReasonKind::Forced);
-    let withdrawn =
-        assignment.failure.as_ref().is_some_and(|failure| failure.reason.kind == ReasonKind::RolledBack);
-    is_kept(&assignment.task) && !assignment.validation_only && !forced && !withdrawn
-}
-
-/// Does the cache have a result for this task as things are? A cheap look that writes nothing.
-pub fn would_be_restored(cache: &Cache, workspace: &Workspace, assignment: &Assignment) -> bool {
-    let known = |action: &Action| cache.peek(action.key());
-    cache.is_read()
-        && is_wanted(assignment)
-        && candidates(cache, workspace, assignment).any(|candidate| known(&candidate.action))
-}
-
-/// An action under which a result may be kept.
-struct Candidate {
-    action: Action,
-    discovered: Vec<(WorkspacePath, Observed)>,
-}
-
-/// The action without what depfiles named.
-pub(super) fn declared(action: &Action) -> Action {
-    let inputs = action.inputs.iter().filter(|input| !input.is_discovered()).cloned().collect();
-    Action { inputs, ..action.clone() }
-}
-
-/// The action itself; for a task with a depfile one for each set of paths that an earlier run found, as these are
-/// now.
-fn candidates<'a>(
-    cache: &Cache,
-    workspace: &'a Workspace,
-    assignment: &'a Assignment,
-) -> Box<dyn Iterator<Item = Candidate> + 'a> {
-    if assignment.task.depfile.is_none() {
-        let action = assignment.action.clone();
-        return Box::new(std::iter::once(Candidate { action, discovered: Vec::new() }));
-    }
-    let base = declared(&assignment.action);
-    let sets = cache.path_sets(base.key());
-    Box::new(sets.into_iter().map(move |mut paths| {
-        paths.retain(|path| !base.inputs.iter().any(|input| input.path == *path));
-        let seen = workspace.observe_all(&paths.iter().collect::<Vec<_>>());
-        let discovered: Vec<(WorkspacePath, Observed)> = paths.into_iter().zip(seen).collect();
-        let mut action = base.clone();
-        action.inputs.extend(discovered.iter().map(|(path, seen)| Input {
-            path: path.clone(),
-            entry: seen.entry,
-            from: None,
-            via: Via::Depfile,
-        }));
-        action.inputs.sort_by(|a, b| a.path.cmp(&b.path));
-        Candidate { action, discovered }
-    }))
-}
 
 /// Brings a result in from the cache; none where there is none that can be used.
 pub(super) fn restore(site: &Site, assignment: &Assignment, attempt: u32) -> Option<Outcome> {
@@ -93,10 +32,12 @@ pub(super) fn restore(site: &Site, assignment: &Assignment, attempt: u32) -> Opt
         return None;
     }
     let start = Instant::now();
+    // What was found stays until it is fetched.
+    let hold = cache.hold();
     let find = |candidate: Candidate| Some((cache.find(candidate.action.key())?, candidate));
     let (entry, candidate) = candidates(cache, &site.workspace, assignment).find_map(find)?;
     let coming = Coming { site, cache, assignment, attempt, entry, candidate, start };
-    let outcome = coming.bring();
+    let outcome = coming.bring(hold);
     let folder = coming.folder();
     // What cannot be removed now is removed by the next build's recovery.
     let _ = remove_all(&folder);
@@ -134,7 +75,7 @@ impl Coming<'_> {
     }
 
     /// `Ok(None)` is a miss about which there is nothing to say.
-    fn bring(&self) -> Result<Option<Outcome>, String> {
+    fn bring(&self, hold: Option<Hold>) -> Result<Option<Outcome>, String> {
         let (site, assignment) = (self.site, self.assignment);
         self.hold_against_the_task()?;
         let folder = self.folder();
@@ -164,6 +105,9 @@ impl Coming<'_> {
             return Ok(None);
         }
         self.keep_states(&at)?;
+        let log = self.entry.beside(BesideKind::Log);
+        let log = log.and_then(|log| self.cache.fetch_beside(&log.digest, log.size));
+        drop(hold);
         let validation = checks::look_at_inputs(site, &assignment.validation);
         let entries: Vec<OutputEntry> = self.entry.outputs.iter().map(|file| file.output.clone()).collect();
         let today = validation.key(&self.candidate.action.components(), &entries);
@@ -175,8 +119,8 @@ impl Coming<'_> {
             self.bring_apart(at, produced, holds)
         };
         brought.inspect(|outcome| {
-            if matches!(outcome, Some(Outcome::Done(_) | Outcome::Waiting(_))) {
-                self.replay_log();
+            if let (Some(Outcome::Done(_) | Outcome::Waiting(_)), Some(log)) = (outcome, &log) {
+                self.replay(log);
             }
         })
     }
@@ -416,18 +360,17 @@ impl Coming<'_> {
     }
 
     /// What the task printed is told again.
-    fn replay_log(&self) {
-        let Some(log) = self.entry.beside(BesideKind::Log) else { return };
-        let Some(bytes) = self.cache.fetch_beside(&log.digest, log.size) else { return };
+    fn replay(&self, bytes: &[u8]) {
         let task = &self.assignment.task.id;
         let place = self.site.log(task, None);
         if let Some(folder) = place.parent() {
             // A log that cannot be written costs its reader, not the build.
-            let _ = workspace::make_folder(folder).map(|()| std::fs::write(&place, &bytes));
+            let _ = workspace::make_folder(folder).map(|()| std::fs::write(&place, bytes));
         }
-        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
-            let line = line.strip_suffix(b"\n").unwrap_or(line);
-            let line = String::from_utf8_lossy(line).into_owned();
+        // What an agent's program prints is for machines; people read its answer.
+        let said = self.entry.agent.as_ref().and_then(|agent| agent.text.as_deref());
+        for line in String::from_utf8_lossy(said.map_or(&bytes[..], str::as_bytes)).lines() {
+            let line = line.to_owned();
             (self.site.events)(Event::TaskOutput { task: task.clone(), line });
         }
     }

@@ -51,7 +51,7 @@ impl Briefs {
     pub(super) fn join(plan: &Plan, state: &State) -> Self {
         let files = state.file_count();
         let (owned, files) = (vec![false; files], Vec::with_capacity(files));
-        let mut joined = Self { owned, files, ..Self::default() };
+        let mut joined = Self { files, owned, ..Self::default() };
         joined.by_task.resize_with(plan.len(), || None);
         // The state counts files in 32 bits, and so does the plan its edges.
         let count = |files: &Vec<FileId>| u32::try_from(files.len()).unwrap_or(u32::MAX);

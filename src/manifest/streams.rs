@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::tests::load_files;
@@ -15,8 +16,10 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src/manifest/streams")
 }
 
-fn adapters() -> BTreeMap<String, Adapter> {
-    built_in_adapters().into_iter().map(|adapter| (adapter.name.clone(), adapter)).collect()
+fn adapters() -> &'static BTreeMap<String, Adapter> {
+    static ADAPTERS: OnceLock<BTreeMap<String, Adapter>> = OnceLock::new();
+    let read = || built_in_adapters().into_iter().map(|adapter| (adapter.name.clone(), adapter)).collect();
+    ADAPTERS.get_or_init(read)
 }
 
 /// What is made of `output` and an end with `exit`.
@@ -32,6 +35,10 @@ fn recorded(stream: &str) -> String {
 
 /// Stream, exit code, how it ended, and a part of the answer or of the complaint.
 const RECORDED: &[(&str, i32, AgentEnd, &str)] = &[
+    ("aider/auth", 0, AgentEnd::Auth, "AuthenticationError"),
+    ("aider/ok", 0, AgentEnd::Ok, "MOCK-DONE"),
+    ("aider/rate_limit", 0, AgentEnd::RateLimit, "rate limited"),
+    ("aider/resumed", 0, AgentEnd::Ok, "MOCK-DONE"),
     ("claude/auth", 1, AgentEnd::Auth, "Invalid API key"),
     ("claude/budget", 1, AgentEnd::Budget, "Reached maximum budget ($0.5)"),
     ("claude/config", 1, AgentEnd::Config, "unknown option '--no-such-flag'"),
@@ -56,12 +63,6 @@ const RECORDED: &[(&str, i32, AgentEnd, &str)] = &[
     ("codex/provider", 1, AgentEnd::RateLimit, "experiencing high demand"),
     ("codex/rate_limit", 1, AgentEnd::RateLimit, "429 Too Many Requests"),
     ("codex/resumed", 0, AgentEnd::Ok, "MOCK-DONE"),
-    ("copilot/auth", 1, AgentEnd::Auth, "Authentication failed with provider"),
-    ("copilot/ok", 0, AgentEnd::Ok, "MOCK-DONE"),
-    ("copilot/overflow", 1, AgentEnd::Overflow, "rejected the prompt as too long"),
-    ("copilot/provider", 1, AgentEnd::Provider, "500 boom"),
-    ("copilot/rate_limit", 1, AgentEnd::RateLimit, "429 rate limited"),
-    ("copilot/resumed", 0, AgentEnd::Ok, "MOCK-DONE"),
     ("gemini/auth", 145, AgentEnd::Auth, "invalid x-api-key"),
     ("gemini/ok", 0, AgentEnd::Ok, "MOCK-DONE"),
     ("gemini/overflow", 144, AgentEnd::Overflow, "prompt is too long"),
@@ -69,6 +70,17 @@ const RECORDED: &[(&str, i32, AgentEnd, &str)] = &[
     ("opencode/ok", 0, AgentEnd::Ok, "MOCK-DONE"),
     ("opencode/rate_limit", 1, AgentEnd::RateLimit, "rate limited"),
     ("opencode/resumed", 0, AgentEnd::Ok, "MOCK-DONE"),
+    ("qwen/auth", 1, AgentEnd::Auth, "401 invalid x-api-key"),
+    ("qwen/ok", 0, AgentEnd::Ok, "MOCK-DONE"),
+    ("qwen/overflow", 1, AgentEnd::Overflow, "prompt is too long"),
+    ("qwen/provider", 1, AgentEnd::Provider, "500 boom"),
+    ("qwen/resumed", 0, AgentEnd::Ok, "MOCK-DONE"),
+    ("copilot/auth", 1, AgentEnd::Auth, "Authentication failed with provider"),
+    ("copilot/ok", 0, AgentEnd::Ok, "MOCK-DONE"),
+    ("copilot/overflow", 1, AgentEnd::Overflow, "rejected the prompt as too long"),
+    ("copilot/provider", 1, AgentEnd::Provider, "500 boom"),
+    ("copilot/rate_limit", 1, AgentEnd::RateLimit, "429 rate limited"),
+    ("copilot/resumed", 0, AgentEnd::Ok, "MOCK-DONE"),
     ("pi/auth", 0, AgentEnd::Auth, "401 invalid x-api-key"),
     ("pi/config", 1, AgentEnd::Config, "Unknown option: --no-such-flag"),
     ("pi/credit", 0, AgentEnd::Auth, "402 Your credit balance"),
@@ -167,6 +179,13 @@ const TOLD: &[(&str, &str, i32, AgentEnd, &str)] = &[
     ),
     (
         "gemini",
+        r#"{"type":"result","status":"error","error":{"message":"{\"error\":{\"code\":429,\"message\":\"You exceeded your current quota. Please retry in 34.07s.\",\"status\":\"RESOURCE_EXHAUSTED\"}}"}}"#,
+        173,
+        AgentEnd::RateLimit,
+        "current quota",
+    ),
+    (
+        "gemini",
         r#"{"type":"result","status":"error","error":{"message":"boom"}}"#,
         1,
         AgentEnd::Failed,
@@ -209,6 +228,35 @@ const TOLD: &[(&str, &str, i32, AgentEnd, &str)] = &[
         AgentEnd::Auth,
         "No authentication information",
     ),
+    (
+        "opencode",
+        r#"{"type":"error","sessionID":"s","error":{"name":"APIError","data":{"message":"rate limited","statusCode":429,"isRetryable":true}}}"#,
+        1,
+        AgentEnd::RateLimit,
+        "rate limited",
+    ),
+    (
+        "opencode",
+        r#"{"type":"error","sessionID":"s","error":{"name":"APIError","data":{"message":"boom","statusCode":500}}}"#,
+        1,
+        AgentEnd::Provider,
+        "boom",
+    ),
+    (
+        "opencode",
+        r#"{"type":"error","sessionID":"s","error":{"name":"ContextOverflowError","data":{"message":"prompt is too long"}}}"#,
+        1,
+        AgentEnd::Overflow,
+        "too long",
+    ),
+    (
+        "qwen",
+        r#"{"type":"result","subtype":"error_during_execution","is_error":true,"error":{"message":"[API Error: 429 rate limited]"}}"#,
+        1,
+        AgentEnd::RateLimit,
+        "rate limited",
+    ),
+    ("qwen", "Reached max session turns for this session.", 53, AgentEnd::TurnLimit, "max session turns"),
     ("qwen", "No auth type is selected.", 1, AgentEnd::Auth, "No auth type"),
     ("qwen", "the time is over", 55, AgentEnd::Budget, "the time is over"),
     (
@@ -268,6 +316,15 @@ const TOLD: &[(&str, &str, i32, AgentEnd, &str)] = &[
         AgentEnd::Ok,
         "1.2k sent",
     ),
+    (
+        // A limit that was over when the program tried again.
+        "aider",
+        "litellm.RateLimitError: rate limited\nRetrying in 0.2 seconds...\nTokens: 1.2k sent, 50 received.",
+        0,
+        AgentEnd::Ok,
+        "1.2k sent",
+    ),
+    ("aider", "Aider v0.86.2", 0, AgentEnd::NoResult, "Aider v0.86.2"),
     ("command", "anything at all", 0, AgentEnd::Ok, "anything at all"),
     ("command", "it went wrong", 3, AgentEnd::Failed, "it went wrong"),
 ];
@@ -331,9 +388,10 @@ fn sessions_and_usage_are_read() {
     };
     check("claude/ok", "", (2000, 100), Some(7500), 2);
     check("codex/ok", "01a21", (2000, 100), None, 1);
-    check("copilot/ok", "", (0, 0), None, 1);
     check("gemini/ok", "e5ac4f67-", (2000, 100), None, 1);
     check("opencode/ok", "ses_", (2000, 100), Some(12500), 2);
+    check("copilot/ok", "", (0, 0), None, 1);
+    check("qwen/ok", "", (2000, 100), None, 2);
     check("pi/ok", "01a21", (2000, 100), Some(12500), 2);
 }
 
@@ -362,6 +420,7 @@ fn what_a_session_had_used_before_is_not_counted_again() {
     };
     check("claude", 2000, Some(7500));
     check("codex", 2000, None);
+    check("qwen", 2000, None);
     check("pi", 2000, Some(12500));
     let first = hear("opencode", &recorded("opencode/resumed"), 0, &SessionTotals::default());
     assert_eq!(first.usage.tokens_in, 2000);
@@ -389,10 +448,12 @@ fn a_limit_that_says_when_it_is_over_is_waited_for() {
 #[test]
 fn the_built_in_adapters_are_sound_as_the_adapters_of_a_manifest_would_have_to_be() {
     let indented: String = include_str!("adapters.yaml").lines().map(|line| format!("  {line}\n")).collect();
-    let manifest = format!("conductor: 1\nagents:\n{indented}tasks:\n  T: {{ run: 'true', outputs: [o] }}\n");
+    let manifest = format!(
+        "conductor: 1\nagents:\n{indented}tasks:\n  T: {{ run: 'true', inputs: [], outputs: [o] }}\n"
+    );
     let loaded = load_files(&[("conductor.yaml", &manifest)]);
     assert_eq!(loaded.diagnostics, []);
-    let names: Vec<String> = adapters().into_keys().collect();
+    let names: Vec<String> = adapters().keys().cloned().collect();
     let expected = ["aider", "claude", "codex", "command", "copilot", "gemini", "opencode", "pi", "qwen"];
     assert_eq!(names, expected);
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ActionKey, RunId, TaskId, WorkspacePath};
+use super::{ActionKey, LOCK_RUN, LOCKFILE, RunId, TaskId, WorkspacePath};
 
 /// A task gave two results under one key.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -40,20 +40,21 @@ impl Flake {
     /// `it failed in run A and passed in run B under the same key`
     pub fn sentence(&self) -> String {
         let Self { run, earlier, .. } = self;
+        let earlier_run = if earlier.0 == LOCK_RUN { LOCKFILE.to_owned() } else { format!("run {earlier}") };
         let named: Vec<String> = self.paths.iter().map(ToString::to_string).collect();
         match self.kind {
             FlakeKind::PassedAfterFailure if run == earlier => {
                 format!("it failed and then passed under the same key in run {run}")
             }
             FlakeKind::PassedAfterFailure => {
-                format!("it failed in run {earlier} and passed in run {run} under the same key")
+                format!("it failed in {earlier_run} and passed in run {run} under the same key")
             }
             FlakeKind::FailedAfterSuccess => {
-                format!("it passed in run {earlier} and failed in run {run} under the same key")
+                format!("it passed in {earlier_run} and failed in run {run} under the same key")
             }
             FlakeKind::OtherOutputs => {
                 format!(
-                    "run {run} made something else than run {earlier} under the same key: {}",
+                    "run {run} made something else than {earlier_run} under the same key: {}",
                     named.join(", ")
                 )
             }

@@ -26,6 +26,10 @@ pub fn sentence(reason: &Reason, style: Style) -> String {
     let words = Words { reason, style };
     match reason.kind {
         ReasonKind::NeverBuilt => words.of_task("was never built", "never built"),
+        ReasonKind::PreviousFailed if reason.name.as_deref() == Some("paused") => reason
+            .new
+            .as_ref()
+            .map_or_else(|| "paused".to_owned(), |why| format!("paused: {}", one_line(why))),
         ReasonKind::PreviousFailed => words.with_message("the last run failed"),
         ReasonKind::Forced => "forced".to_owned(),
         ReasonKind::Always => "always runs".to_owned(),

@@ -1,6 +1,8 @@
 //! What `check` found as SARIF 2.1.0 (OASIS), which code scanning takes: a rule for every kind of cause, a result for
 //! every task that is not fresh.
 
+use std::fmt::Write as _;
+
 use serde_json::{Value, json};
 
 use super::checked::{Checked, Findings, Standing, sentences};
@@ -85,7 +87,7 @@ fn uri(path: &[u8]) -> String {
         match byte {
             b'/' | b'-' | b'.' | b'_' | b'~' => uri.push(char::from(*byte)),
             byte if byte.is_ascii_alphanumeric() => uri.push(char::from(*byte)),
-            byte => uri.push_str(&format!("%{byte:02X}")),
+            byte => _ = write!(uri, "%{byte:02X}"),
         }
     }
     uri

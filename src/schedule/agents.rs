@@ -165,7 +165,7 @@ impl Build<'_> {
         let result =
             TaskResult { key, reasons: vec![reason], duration: refusal.duration, ..plain(Status::Paused) };
         let message = format!(
-            "{}\nits session and its files are kept: `conductor build {}` goes on with it",
+            "{}; its session and its files are kept: `conductor build {}` goes on with it",
             refusal.message, assignment.task.id
         );
         self.settle_with_log(assignment.index, result, Some(message), refusal.log);

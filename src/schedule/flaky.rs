@@ -5,12 +5,15 @@ use super::Build;
 use crate::execute::Refusal;
 use crate::incremental::Assignment;
 use crate::model::{
-    ActionKey, Diagnostic, Event, Flake, FlakeKind, OutputEntry, ReasonKind, Work, WorkspacePath,
+    ActionKey, Diagnostic, Event, Flake, FlakeKind, OutputEntry, ReasonKind, Record, Work, WorkspacePath,
 };
 
-/// May two results of one key be held against each other?
+/// May two results of one key be held against each other? Where `--isolation` runs a task elsewhere than it usually
+/// does, what it lacks there is told by itself.
 fn is_comparable(assignment: &Assignment) -> bool {
-    matches!(assignment.task.work, Work::Run(_)) && !assignment.task.always && !assignment.validation_only
+    let task = &assignment.task;
+    let at_home = assignment.isolation == task.isolation;
+    matches!(task.work, Work::Run(_)) && !task.always && !assignment.validation_only && at_home
 }
 
 impl Build<'_> {
@@ -20,13 +23,14 @@ impl Build<'_> {
             return;
         }
         let by_check = refusal.reason.kind == ReasonKind::ValidationFailed;
-        let (task, key, run) = (&assignment.task.id, assignment.key, &self.site.run);
-        self.site.flakes.failed(task, key, run, by_check);
+        let (task, key, run) = (assignment.task.id.clone(), assignment.key, self.site.run.clone());
+        self.site.flakes.failed(&task, key, &run, by_check);
         let passed = assignment.record.as_ref().filter(|record| record.key == key && !by_check);
         if let Some(record) = passed {
+            self.withdraw(record);
             let earlier = record.run.clone();
             let kind = FlakeKind::FailedAfterSuccess;
-            let flake = Flake { task: task.clone(), key, run: run.clone(), earlier, kind, paths: Vec::new() };
+            let flake = Flake { task, key, run, earlier, kind, paths: Vec::new() };
             self.note(assignment, flake);
         }
     }
@@ -47,9 +51,18 @@ impl Build<'_> {
         let before = assignment.record.as_ref();
         let before = before.filter(|record| record.key == key && !assignment.task.incremental);
         if let Some(record) = before.filter(|record| record.outputs != outputs) {
+            self.withdraw(record);
             let paths = differing(&record.outputs, outputs);
             let (earlier, kind) = (record.run.clone(), FlakeKind::OtherOutputs);
             self.note(assignment, Flake { task, key, run, earlier, kind, paths });
+        }
+    }
+
+    /// A result that was kept before it was doubtful is taken back.
+    fn withdraw(&mut self, record: &Record) {
+        if let Some(Err(error)) = self.site.cache.as_ref().map(|cache| cache.withdraw(record)) {
+            let diagnostic = Diagnostic::warning("build::cache", error.to_string());
+            (self.sink)(Event::Notice { diagnostic });
         }
     }
 

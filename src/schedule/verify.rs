@@ -93,6 +93,9 @@ pub fn verify(
                 }
                 let paths = differences.iter().map(|one| one.path.clone()).take(Flake::PATHS).collect();
                 let (run, earlier, kind) = (site.run.clone(), record.run.clone(), FlakeKind::OtherOutputs);
+                if let Some(Err(error)) = site.cache.as_ref().map(|cache| cache.withdraw(&record)) {
+                    verified.failed.push((id.clone(), error.to_string()));
+                }
                 site.flakes.note(Flake { task: id.clone(), key: record.key, run, earlier, kind, paths });
                 verified.different.push((id, differences));
             }

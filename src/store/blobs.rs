@@ -26,7 +26,7 @@ const WORTH_PACKING: u64 = 4096;
 /// Whether it pays is tried on so many bytes of the beginning.
 const SAMPLE: usize = 64 * 1024;
 /// From so many files on the whole file system is synced at once.
-const MANY: usize = 512;
+const MANY: usize = 64;
 
 /// How bytes are kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

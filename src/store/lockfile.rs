@@ -15,7 +15,7 @@ use crate::model::{At, Diagnostic, Digest, Encoder, LOCKFILE, Locked, SourceFile
 use super::{Error, durable};
 
 /// The version that this program writes, and the only one that it reads.
-const VERSION: u32 = 1;
+const VERSION: &str = "1";
 /// What the header begins with; the version follows.
 const MAGIC: &str = "# conductor.lock ";
 /// No lock is as large as that; offsets in it fit into 32 bits.
@@ -71,8 +71,10 @@ impl Lockfile {
             let line = line.trim_end_matches('\r');
             if let Some(version) = version(line) {
                 header = true;
-                if version != Some(VERSION) {
-                    found.newer = version.is_some();
+                if version.is_empty() {
+                    found.tell(at, "this header has no version", "");
+                } else if version != VERSION {
+                    found.newer = true;
                     found.damage.push(unknown_version(at));
                     break;
                 }
@@ -240,11 +242,11 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Of a header line the version; none inside where that is no number.
-fn version(line: &str) -> Option<Option<u32>> {
+/// Of a header line the version, as it stands there.
+fn version(line: &str) -> Option<&str> {
     let rest = line.strip_prefix(MAGIC)?;
     let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-    Some(rest[..end].parse().ok())
+    rest.get(..end)
 }
 
 fn unknown_version(at: At) -> Diagnostic {

@@ -58,14 +58,14 @@ pub use framed::{read_frame, write_frame};
 pub use journal::{BranchMove, Intent, Journal, Planned, Ticket};
 pub use local::{
     BadKey, Beside, BesideKind, Cache, CacheEntry, CacheOptions, CachedEdit, CachedFile, Collected, Damage,
-    Draft, Keys, Maker, Missing, Source, Statistics,
+    Draft, Hold, Keys, Maker, Missing, Source, Statistics,
 };
 pub use lock::{Holder, Lock, LockError};
 pub use lockfile::{LockStamp, Lockfile};
 pub use objects::Objects;
 pub use plan::{PlanBodies, load_plan, save_plan};
 pub use programs::Programs;
-pub use runs::{CancelRequest, RunDir, list_runs, new_run_id, prune};
+pub use runs::{CancelRequest, RunDir, list_runs, local_now, new_run_id, prune};
 pub use state::State;
 pub use tasks::{FileIds, TaskRow};
 

@@ -13,11 +13,19 @@ use crate::model::{RunId, TaskId};
 
 use super::{Error, durable, failed};
 
+/// Now, in local time.
+pub fn local_now() -> jiff::Zoned {
+    // To learn the name of the local zone jiff reads the folders of all zones; nobody asks for the name.
+    let file = || jiff::tz::TimeZone::tzif("local", &fs::read("/etc/localtime").ok()?).ok();
+    let zone = if std::env::var_os("TZ").is_none() { file() } else { None };
+    jiff::Timestamp::now().to_zoned(zone.unwrap_or_else(jiff::tz::TimeZone::system))
+}
+
 /// An id for a run that begins now: local time and process id. Two of one process are never the same; the
 /// second of one second bears the next one.
 pub fn new_run_id() -> RunId {
     static LAST: AtomicI64 = AtomicI64::new(i64::MIN);
-    let now = jiff::Zoned::now();
+    let now = local_now();
     let next = |last: i64| now.timestamp().as_second().max(last.saturating_add(1));
     let last = LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(next(last)));
     let second = jiff::Timestamp::from_second(last.map_or_else(next, next));
@@ -167,6 +175,13 @@ mod tests {
         let ids: Vec<_> = (0..5).map(|_| new_run_id()).collect();
         assert!(ids.is_sorted_by(|a, b| a < b), "{ids:?}");
         assert!(ids.iter().all(|id| is_run_id(&id.0)), "{ids:?}");
+    }
+
+    #[test]
+    fn local_time_is_what_the_machine_says() {
+        let (ours, theirs) = (local_now(), jiff::Zoned::now());
+        assert_eq!(ours.offset(), theirs.offset());
+        assert!(ours.duration_until(&theirs).as_secs().abs() < 3600, "{ours} {theirs}");
     }
 
     #[test]

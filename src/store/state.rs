@@ -161,9 +161,12 @@ impl State {
         let found = |id: &u32| missing.get_mut(*id as usize).is_some_and(std::mem::take);
         ids.extend(self.snapshot.ranked().filter(found).map(FileId));
         let added = (0..).zip(&missing).filter(|(_, missing)| **missing).map(|(id, _)| FileId(id));
-        let mut added: Vec<FileId> = added.collect();
-        added.sort_unstable_by_key(|id| self.path(*id));
+        let sorted = ids.len();
         ids.extend(added);
+        if ids.len() > sorted {
+            // Stable, for what is sorted already is then only merged.
+            ids.sort_by_key(|id| self.path(*id));
+        }
     }
 
     /// What is known of a file; none where it was never looked at.

@@ -16,6 +16,7 @@ use crate::model::WorkspacePath;
 
 /// A path of the workspace that is not what it was in a commit.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Changed {
     /// Where.
     pub path: WorkspacePath,

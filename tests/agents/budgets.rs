@@ -105,11 +105,57 @@ fn what_a_session_has_cost_is_counted_once() {
 fn a_budget_in_dollars_needs_a_program_that_tells_what_it_costs_or_a_price() {
     let manifest = one_task("codex", "    budget: { usd: 1 }\n");
     let w = Agents::new(&manifest);
-    w.build(&[]).fails_with(2).says("budget_without_cost");
+    w.build(&[]).fails_with(2).says("nobody tells what `codex` costs");
     w.manifest(&[("codex", "price: { input: 1000000, output: 1000000 }")], &manifest);
     let mut run = writes("right");
     run["usage"] = json!({"input": 1, "output": 1});
     w.script(json!({"T1": [run]}));
     w.build(&[]).success();
     assert_eq!(w.runs("T1")[0]["usage"]["micro_usd"], 2_000_000);
+}
+
+#[test]
+fn a_group_has_a_budget_of_its_own() {
+    let task = |id: &str, group: &str, needs: &str| {
+        format!(
+            "  {id}:
+    agent: opencode
+    instructions: Write.
+    inputs: []
+    group: {group}
+    needs: [{needs}]
+    outputs: [{id}.txt]
+"
+        )
+    };
+    let groups = "groups: { SMALL: { budget: { tokens: 100 } }, LARGE: {} }\ntasks:\n";
+    let tasks = [task("A", "SMALL", ""), task("B", "SMALL", "A"), task("C", "LARGE", "A")].concat();
+    let w = Agents::new(&(groups.to_owned() + &tasks));
+    let wrote = |id: &str| json!([{"do": [{"write": {"path": format!("{id}.txt"), "text": "x"}}], "usage": {"input": 150, "output": 1}}]);
+    w.script(json!({"A": wrote("A"), "B": wrote("B"), "C": wrote("C")}));
+    w.build(&["-k"]).fails_with(5).ran(&["A", "C"]).are("paused", &["B"]);
+    assert!(w.calls("B").is_empty());
+    w.build(&[]).success().ran(&["B"]);
+}
+
+#[test]
+fn turns_and_time_are_limited_too() {
+    let w = Agents::new(&one_task("opencode", "    budget: { turns: 1 }\n"));
+    w.script(json!({"T1": [spends(0.0, 1), finishes()]}));
+    w.build(&[]).fails_with(5).are("paused", &["T1"]);
+    assert_eq!(w.ends("T1"), ["turn_limit"]);
+    let w = Agents::new(&one_task("opencode", "    budget: { time: 2s }\n"));
+    w.script(json!({"T1": [spends(0.0, 1), finishes()]}));
+    w.build(&[]).fails_with(5).are("paused", &["T1"]);
+    assert_eq!(w.ends("T1"), ["budget"]);
+    w.build(&[]).success().ran(&["T1"]);
+}
+
+#[test]
+fn who_comes_to_the_end_over_its_budget_has_its_result() {
+    let w = Agents::new(&one_task("claude", "    budget: { usd: 1 }\n"));
+    let mut run = writes("right");
+    run["usage"] = json!({"input": 1, "output": 1, "usd": 2.5});
+    w.script(json!({"T1": [run]}));
+    w.build(&[]).success().ran(&["T1"]);
 }

@@ -21,11 +21,13 @@ fn a_providers_limit_is_no_attempt() {
 }
 
 #[test]
-fn a_limit_that_lasts_longer_than_a_task_may_wait_fails_it() {
+fn a_limit_that_lasts_longer_than_a_task_may_wait_pauses_it() {
     let w = Agents::new(&one_task("codex", "    limit_wait: 2s\n"));
     w.script(json!({"T1": [{"end": "rate_limit", "message": "rate limit reached, try again in 3h"}]}));
-    w.build(&[]).fails_with(1).failed(&["T1"]).says("rate limit reached");
+    w.build(&[]).fails_with(5).are("paused", &["T1"]).says("rate limit reached");
     assert_eq!(w.calls("T1").len(), 1);
+    w.script(json!({"T1": [writes("right")]}));
+    w.build(&[]).success().ran(&["T1"]);
 }
 
 #[test]
@@ -66,6 +68,18 @@ fn an_agent_that_is_silent_is_stopped() {
     w.script(json!({"T1": [{"do": ["hang"]}]}));
     w.build(&[]).fails_with(1).failed(&["T1"]);
     assert_eq!(w.ends("T1"), ["stalled"]);
+}
+
+#[test]
+fn who_prints_nothing_and_changes_its_files_is_at_work() {
+    let w = Agents::new(&one_task("claude", "    stall: 4s\n    retries: 0\n"));
+    // Longer than it may be idle.
+    let works = json!({"do": [
+        {"work": {"steps": 60, "pause_ms": 100}},
+        {"write": {"path": "out.txt", "text": "right"}},
+    ]});
+    w.script(json!({"T1": [works]}));
+    w.build(&[]).success().ran(&["T1"]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::world::{Agents, one_task, resumed, writes};
+use crate::world::{Agents, PROGRAMS, one_task, resumed, writes};
 
 #[test]
 fn a_refused_result_is_mended_in_its_session_which_is_shown_the_evidence() {
@@ -72,13 +72,27 @@ fn the_same_failure_twice_is_enough() {
 
 #[test]
 fn a_program_that_cannot_resume_begins_anew_each_time() {
-    let w = Agents::new(&one_task("aider", ""));
+    let w = Agents::with(&[("pi", "resume: []")], &one_task("pi", ""));
     w.script(json!({"T1": [writes("wrong"), writes("right")]}));
     w.build(&[]).success();
     let calls = w.calls("T1");
     assert_eq!(resumed(&calls), [false, false]);
     assert!(calls[1]["prompt"].as_str().unwrap().contains("Write the answer into out.txt."));
     assert!(calls[1]["prompt"].as_str().unwrap().contains("out.txt:1: wrong"));
+}
+
+#[test]
+fn every_program_goes_on_with_its_session() {
+    for program in PROGRAMS {
+        let w = Agents::new(&one_task(program, ""));
+        w.script(json!({"T1": [writes("wrong"), writes("right")]}));
+        w.build(&[]).success().ran(&["T1"]);
+        let calls = w.calls("T1");
+        assert_eq!(resumed(&calls), [false, true], "{program}");
+        assert_eq!(calls[0]["session"], calls[1]["session"], "{program}");
+        assert!(calls[1]["prompt"].as_str().unwrap().contains("out.txt:1: wrong"), "{program}");
+        assert_eq!(w.ends("T1"), ["invalid", "ok"], "{program}");
+    }
 }
 
 #[test]
@@ -131,4 +145,47 @@ fn a_missing_output_is_a_failure_that_the_agent_is_told_of() {
     w.build(&[]).success().ran(&["T1"]);
     let told = w.calls("T1")[1]["prompt"].as_str().unwrap().to_owned();
     assert!(told.contains("No file has changed") && told.contains("out.txt"), "{told}");
+}
+
+#[test]
+fn a_session_that_is_gone_is_followed_by_a_new_one() {
+    // The program forgets its sessions; whoever goes on is told so by its failure, and begins anew.
+    let w = Agents::new(&one_task("claude", "    retries: 3\n"));
+    let forgets = json!({"do": [{"write": {"path": "out.txt", "text": "wrong"}}], "forgets": true});
+    w.script(json!({"T1": [forgets, writes("never played"), writes("right")]}));
+    w.build(&[]).success().ran(&["T1"]);
+    let calls = w.calls("T1");
+    assert_eq!(resumed(&calls)[..2], [false, true]);
+    assert!(!resumed(&calls)[2], "{calls:#?}");
+    assert!(calls[2]["prompt"].as_str().unwrap().contains("Write the answer into out.txt."));
+}
+
+#[test]
+fn agents_of_many_tasks_work_at_once() {
+    let tasks: String = (1..=6)
+        .map(|number| {
+            format!(
+                "  A{number}:
+    agent: claude
+    instructions: Write.
+    inputs: []
+    outputs: [a{number}.txt]
+"
+            )
+        })
+        .collect();
+    let w = Agents::new(&format!("pools: {{ agents: 6 }}\ntasks:\n{tasks}"));
+    // Each waits for the next one to have begun: one after another they would never end.
+    let script = (1..=6).map(|number| {
+        let next = number % 6 + 1;
+        let steps = json!([
+            {"mark": format!("begun{number}")},
+            {"await": format!("begun{next}")},
+            {"write": {"path": format!("a{number}.txt"), "text": "x"}},
+        ]);
+        (format!("A{number}"), json!([{"do": steps}]))
+    });
+    w.script(serde_json::Value::Object(script.collect()));
+    w.build(&["-j", "1"]).success().ran(&["A1", "A2", "A3", "A4", "A5", "A6"]);
+    w.build(&[]).runs_nothing();
 }

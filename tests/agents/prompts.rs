@@ -81,7 +81,7 @@ fn every_program_is_told_the_same_by_its_own_way() {
 
 #[test]
 fn a_prompt_larger_than_an_argument_may_be_comes_whole() {
-    for program in ["claude", "aider", "opencode"] {
+    for program in ["claude", "command", "opencode"] {
         let w = Agents::new(
             "tasks:
   T1:

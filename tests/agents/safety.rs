@@ -161,3 +161,41 @@ fn a_login_is_the_users_own_file() {
     assert_eq!(w.complaints(), [""; 0]);
     assert_eq!(std::fs::read_to_string(w.home().join(".claude/.credentials.json")).unwrap(), "renewed");
 }
+
+#[test]
+fn it_writes_nothing_outside_of_its_folders() {
+    let w = Agents::new(&one_task("claude", ""));
+    let (tree, home) = (w.world.path("planted.txt"), w.home().join("planted.txt"));
+    let plants = |path: &std::path::Path| json!({"write": {"path": path.to_str().unwrap(), "text": "x"}});
+    let steps = json!([plants(&tree), plants(&home), {"write": {"path": "out.txt", "text": "right"}}]);
+    w.script(json!({"T1": [{"do": steps}]}));
+    w.build(&[]).success().ran(&["T1"]);
+    if w.complaints().is_empty() {
+        eprintln!("SKIPPED: this kernel confines nothing, so an agent was not held to its folders");
+        return;
+    }
+    assert_eq!(w.complaints().len(), 2, "{:?}", w.complaints());
+    assert!(!tree.exists() && !home.exists());
+}
+
+#[test]
+fn a_sandbox_holds_an_agent_too() {
+    let w = Agents::new(&one_task("claude", "    isolation: sandbox\n"));
+    w.world.file("private.txt", "nobody's business\n");
+    w.script(json!({"T1": [writes("wrong"), writes("right")]}));
+    w.build(&[]).success().ran(&["T1"]);
+    let calls = w.calls("T1");
+    assert_eq!(calls.len(), 2);
+    assert!(calls[0]["cwd"].as_str().unwrap().contains(".conductor/"), "{calls:#?}");
+    w.build(&[]).runs_nothing();
+}
+
+#[test]
+fn an_agent_in_the_tree_itself_is_possible_too() {
+    let w = Agents::new(&one_task("claude", "    isolation: none\n"));
+    w.script(json!({"T1": [writes("wrong"), writes("right")]}));
+    w.build(&[]).success().ran(&["T1"]);
+    assert_eq!(w.calls("T1")[0]["cwd"], w.world.root().to_str().unwrap());
+    assert_ne!(w.calls("T1")[0]["home"], w.home().to_str().unwrap());
+    w.build(&[]).runs_nothing();
+}

@@ -52,14 +52,11 @@ impl Agents {
 
     /// Writes another manifest.
     pub(crate) fn manifest(&self, keys: &[(&str, &str)], manifest: &str) {
-        let mut text = String::from("agents:\n");
-        for program in PROGRAMS {
-            text += &format!("  {program}: {{ login: [.fake_agent], grace: 1s");
-            for (_, keys) in keys.iter().filter(|(name, _)| *name == program) {
-                text += &format!(", {keys}");
-            }
-            text += " }\n";
-        }
+        let adapter = |program: &str| {
+            let own = keys.iter().filter(|(name, _)| *name == program).map(|(_, keys)| format!(", {keys}"));
+            format!("  {program}: {{ login: [.fake_agent], grace: 1s{} }}\n", own.collect::<String>())
+        };
+        let text = format!("agents:\n{}", PROGRAMS.map(adapter).concat());
         self.world.manifest(&(text + manifest));
     }
 

@@ -142,6 +142,25 @@ fn a_link_is_affected_by_the_file_that_it_leads_to() {
 }
 
 #[test]
+fn a_repository_inside_this_one_may_hold_anything() {
+    let world = world("tasks: { A: { inputs: ['src/**'], outputs: [o], run: echo > o } }\n");
+    world.file("src/nested/n.txt", "n").git(&["-C", "src/nested", "init", "-q"]);
+    check(&world, &["A"]);
+}
+
+#[test]
+fn the_lock_is_no_edit_and_tells_nothing_of_one() {
+    let world =
+        world("tasks: { A: { inputs: ['**/*.lock', b.txt], outputs: [out/a], run: cp b.txt out/a } }\n");
+    world.build(&[]).success();
+    world.run(&["lock"]).success();
+    commit(&world);
+    check(&world, &[]);
+    world.file("b.txt", "other");
+    check(&world, &["A"]);
+}
+
+#[test]
 fn what_the_other_branch_changed_meanwhile_does_not_count() {
     let world = world(MANIFEST);
     world.git(&["checkout", "-q", "-b", "feature"]).file("b.txt", "mine");

@@ -101,6 +101,18 @@ fn a_task_that_passed_and_fails_under_the_same_key_is_flaky() {
     world.remove("ok");
     world.build(&["--force"]).fails_with(1);
     assert_eq!(flakes(&world, "T")[0]["kind"], "failed_after_success");
+    // What the cache had of it is taken back.
+    world.file("ok", "").remove("o");
+    world.build(&[]).success().ran(&["T"]);
+}
+
+#[test]
+fn what_fails_in_another_isolation_than_its_own_is_not_flaky() {
+    let world = World::new(UNDECLARED);
+    world.file("ok", "").build(&[]).success();
+    world.build(&["--force", "--isolation", "sandbox"]).fails_with(1);
+    world.build(&[]).success();
+    assert_eq!(flakes(&world, "T"), Vec::<Value>::new());
 }
 
 #[test]

@@ -6,15 +6,14 @@ use crate::support::World;
 
 /// Tasks of the given lengths in hours, and one that the first two need.
 fn manifest(efforts: &[u64]) -> String {
-    let mut text =
-        "tasks:\n  base: { effort: 1m, inputs: [], outputs: [base], run: echo > base }\n".to_owned();
-    for (number, effort) in efforts.iter().enumerate() {
+    let task = |(number, effort): (usize, &u64)| {
         let needs = if number < 2 { "needs: [base], " } else { "" };
-        text += &format!(
+        format!(
             "  T{number}: {{ {needs}effort: {effort}h, inputs: [], outputs: [o{number}], run: 'echo > o{number}' }}\n"
-        );
-    }
-    text
+        )
+    };
+    let tasks: String = efforts.iter().enumerate().map(task).collect();
+    format!("tasks:\n  base: {{ effort: 1m, inputs: [], outputs: [base], run: echo > base }}\n{tasks}")
 }
 
 /// What each shard builds, and what it counts as its own.

@@ -34,13 +34,25 @@ impl Ground {
         let origin = ground.place.work();
         copy(&root().join("examples/codegen"), &origin);
         ground.git(&origin, &["init", "-q", "-b", "main"]);
+        ground.conductor(&origin, &["build"], 0);
+        ground.conductor(&origin, &["lock"], 0);
         ground.commit(&origin, "first");
         ground.git(&origin, &["checkout", "-q", "-b", "feature"]);
         let generator = origin.join("generators/client.awk");
         let text = std::fs::read_to_string(&generator).unwrap();
         std::fs::write(&generator, format!("{text}# another line\n")).unwrap();
         ground.commit(&origin, "a change");
+        ground.git(&origin, &["branch", "forgotten"]);
+        ground.conductor(&origin, &["build"], 0);
+        ground.commit(&origin, "built");
         ground
+    }
+
+    fn conductor(&self, folder: &Path, args: &[&str], exit: i32) -> String {
+        let run = self.place.command("conductor").args(args).current_dir(folder).output().unwrap();
+        let told = String::from_utf8_lossy(&[run.stdout, run.stderr].concat()).into_owned();
+        assert_eq!(run.status.code(), Some(exit), "{args:?}: {told}");
+        told
     }
 
     fn commit(&self, folder: &Path, message: &str) {
@@ -126,6 +138,17 @@ impl Job {
 }
 
 #[test]
+fn a_fresh_clone_is_checked_against_the_lock_that_was_committed() {
+    let ground = Ground::new();
+    for branch in ["main", "feature"] {
+        ground.run("fresh", &ground.clone(&format!("fresh-{branch}"), branch), &mut Job::default());
+    }
+    let forgotten = ground.clone("forgotten", "forgotten");
+    let told = ground.conductor(&forgotten, &["check", "--format", "github"], 3);
+    assert!(told.contains("::error"), "{told}");
+}
+
+#[test]
 fn a_pull_request_builds_what_it_affects_in_the_jobs_that_the_plan_made() {
     let ground = Ground::new();
     let mut plan = Job::default().know("github.base_ref", "main");
@@ -160,8 +183,7 @@ fn a_pull_request_builds_what_it_affects_in_the_jobs_that_the_plan_made() {
 fn the_main_branch_builds_everything_in_shards_and_verifies_a_sample() {
     let ground = Ground::new();
     let whole = ground.clone("whole", "main");
-    let built = ground.place.command("conductor").arg("build").current_dir(&whole).output().unwrap();
-    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    ground.conductor(&whole, &["build"], 0);
     let expected = Ground::outputs(&whole);
     assert!(!expected.is_empty());
     let shards =
@@ -186,14 +208,6 @@ fn a_shallow_clone_is_told_what_it_lacks() {
         &ground.place.home(),
         &["clone", "-q", "--depth", "1", "--no-single-branch", "-b", "feature", &url, to.to_str().unwrap()],
     );
-    let run = ground
-        .place
-        .command("conductor")
-        .args(["affected", "--base", "origin/main"])
-        .current_dir(&to)
-        .output()
-        .unwrap();
-    let told = String::from_utf8_lossy(&run.stderr).into_owned();
-    assert_eq!(run.status.code(), Some(2), "{told}");
+    let told = ground.conductor(&to, &["affected", "--base", "origin/main", "--format", "json"], 2);
     assert!(told.contains("shallow clone") && told.contains("fetch-depth: 0"), "{told}");
 }

@@ -64,6 +64,12 @@ fn every_document_fits_its_schema() {
     assert!(trace["traceEvents"].is_array() || trace.is_array(), "Chrome's trace format");
     document(&place, "build", 0, "build --format json");
     document(&place, "check", 0, "check --format json");
+    let lock = document(&place, "lock", 0, "lock --format json");
+    assert_eq!((&lock["results"], &lock["changed"]), (&json!(27), &json!(true)));
+    edit(&place.work(), "conductor.lock", "garbage\n");
+    let checked = document(&place, "check", 4, "check --format json");
+    assert_eq!(checked["diagnostics"][0]["code"], "lock::damaged");
+    document(&place, "lock", 0, "lock --format json");
     document(&place, "list", 0, "list --format json");
     document(&place, "why", 0, "why T21 --format json");
     let run = built["run"].as_str().unwrap();
@@ -187,6 +193,26 @@ fn documents_about_the_cache_fit_their_schemas() {
     document(&place, "cache_clear", 0, "cache clear --format json");
 }
 
+#[test]
+fn the_document_about_agents_fits_its_schema() {
+    let place = crate::Place::new();
+    let manifest = "conductor: 1\nagents:\n  mine: { bin: ./mine.sh, version: [--version] }\n  gone: { bin: no-such-agent-here }\ntasks:\n  T: { agent: mine, instructions: Write it., inputs: [], outputs: [out.txt] }\n";
+    edit(&place.work(), "conductor.yaml", manifest);
+    let program = place.work().join("mine.sh");
+    std::fs::write(&program, "#!/bin/sh\necho mine 1.2.3\n").unwrap();
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let found = document(&place, "doctor", 0, "doctor --format json");
+    let mine = &found["agents"][0];
+    assert_eq!(
+        (&mine["agent"], &mine["tasks"], &mine["version"]),
+        (&json!("mine"), &json!(1), &json!("mine 1.2.3"))
+    );
+    assert_eq!(mine["login"]["kind"], "unneeded");
+    let found = document(&place, "doctor", 1, "doctor mine gone --format json");
+    assert_eq!((&found["ready"], &found["agents"][1]["program"]), (&json!(false), &Value::Null));
+    document(&place, "diagnostics", 2, "doctor nobody --format json");
+}
+
 fn files_below(folder: &Path) -> Vec<std::path::PathBuf> {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
@@ -270,7 +296,7 @@ tasks:
     document(&place, "affected_matrix", 0, "affected --base HEAD --format matrix --shards 2");
     document(&place, "diagnostics", 2, "affected --base nowhere --format json");
     let built = document(&place, "build", 4, "build --verify 100% --format json");
-    assert_eq!(built["verified"]["different"]["A"][0]["line"]["number"], 2);
+    assert_eq!(built["verified"]["different"]["A"][0]["line"]["number"], 1);
     assert!(built["verified"]["failed"]["B"].is_string());
     assert_eq!(document(&place, "runs", 0, "runs --format json")["runs"][0]["flaky"], json!(["A"]));
     assert!(document(&place, "why", 0, "why A --format json")["flakes"][0]["paths"] == json!(["o"]));

@@ -106,7 +106,7 @@ fn one_room_alone_knows_each_of_the_heavy_dependencies() {
 }
 
 fn all_sources() -> Vec<String> {
-    ["src", "tests", "benches"]
+    ["src", "tests", "benches", "examples"]
         .into_iter()
         .filter(|folder| crate::root().join(folder).is_dir())
         .flat_map(|folder| files(folder, "rs"))

@@ -74,23 +74,18 @@ fn builds_with_a_cache_heal_themselves_after_kill_9_at_any_moment() {
 fn mounted(ground: &Ground, name: &str, kind: &str) -> Option<(PathBuf, Unmount)> {
     let disk = ground.path(name);
     fs::create_dir(&disk).unwrap();
-    let mount = match kind.strip_prefix("tmpfs ") {
-        Some(size) => Command::new("mount").args(["-t", "tmpfs", "-o", size, "tmpfs"]).arg(&disk).output(),
-        None => {
-            let image = ground.path(&format!("{name}.image"));
-            fs::File::create(&image).unwrap().set_len(320 << 20).unwrap();
-            let made = Command::new(format!("mkfs.{kind}")).arg("-q").arg(&image).output();
-            if !made.is_ok_and(|made| made.status.success()) {
-                return None;
-            }
-            Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&disk).output()
+    let mount = if let Some(size) = kind.strip_prefix("tmpfs ") {
+        Command::new("mount").args(["-t", "tmpfs", "-o", size, "tmpfs"]).arg(&disk).output()
+    } else {
+        let image = ground.path(&format!("{name}.image"));
+        fs::File::create(&image).unwrap().set_len(320 << 20).unwrap();
+        let made = Command::new(format!("mkfs.{kind}")).arg("-q").arg(&image).output();
+        if !made.is_ok_and(|made| made.status.success()) {
+            return None;
         }
+        Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&disk).output()
     };
     mount.is_ok_and(|mount| mount.status.success()).then(|| (disk.clone(), Unmount(disk)))
-}
-
-fn skipped(test: &str, what: &str) {
-    eprintln!("SKIPPED: {test}: {what} cannot be mounted here");
 }
 
 #[test]
@@ -100,7 +95,8 @@ fn a_full_disk_while_a_result_is_kept_or_restored_costs_the_result_and_nothing_e
     let (Some((kept, _one)), Some((work, _two))) =
         (mounted(&ground, "kept", "tmpfs size=900k"), mounted(&ground, "work", "tmpfs size=8m"))
     else {
-        return skipped(test, "a tmpfs");
+        eprintln!("SKIPPED: {test}: a tmpfs cannot be mounted here");
+        return;
     };
     fs::write(work.join("conductor.yaml"), manifest()).unwrap();
     let run = |args: &[&str]| {
@@ -170,9 +166,10 @@ fn largest(folder: &Path) -> PathBuf {
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
-            match entry.file_type().unwrap().is_dir() {
-                true => folders.push(entry.path()),
-                false => found.push((entry.metadata().unwrap().len(), entry.path())),
+            if entry.file_type().unwrap().is_dir() {
+                folders.push(entry.path());
+            } else {
+                found.push((entry.metadata().unwrap().len(), entry.path()));
             }
         }
     }
@@ -194,7 +191,7 @@ fn on_every_file_system_and_across_them_the_same_comes_back_and_blocks_are_share
                 places.push((kind, place));
                 mounts.push(unmount);
             }
-            None => skipped(test, kind),
+            None => eprintln!("SKIPPED: {test}: {kind} cannot be made and mounted here"),
         }
     }
     for (kind, place) in &places {

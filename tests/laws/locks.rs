@@ -1,4 +1,5 @@
-//! Law: whatever two branches do to `conductor.lock`, a merge by git leaves what both meant, or says so.
+//! Laws of `conductor.lock`: whatever two branches do to it, a merge by git leaves what both meant, or says so. And a
+//! clone that has the lock alone is judged and built as the workspace that has the state.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,6 +8,11 @@ use std::process::Command;
 use conductor::model::{Action, Digest, Locked, TaskId};
 use conductor::store::Lockfile;
 use proptest::prelude::*;
+
+use crate::edits::{self, EditSeed};
+use crate::ground::{Built, Ground};
+use crate::random_builds::{task_seed, try_many};
+use crate::scenario::{Lawful, Scenario};
 
 /// The lines of a lock: a task by its number, and of its result the number of the version.
 type Lines = BTreeMap<u8, u8>;
@@ -145,4 +151,84 @@ proptest! {
             }
         }
     }
+}
+
+/// A copy of a workspace as a checkout would have it: without what conductor keeps there.
+fn checkout(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if entry.file_name() == ".conductor" {
+            continue;
+        }
+        if entry.file_type().unwrap().is_dir() {
+            std::fs::create_dir(&to).unwrap();
+            checkout(&from, &to);
+        } else {
+            // With its executable bits.
+            std::fs::copy(from, to).unwrap();
+        }
+    }
+}
+
+/// Each task's state as `check` has it, and the exit code.
+fn states(ground: &Ground) -> (Option<i32>, BTreeMap<String, String>, String) {
+    let checked = ground.run(&["check", "--format", "json"]);
+    checked.assert_no_panic();
+    let document: serde_json::Value = serde_json::from_str(&checked.stdout).unwrap_or_default();
+    let state = |task: &serde_json::Value| task["state"].as_str().unwrap_or_default().to_owned();
+    let tasks = document["tasks"].as_object().into_iter().flatten();
+    (checked.code, tasks.map(|(id, task)| (id.clone(), state(task))).collect(), checked.text())
+}
+
+/// Tasks whose outputs lose their maker leave files behind that only the state knows to be no sources; so no task
+/// leaves here, and none makes something else than before.
+fn keeps_every_task(edit: &EditSeed) -> bool {
+    !matches!(edit.kind % 36, 11 | 27..=29 | 31 | 32)
+}
+
+fn law(scenario: &mut Scenario, edits: &[EditSeed]) -> Lawful {
+    scenario.build(None, false, 2)?;
+    let locked = scenario.ground.run(&["lock"]);
+    if locked.code != Some(0) {
+        return Err(locked.text());
+    }
+    for edit in edits.iter().filter(|edit| keeps_every_task(edit)) {
+        edits::apply(scenario, edit);
+    }
+    scenario.put_manifest();
+    let clone = Ground::new();
+    checkout(scenario.ground.root(), clone.root());
+    let (here, there) = (states(&scenario.ground), states(&clone));
+    if (&here.0, &here.1) != (&there.0, &there.1) {
+        return Err(format!("the state says\n{}\nthe lock says\n{}", here.2, there.2));
+    }
+    let did = |built: &Built| (built.ran.code, built.ran(), built.validated());
+    let (here, there) = (scenario.ground.build(&["-j1"]), clone.build(&["-j1"]));
+    if did(&here) != did(&there) {
+        return Err(format!("with the state\n{}\nwith the lock\n{}", here.ran.text(), there.ran.text()));
+    }
+    let lock = "conductor.lock";
+    if scenario.ground.read(lock) != clone.read(lock) {
+        return Err(format!("two locks\n{}\n{}", scenario.ground.read(lock), clone.read(lock)));
+    }
+    let again = clone.build(&[]);
+    let always = again.those(|told| told.reasons.iter().all(|reason| reason == "always"));
+    if again.ran().iter().any(|id| !always.contains(id)) {
+        return Err(format!("a second build in the clone runs something\n{}", again.ran.text()));
+    }
+    Ok(())
+}
+
+#[test]
+fn a_clone_with_the_lock_alone_is_judged_and_built_as_the_workspace_with_the_state() {
+    let edit = (0..36_u8, any::<u16>(), any::<u16>()).prop_map(|(kind, a, b)| EditSeed { kind, a, b });
+    let tasks = proptest::collection::vec(task_seed(), 2..14);
+    let seeds = (tasks, any::<u16>(), any::<u16>(), proptest::collection::vec(edit, 0..4));
+    try_many(20, &seeds, |(tasks, groups, files, edits)| {
+        let mut scenario = Scenario::new();
+        scenario.world.recipe = edits::recipe(tasks, *groups);
+        edits::first_files(&mut scenario, *files);
+        let held = law(&mut scenario, edits);
+        held.map_err(|broken| format!("{broken}\n\nto repeat it:\n{}", scenario.script()))
+    });
 }

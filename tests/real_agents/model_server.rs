@@ -83,16 +83,14 @@ fn serve(stream: TcpStream, shared: &Shared) -> Option<()> {
     let (method, path, body) = read_request(&mut reader)?;
     let mut answer = Answer(stream);
     let Some(kind) = Kind::of(&path).filter(|_| method == "POST") else {
-        return match path.ends_with("/models") {
-            true => answer.json(
-                200,
-                &json!({"object": "list", "data": [{"id": "mock-1", "object": "model"}], "models": []}),
-            ),
-            false if path.contains("ountTokens") || path.ends_with("count_tokens") => {
-                answer.json(200, &json!({"input_tokens": 100, "totalTokens": 100}))
-            }
-            false => answer.json(404, &json!({"error": {"message": "not found"}})),
-        };
+        if path.ends_with("/models") {
+            let models = json!([{"id": "mock-1", "object": "model"}]);
+            return answer.json(200, &json!({"object": "list", "data": models, "models": []}));
+        }
+        if path.contains("ountTokens") || path.ends_with("count_tokens") {
+            return answer.json(200, &json!({"input_tokens": 100, "totalTokens": 100}));
+        }
+        return answer.json(404, &json!({"error": {"message": "not found"}}));
     };
     shared.requests.lock().unwrap().push(Request { body: body.clone(), has_result: kind.has_result(&body) });
     let mode = *shared.mode.lock().unwrap();

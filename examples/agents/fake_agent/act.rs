@@ -58,7 +58,9 @@ pub(crate) fn play(call: &Call) -> io::Result<u8> {
         }
     }
     session.spend(run.usage);
-    session.keep()?;
+    if !run.forgets {
+        session.keep()?;
+    }
     let code = stream::end(call, &session, &ending(run))?;
     Ok(run.exit.unwrap_or(code))
 }
@@ -114,6 +116,10 @@ fn runs_before(task: &str) -> usize {
 }
 
 /// Does at TERM and INT what the script says.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "it ends in the middle of its work, as the programs do that it plays"
+)]
 fn heed_term(call: &Call, run: &Run, session: &Session) -> io::Result<()> {
     if run.on_term == OnTerm::Die {
         return Ok(());
@@ -164,6 +170,13 @@ fn act(call: &Call, run: &Run, session: &mut Session, step: &Step) -> io::Result
         Step::Keep { variable, path } => write(&place(path), value(variable)?.as_bytes()),
         Step::Leave { apart, holds_output } => leave(*apart, *holds_output),
         Step::GitConfig(text) => git_config(text),
+        Step::Work { steps, pause_ms } => {
+            for number in 0..*steps {
+                write(Path::new("progress.tmp"), number.to_string().as_bytes())?;
+                std::thread::sleep(Duration::from_millis(*pause_ms));
+            }
+            fs::remove_file("progress.tmp")
+        }
         Step::Mark(name) => write(&folder().join(name), b""),
         Step::Await(name) => {
             while !folder().join(name).exists() {

@@ -60,10 +60,17 @@ impl Cli {
             Self::Claude | Self::Codex | Self::Gemini | Self::Qwen => Channel::Stdin,
             Self::Opencode | Self::Pi => Channel::Last,
             Self::Copilot => Channel::Flag("-p"),
-            Self::Aider => Channel::FileFlag("--message-file"),
+            Self::Aider => Channel::Flag("--message"),
             Self::Command => Channel::FileVariable("CONDUCTOR_PROMPT_FILE"),
         }
     }
+}
+
+/// Of aider's: the file in which it keeps what was said.
+const HISTORY: &str = "--chat-history-file";
+
+fn name_of_history(path: &str) -> Option<String> {
+    Path::new(path).file_stem()?.to_str().map(str::to_owned)
 }
 
 /// See [`Cli::channel`].
@@ -73,8 +80,6 @@ enum Channel {
     Last,
     /// The argument behind this one.
     Flag(&'static str),
-    /// In the file that the argument behind this one names.
-    FileFlag(&'static str),
     /// In the file that this variable names.
     FileVariable(&'static str),
 }
@@ -104,7 +109,9 @@ impl Call {
         let resume = match cli {
             Cli::Codex => value("resume"),
             Cli::Opencode | Cli::Pi => value("--session"),
-            Cli::Aider => None,
+            // Its session is the file in which it keeps what was said.
+            Cli::Aider if !arguments.iter().any(|argument| argument == "--restore-chat-history") => None,
+            Cli::Aider => value(HISTORY).as_deref().and_then(name_of_history),
             Cli::Command => std::env::var("CONDUCTOR_SESSION").ok().filter(|session| !session.is_empty()),
             _ => value("--resume"),
         };
@@ -112,7 +119,10 @@ impl Call {
             cli,
             arguments: arguments.to_vec(),
             asks_version: arguments == ["--version"],
-            new: value("--session-id"),
+            new: match cli {
+                Cli::Aider => value(HISTORY).as_deref().and_then(name_of_history),
+                _ => value("--session-id"),
+            },
             resume,
         }
     }
@@ -128,7 +138,6 @@ impl Call {
             Channel::Stdin => io::read_to_string(io::stdin()),
             Channel::Last => self.arguments.last().cloned().ok_or_else(|| missing("argument")),
             Channel::Flag(flag) => behind(flag).cloned(),
-            Channel::FileFlag(flag) => std::fs::read_to_string(behind(flag)?),
             Channel::FileVariable(name) => {
                 std::fs::read_to_string(std::env::var_os(name).ok_or_else(|| missing(name))?)
             }

@@ -19,7 +19,8 @@ impl Script {
         match std::fs::read_to_string(crate::folder().join("script.json")) {
             Ok(text) => Ok(serde_json::from_str(&text)?),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                serde_yaml::from_str(RECORDED).map_err(io::Error::other)
+                let recorded: serde_json::Value = serde_yaml::from_str(RECORDED).map_err(io::Error::other)?;
+                Ok(serde_json::from_value(recorded)?)
             }
             Err(error) => Err(error),
         }
@@ -47,6 +48,8 @@ pub(crate) struct Run {
     pub(crate) usage: Usage,
     /// What it does when it is asked to end.
     pub(crate) on_term: OnTerm,
+    /// It keeps no session.
+    pub(crate) forgets: bool,
 }
 
 /// How a run ends.
@@ -147,6 +150,11 @@ pub(crate) enum Step {
     },
     /// Changes the configuration of the repository that it works in.
     GitConfig(String),
+    /// Prints nothing, and changes a file so many times.
+    Work {
+        steps: u32,
+        pause_ms: u64,
+    },
     /// Makes a file in the folder of the log.
     Mark(String),
     /// Waits until there is such a file.

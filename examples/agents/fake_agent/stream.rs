@@ -133,7 +133,7 @@ fn opencode_step(id: &str, reason: &str, usage: Usage) -> Value {
     })
 }
 
-fn pi_message(text: &str, stop: &str, usage: Usage, error: Option<String>) -> Value {
+fn pi_message(text: &str, stop: &str, usage: Usage, error: Option<&str>) -> Value {
     json!({"type": "message_end", "message": {
         "role": "assistant",
         "content": [{"type": "text", "text": text}],
@@ -270,7 +270,7 @@ fn opencode(session: &Session, ending: &Ending<'_>) -> (Vec<Value>, u8) {
             (vec![said, opencode_step(id, "stop", ending.usage)], 0)
         }
         End::Overflow => error("ContextOverflowError", json!({"message": message})),
-        End::Config => error("UnknownError", json!({"message": "Model not found: mock/none"})),
+        End::Config => error("ProviderModelNotFoundError", json!({"providerID": "fake", "modelID": "none"})),
         End::Auth | End::RateLimit | End::Provider => {
             error("APIError", json!({"message": message, "statusCode": status}))
         }
@@ -284,9 +284,9 @@ fn pi(ending: &Ending<'_>) -> (Vec<Value>, u8) {
     let last = match ending.end {
         End::Ok | End::Silent => pi_message(DONE, "stop", ending.usage, None),
         End::Auth | End::RateLimit | End::Provider | End::Overflow => {
-            pi_message("", "error", ending.usage, Some(format!("{status} {message}")))
+            pi_message("", "error", ending.usage, Some(&format!("{status} {message}")))
         }
-        _ => pi_message("", "error", ending.usage, Some(message)),
+        _ => pi_message("", "error", ending.usage, Some(&message)),
     };
     (vec![last, json!({"type": "agent_end", "messages": []})], 0)
 }

@@ -43,7 +43,9 @@ impl HomeFolder {
             io::Write::write_all(&mut file, fill(content).as_bytes())?;
         }
         let mut links = Vec::new();
-        for name in &adapter.login {
+        let written = |name: &&String| adapter.files.iter().any(|(file, _)| file == *name);
+        // What the adapter writes in its place is not the person's, and never goes back to them.
+        for name in adapter.login.iter().filter(|name| !written(name)) {
             let Some(real) = users.as_ref().and_then(|home| home.join(name).canonicalize().ok()) else {
                 continue;
             };
@@ -93,6 +95,20 @@ mod tests {
             login: vec![".tool/auth.json".to_owned(), ".tool/other.json".to_owned()],
             ..Adapter::default()
         }
+    }
+
+    #[test]
+    fn a_file_that_the_adapter_writes_never_takes_the_place_of_the_users() {
+        let dir = tempfile::tempdir().unwrap();
+        let (user, private) = (dir.path().join("user"), dir.path().join("private"));
+        fs::create_dir_all(user.join(".tool")).unwrap();
+        fs::write(user.join(".tool/settings.json"), "theirs").unwrap();
+        let caller = Caller([("HOME".into(), user.clone().into())].into());
+        let adapter = Adapter { login: vec![".tool/settings.json".to_owned()], ..adapter() };
+        let home = HomeFolder::prepare(&adapter, &private, &caller, |_| "written".to_owned()).unwrap();
+        home.give_back();
+        assert_eq!(fs::read_to_string(private.join(".tool/settings.json")).unwrap(), "written");
+        assert_eq!(fs::read_to_string(user.join(".tool/settings.json")).unwrap(), "theirs");
     }
 
     #[test]

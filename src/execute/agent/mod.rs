@@ -42,6 +42,7 @@ use crate::model::{
 };
 use crate::workspace::Observed;
 use policy::{Next, Progress, next};
+use transcript::Transcript;
 
 /// From these agents' programs take settings, whichever a task uses: the next task may use another one.
 const ALWAYS: [&str; 12] = [
@@ -296,6 +297,11 @@ pub(super) fn announce(
     let Some(end) = end else { return };
     if session.told == session.runs.len() {
         return;
+    }
+    if let Some(run) = session.runs.last()
+        && run.end != end
+    {
+        Transcript::refused(&session.transcript(), &refusal.message);
     }
     if let Some(run) = session.runs.last_mut() {
         run.end = end;

@@ -51,6 +51,13 @@ impl Transcript {
         }
     }
 
+    /// The result of the last run was looked at, and was not accepted.
+    pub(super) fn refused(path: &Path, why: &str) {
+        // A transcript decides nothing: one that cannot be written is as good as none.
+        let file = OpenOptions::new().append(true).open(path);
+        let _ = file.and_then(|mut file| writeln!(file, "{}", json!({"refused": why})));
+    }
+
     fn write(&mut self, value: &serde_json::Value) {
         let written: Option<io::Result<()>> = self.file.as_mut().map(|file| writeln!(file, "{value}"));
         if written.is_some_and(|written| written.is_err()) {

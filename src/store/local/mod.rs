@@ -68,6 +68,9 @@ pub struct Cache {
     writer: Mutex<Option<write::Writer>>,
 }
 
+/// While this lives, nothing goes from the cache but what is damaged or taken back.
+pub struct Hold(#[expect(dead_code, reason = "it is the open file that holds the lock")] File);
+
 /// What the writer's thread needs too.
 struct Shared {
     dir: PathBuf,
@@ -151,6 +154,11 @@ impl Cache {
         found.sort_by(|a, b| b.cmp(a));
         let sets = found.into_iter().take(SETS).filter_map(|(_, place)| self.shared.read_set(&place));
         sets.collect()
+    }
+
+    /// Keeps garbage from being collected until it is dropped; none where there is nothing to be kept from that.
+    pub fn hold(&self) -> Option<Hold> {
+        self.shared.hold().map(Hold)
     }
 
     fn is_banned(&self, entry: &CacheEntry) -> bool {

@@ -46,7 +46,7 @@ fn the_cache_of_a_workspace_that_has_built_nothing_is_empty_and_is_not_made_by_l
 fn gc_removes_what_was_used_least_recently_until_the_rest_fits() {
     let w = world("tasks: { A: { inputs: [a], outputs: [o], run: 'cat a > o' } }\n");
     let content =
-        |n: u32| (0..2000).map(|i| format!("{n} {} ", i * 7919 % 10007 * (n + 1))).collect::<String>();
+        |n: u32| (0..2000).map(|i| (i * 7919 % 10007 * (n + 1)).to_string()).collect::<Vec<_>>().join(" ");
     for n in 0..4 {
         w.file("a", content(n)).build(&[]).success().ran(&["A"]);
     }

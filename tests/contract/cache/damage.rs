@@ -10,8 +10,10 @@ use crate::support::World;
 /// A small file, a large one that is kept compressed, a link, and a log.
 const TASK: &str = "tasks: { A: { inputs: [a], outputs: [o/], run: 'echo says; cp a o/a; i=0; while [ $i -lt 900 ]; do echo line $i; i=$((i+1)); done > o/large; ln -s a o/l' } }\n";
 
+type Damage = fn(&Path);
+
 /// What can become of a file.
-const DAMAGES: [(&str, fn(&Path)); 8] = [
+const DAMAGES: [(&str, Damage); 8] = [
     ("emptied", |file| fs::write(file, "").unwrap()),
     ("cut short", |file| {
         let bytes = fs::read(file).unwrap();

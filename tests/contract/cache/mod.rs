@@ -34,9 +34,9 @@ fn files(w: &World, part: &str) -> Vec<PathBuf> {
     fn below(folder: &Path, found: &mut Vec<PathBuf>) {
         for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
             if entry.file_type().unwrap().is_dir() {
-                below(&entry.path(), found)
+                below(&entry.path(), found);
             } else {
-                found.push(entry.path())
+                found.push(entry.path());
             }
         }
     }

@@ -172,6 +172,9 @@ fn forge(w: &World, change: impl FnOnce(&mut conductor::store::CacheEntry)) {
     assert_eq!(cache.settle(), []);
 }
 
+/// What is changed of an honest entry.
+type Forgery<'a> = (&'a str, Box<dyn Fn(&mut conductor::store::CacheEntry) + 'a>);
+
 #[test]
 fn an_entry_that_a_stranger_made_up_writes_nothing_that_the_task_does_not_declare() {
     use conductor::model::{Entry, EntryKind, WorkspacePath};
@@ -183,7 +186,6 @@ fn an_entry_that_a_stranger_made_up_writes_nothing_that_the_task_does_not_declar
         entry.outputs.push(file);
         entry.outputs.sort_by(|a, b| a.output.path.cmp(&b.output.path));
     };
-    type Forgery<'a> = (&'a str, Box<dyn Fn(&mut CacheEntry) + 'a>);
     let forgeries: [Forgery<'_>; 7] = [
         ("another file", Box::new(|entry| other(entry, "a"))),
         ("a new file", Box::new(|entry| other(entry, "z/deep"))),
