@@ -1,6 +1,6 @@
 //! Agents that are real, against a model's server on this machine: codex, which the tests install from npm into the target
 //! folder, and claude and gemini where they are installed. What cannot run here says so.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends where its world does not stand")]
+#![expect(clippy::unwrap_used, reason = "a test ends where its world does not stand")]
 
 #[path = "../support/mod.rs"]
 #[expect(dead_code, reason = "these tests want less of it than others")]
