@@ -10,7 +10,9 @@ const CHECKED: &str = "validate: [{ matches: { path: a, regex: made } }]";
 /// `e` edited `a`; then it became an agent's, and a person wrote `text`.
 fn edited(text: &str) -> World {
     let task = |work: &str| {
-        format!("agents: {{ claude: {{ bin: ./nowhere/claude }} }}\ntasks: {{ e: {{ isolation: sandbox, inputs: [], edits: [a], {CHECKED}, {work} }} }}")
+        format!(
+            "agents: {{ claude: {{ bin: ./nowhere/claude }} }}\ntasks: {{ e: {{ isolation: sandbox, inputs: [], edits: [a], {CHECKED}, {work} }} }}"
+        )
     };
     let w = World::new(&task("run: 'echo made >> a'"));
     w.file("a", "base\n").build(&[]).success().ran(&["e"]);
