@@ -298,7 +298,9 @@ mod tests {
             [json!({ "n": 3, "id": "a" }), json!({ "n": "1.5k", "id": "b" }), json!({ "n": 4, "id": "a" })];
         let check = |reading: Reading, expected: Option<u64>| {
             let mut number = Number::new(&[reading]).unwrap();
-            events.iter().for_each(|event| number.event(event));
+            for event in &events {
+                number.event(event);
+            }
             assert_eq!(number.value(1.0, 0).0, expected);
         };
         check(reading("n", Take::First), Some(3));

@@ -2,6 +2,7 @@
 //! spends nothing and writes nothing into the workspace.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -80,7 +81,7 @@ fn text(found: &Examined, tasks: usize, root: &Path) -> String {
     let used = if tasks == 0 { String::new() } else { format!(" ({})", count(tasks, "task")) };
     let mut text = format!("{}{used}: {ready}\n", found.agent);
     let mut row = |name: &str, value: &str| {
-        text.push_str(&format!("  {name:<9}{value}\n"));
+        let _ = writeln!(text, "  {name:<9}{value}");
     };
     if let Some(program) = &found.program {
         row("program", &program.strip_prefix(root).unwrap_or(program).display().to_string());

@@ -124,3 +124,5 @@ mod properties;
 mod streams;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod told;

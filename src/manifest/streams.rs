@@ -1,6 +1,6 @@
 //! The built-in adapters against what their programs print. The files in `streams/` were recorded from the versions that
 //! `adapters.yaml` names, run against a model server on loopback that answered well, or with an error; they were shortened
-//! by fields that no adapter reads. What such a server cannot bring about stands below as the programs' sources have it.
+//! by fields that no adapter reads. What such a server cannot bring about stands in `told`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::tests::load_files;
+use super::told::TOLD;
 use super::*;
 use crate::agent::{Heard, Listener, SessionTotals, Values, command_line};
 use crate::model::{AgentEnd, AgentOutput};
@@ -91,242 +92,6 @@ const RECORDED: &[(&str, i32, AgentEnd, &str)] = &[
     ("pi/rate_limit", 0, AgentEnd::RateLimit, "429 rate limited"),
     ("pi/resumed", 0, AgentEnd::Ok, "MOCK-DONE"),
     ("pi/unknown_model", 1, AgentEnd::Config, "not found"),
-];
-
-/// The same for what was not recorded.
-const TOLD: &[(&str, &str, i32, AgentEnd, &str)] = &[
-    (
-        "claude",
-        r#"{"type":"result","subtype":"success","is_error":true,"result":"You've hit your limit · resets 3pm (UTC)"}"#,
-        1,
-        AgentEnd::RateLimit,
-        "hit your limit",
-    ),
-    (
-        "claude",
-        r#"{"type":"result","subtype":"success","is_error":true,"result":"API Error: Unable to connect to API (ConnectionRefused)"}"#,
-        1,
-        AgentEnd::Provider,
-        "Unable to connect",
-    ),
-    (
-        // What the answer speaks of is not what became of the run.
-        "claude",
-        r#"{"type":"result","subtype":"success","is_error":false,"result":"The route /login answers 401 now."}"#,
-        0,
-        AgentEnd::Ok,
-        "The route /login",
-    ),
-    (
-        // An interrupted run exits with 0, and has no last event.
-        "claude",
-        r#"{"type":"assistant","message":{"id":"m","content":[{"type":"text","text":"I begin"}]}}"#,
-        0,
-        AgentEnd::NoResult,
-        "",
-    ),
-    (
-        "codex",
-        r#"{"type":"turn.failed","error":{"message":"You've hit your usage limit. Upgrade to Pro or try again in 2 days 3 hours 5 minutes."}}"#,
-        1,
-        AgentEnd::RateLimit,
-        "usage limit",
-    ),
-    (
-        "codex",
-        r#"{"type":"turn.failed","error":{"message":"stream disconnected before completion: error sending request for url (https://api.openai.com/v1/responses)"}}"#,
-        1,
-        AgentEnd::Provider,
-        "stream disconnected",
-    ),
-    (
-        "codex",
-        r#"{"type":"turn.failed","error":{"message":"Your access token could not be refreshed. Please log out and sign in again."}}"#,
-        1,
-        AgentEnd::Auth,
-        "sign in again",
-    ),
-    ("codex", r#"{"type":"turn.failed","error":{"message":"boom"}}"#, 1, AgentEnd::Failed, "boom"),
-    (
-        "gemini",
-        "Please set an Auth method in your settings.json",
-        41,
-        AgentEnd::Auth,
-        "Please set an Auth method",
-    ),
-    ("gemini", "Reached max session turns for this session.", 53, AgentEnd::TurnLimit, "max session turns"),
-    ("gemini", "Unknown arguments: no-such-flag", 42, AgentEnd::Config, "Unknown arguments"),
-    (
-        "gemini",
-        "Error resuming session: No previous sessions found for this project.",
-        42,
-        AgentEnd::Failed,
-        "Error resuming session",
-    ),
-    (
-        "gemini",
-        r#"{"type":"result","status":"error","error":{"message":"{\"error\":{\"code\":400,\"message\":\"The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).\"}}"}}"#,
-        144,
-        AgentEnd::Overflow,
-        "token count",
-    ),
-    (
-        "gemini",
-        r#"{"type":"result","status":"error","error":{"message":"{\"error\":{\"code\":503,\"message\":\"The model is overloaded.\",\"status\":\"UNAVAILABLE\"}}"}}"#,
-        247,
-        AgentEnd::Provider,
-        "overloaded",
-    ),
-    (
-        "gemini",
-        r#"{"type":"result","status":"error","error":{"message":"{\"error\":{\"code\":429,\"message\":\"You exceeded your current quota. Please retry in 34.07s.\",\"status\":\"RESOURCE_EXHAUSTED\"}}"}}"#,
-        173,
-        AgentEnd::RateLimit,
-        "current quota",
-    ),
-    (
-        "gemini",
-        r#"{"type":"result","status":"error","error":{"message":"boom"}}"#,
-        1,
-        AgentEnd::Failed,
-        "boom",
-    ),
-    (
-        "opencode",
-        r#"{"type":"error","sessionID":"s","error":{"name":"ProviderAuthError","data":{"providerID":"openai","message":"no key"}}}"#,
-        1,
-        AgentEnd::Auth,
-        "no key",
-    ),
-    (
-        "opencode",
-        r#"{"type":"error","sessionID":"s","error":{"name":"ProviderModelNotFoundError","data":{"message":"Model not found: a/b."}}}"#,
-        1,
-        AgentEnd::Config,
-        "Model not found",
-    ),
-    (
-        "opencode",
-        r#"{"type":"error","sessionID":"s","error":{"name":"UnknownError","data":{"message":"boom"}}}"#,
-        1,
-        AgentEnd::Failed,
-        "boom",
-    ),
-    (
-        "pi",
-        r#"{"type":"message_end","message":{"role":"assistant","content":[],"stopReason":"aborted","errorMessage":"Request was aborted"}}"#,
-        0,
-        AgentEnd::Failed,
-        "aborted",
-    ),
-    ("pi", "No API key found for anthropic.", 1, AgentEnd::Auth, "No API key found"),
-    ("copilot", r#"{"type":"result","sessionId":"s","exitCode":1}"#, 1, AgentEnd::Failed, ""),
-    (
-        "copilot",
-        "Error: No authentication information found.",
-        1,
-        AgentEnd::Auth,
-        "No authentication information",
-    ),
-    (
-        "opencode",
-        r#"{"type":"error","sessionID":"s","error":{"name":"APIError","data":{"message":"rate limited","statusCode":429,"isRetryable":true}}}"#,
-        1,
-        AgentEnd::RateLimit,
-        "rate limited",
-    ),
-    (
-        "opencode",
-        r#"{"type":"error","sessionID":"s","error":{"name":"APIError","data":{"message":"boom","statusCode":500}}}"#,
-        1,
-        AgentEnd::Provider,
-        "boom",
-    ),
-    (
-        "opencode",
-        r#"{"type":"error","sessionID":"s","error":{"name":"ContextOverflowError","data":{"message":"prompt is too long"}}}"#,
-        1,
-        AgentEnd::Overflow,
-        "too long",
-    ),
-    (
-        "qwen",
-        r#"{"type":"result","subtype":"error_during_execution","is_error":true,"error":{"message":"[API Error: 429 rate limited]"}}"#,
-        1,
-        AgentEnd::RateLimit,
-        "rate limited",
-    ),
-    ("qwen", "Reached max session turns for this session.", 53, AgentEnd::TurnLimit, "max session turns"),
-    ("qwen", "No auth type is selected.", 1, AgentEnd::Auth, "No auth type"),
-    ("qwen", "the time is over", 55, AgentEnd::Budget, "the time is over"),
-    (
-        "qwen",
-        r#"{"type":"result","subtype":"error_during_execution","is_error":true,"error":{"message":"boom"}}"#,
-        1,
-        AgentEnd::Failed,
-        "boom",
-    ),
-    (
-        "qwen",
-        r#"{"type":"result","subtype":"error_during_execution","is_error":true,"error":{"message":"Connection error. (cause: fetch failed)"}}"#,
-        1,
-        AgentEnd::Provider,
-        "Connection error",
-    ),
-    (
-        "aider",
-        "litellm.AuthenticationError: AuthenticationError: OpenAIException - invalid x-api-key\nThe API provider is not able to authenticate you. Check your API key.",
-        0,
-        AgentEnd::Auth,
-        "invalid x-api-key",
-    ),
-    (
-        "aider",
-        "litellm.RateLimitError: RateLimitError: OpenAIException - rate limited",
-        0,
-        AgentEnd::RateLimit,
-        "rate limited",
-    ),
-    (
-        "aider",
-        "litellm.ContextWindowExceededError: prompt is too long: 250000 tokens > 200000 maximum",
-        0,
-        AgentEnd::Overflow,
-        "250000 tokens",
-    ),
-    (
-        "aider",
-        "litellm.InternalServerError: InternalServerError: OpenAIException - boom",
-        0,
-        AgentEnd::Provider,
-        "boom",
-    ),
-    ("aider", "litellm.BadRequestError: no such model", 0, AgentEnd::Failed, "no such model"),
-    (
-        "aider",
-        "aider: error: unrecognized arguments: --no-such-flag",
-        2,
-        AgentEnd::Config,
-        "unrecognized arguments",
-    ),
-    (
-        "aider",
-        "Tokens: 1.2k sent, 50 received. Cost: $0.01 message, $0.02 session.",
-        0,
-        AgentEnd::Ok,
-        "1.2k sent",
-    ),
-    (
-        // A limit that was over when the program tried again.
-        "aider",
-        "litellm.RateLimitError: rate limited\nRetrying in 0.2 seconds...\nTokens: 1.2k sent, 50 received.",
-        0,
-        AgentEnd::Ok,
-        "1.2k sent",
-    ),
-    ("aider", "Aider v0.86.2", 0, AgentEnd::NoResult, "Aider v0.86.2"),
-    ("command", "anything at all", 0, AgentEnd::Ok, "anything at all"),
-    ("command", "it went wrong", 3, AgentEnd::Failed, "it went wrong"),
 ];
 
 #[test]
@@ -447,15 +212,35 @@ fn a_limit_that_says_when_it_is_over_is_waited_for() {
 
 #[test]
 fn the_built_in_adapters_are_sound_as_the_adapters_of_a_manifest_would_have_to_be() {
-    let indented: String = include_str!("adapters.yaml").lines().map(|line| format!("  {line}\n")).collect();
+    let indented: Vec<String> =
+        include_str!("adapters.yaml").lines().map(|line| format!("  {line}")).collect();
+    let indented = indented.join("\n");
     let manifest = format!(
-        "conductor: 1\nagents:\n{indented}tasks:\n  T: {{ run: 'true', inputs: [], outputs: [o] }}\n"
+        "conductor: 1\nagents:\n{indented}\ntasks:\n  T: {{ run: 'true', inputs: [], outputs: [o] }}\n"
     );
     let loaded = load_files(&[("conductor.yaml", &manifest)]);
     assert_eq!(loaded.diagnostics, []);
     let names: Vec<String> = adapters().keys().cloned().collect();
     let expected = ["aider", "claude", "codex", "command", "copilot", "gemini", "opencode", "pi", "qwen"];
     assert_eq!(names, expected);
+}
+
+#[test]
+fn a_program_that_names_no_session_begins_a_new_one_each_time() {
+    let manifest = "conductor: 1\nagents:\n  plain: { output: text }\n  telling: { events: { final: { where: { type: done } } } }\n  filing: {}\ntasks:\n  T: { run: 'true', inputs: [], outputs: [o] }\n";
+    let loaded = load_files(&[("conductor.yaml", manifest)]);
+    assert_eq!(loaded.diagnostics, []);
+    let goes_on: Vec<_> = loaded
+        .manifest
+        .unwrap()
+        .settings
+        .agents
+        .iter()
+        .map(|adapter| (adapter.name.clone(), !adapter.resume.is_empty()))
+        .collect();
+    // A result file may name one.
+    let expected = [("filing", true), ("plain", false), ("telling", false)];
+    assert_eq!(goes_on, expected.map(|(name, goes_on)| (name.to_owned(), goes_on)));
 }
 
 #[test]
