@@ -137,7 +137,8 @@ impl Layer<'_> {
             pass_env: list("pass_env", base.pass_env),
             secrets: list("secrets", base.secrets),
             files: self.map(node.get("files"), base.files, &|path, at| self.is_below_home(path, at)),
-            login: self.login(node.get("login"), base.login),
+            login: self.below_home(node.get("login"), base.login),
+            settings: self.below_home(node.get("settings"), base.settings),
             home: match text("home").as_deref() {
                 Some("user") => Home::User,
                 Some("private") => Home::Private,
@@ -216,7 +217,7 @@ impl Layer<'_> {
         merged.into_iter().collect()
     }
 
-    fn login(&self, node: Option<&Node<'_>>, base: Vec<String>) -> Vec<String> {
+    fn below_home(&self, node: Option<&Node<'_>>, base: Vec<String>) -> Vec<String> {
         let Some(node) = node else { return base };
         let paths = node.items().iter().filter_map(|item| Some(((self.text)(item)?, item.at)));
         paths.filter(|(path, at)| self.is_below_home(path, *at)).map(|(path, _)| path).collect()

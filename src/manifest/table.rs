@@ -200,6 +200,7 @@ const ADAPTER: &[Key] = &[
     key("secrets", TEXTS, "[]", "the same, with values that are masked everywhere"),
     key("files", Map(&Text), "{}", "files to be written into its HOME"),
     key("login", TEXTS, "[]", "files linked from the user's own HOME"),
+    key("settings", TEXTS, "[]", "files copied from the user's own HOME, which nothing brings back"),
     key("home", Word(&["private", "user"]), "private", "whose HOME it has"),
     key("output", Word(&["json", "text", "file"]), "json with `events`, else file", "what it prints"),
     key("events", Record(EVENTS), "{}", "where session, usage and text stand in what it prints"),

@@ -35,6 +35,9 @@ pub struct Adapter {
     pub files: Vec<(String, String)>,
     /// `login:`, paths below HOME that are linked from the user's own, where they exist there.
     pub login: Vec<String>,
+    /// `settings:`, paths below HOME that are copied from the user's own, where they exist there. What becomes of the
+    /// copies never reaches the user's files.
+    pub settings: Vec<String>,
     /// `home:`
     pub home: Home,
     /// `output:`

@@ -1,5 +1,5 @@
 //! The HOME of an agent's program: an empty one of its own with the files that the adapter writes, and with links
-//! to the user's login. A program that renews its login by replacing the file has it brought back to the user's.
+//! to the user's login and copies of what settings it needs. A program that renews its login by replacing the file has it brought back to the user's.
 
 use std::fs;
 use std::io;
@@ -42,19 +42,26 @@ impl HomeFolder {
                 fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&place)?;
             io::Write::write_all(&mut file, fill(content).as_bytes())?;
         }
+        let users_own = |name: &String| users.as_ref().and_then(|home| home.join(name).canonicalize().ok());
         let mut links = Vec::new();
         let written = |name: &&String| adapter.files.iter().any(|(file, _)| file == *name);
         // What the adapter writes in its place is not the person's, and never goes back to them.
         for name in adapter.login.iter().filter(|name| !written(name)) {
-            let Some(real) = users.as_ref().and_then(|home| home.join(name).canonicalize().ok()) else {
-                continue;
-            };
+            let Some(real) = users_own(name) else { continue };
             let place = private.join(name);
             fs::create_dir_all(place.parent().unwrap_or(private))?;
             if place.symlink_metadata().is_err() {
                 symlink(&real, &place)?;
             }
             links.push((place, real));
+        }
+        // Settings name programs to start: what an agent plants there must not run the next time the person does.
+        for name in adapter.settings.iter().filter(|name| !written(name)) {
+            let place = private.join(name);
+            if let Some(real) = users_own(name).filter(|_| place.symlink_metadata().is_err()) {
+                fs::create_dir_all(place.parent().unwrap_or(private))?;
+                fs::copy(&real, &place)?;
+            }
         }
         let writable = links.iter().map(|(_, real)| real.clone()).collect();
         Ok(Self { path: private.to_owned(), writable, links })
@@ -109,6 +116,22 @@ mod tests {
         home.give_back();
         assert_eq!(fs::read_to_string(private.join(".tool/settings.json")).unwrap(), "written");
         assert_eq!(fs::read_to_string(user.join(".tool/settings.json")).unwrap(), "theirs");
+    }
+
+    #[test]
+    fn settings_are_copies_whatever_becomes_of_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let (user, private) = (dir.path().join("user"), dir.path().join("private"));
+        fs::create_dir_all(user.join(".tool")).unwrap();
+        fs::write(user.join(".tool/servers.json"), "theirs").unwrap();
+        let caller = Caller([("HOME".into(), user.clone().into())].into());
+        let adapter = Adapter { settings: vec![".tool/servers.json".to_owned()], ..adapter() };
+        let home = HomeFolder::prepare(&adapter, &private, &caller, |_| "written".to_owned()).unwrap();
+        assert_eq!(fs::read_to_string(private.join(".tool/servers.json")).unwrap(), "theirs");
+        assert!(home.writable.is_empty());
+        fs::write(private.join(".tool/servers.json"), "planted").unwrap();
+        home.give_back();
+        assert_eq!(fs::read_to_string(user.join(".tool/servers.json")).unwrap(), "theirs");
     }
 
     #[test]
