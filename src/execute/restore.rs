@@ -369,7 +369,7 @@ impl Coming<'_> {
         }
         // What an agent's program prints is for machines; people read its answer.
         let said = self.entry.agent.as_ref().and_then(|agent| agent.text.as_deref());
-        for line in String::from_utf8_lossy(said.map_or(&bytes[..], str::as_bytes)).lines() {
+        for line in String::from_utf8_lossy(said.map_or(bytes, str::as_bytes)).lines() {
             let line = line.to_owned();
             (self.site.events)(Event::TaskOutput { task: task.clone(), line });
         }
