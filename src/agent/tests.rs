@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::model::{
-    AgentEnd, At, Budget, Check, CheckKind, Command, Group, GroupId, Isolation, Output, Pattern, Piece, Sees,
-    Task, TaskId, Template, WorkspacePath,
+    Adapter, AgentEnd, AgentOutput, At, Budget, Check, CheckKind, Command, Events, Group, GroupId, Isolation,
+    Output, Pattern, Piece, Reading, Rule, Sees, Task, TaskId, Template, Usage, WorkspacePath,
 };
 
 fn path(text: &str) -> WorkspacePath {
@@ -197,4 +197,100 @@ fn the_same_failure_has_the_same_signature_whatever_numbers_and_paths_it_shows()
         with("test c failed in 0.42s at /tmp/x1/a.rs:12\naddress 0x7ffe01 id 3f2a9c1b7d\nb failed")
     );
     assert_ne!(signature(&evidence()), signature(&Evidence { missing: Vec::new(), ..evidence() }));
+}
+
+/// An adapter as for a program that prints events.
+fn listening() -> Adapter {
+    let filter = |kind: &str| vec![("type".to_owned(), kind.to_owned())];
+    let reading = |kind: &str, at: &[&str]| Reading {
+        filter: filter(kind),
+        at: at.iter().map(|&path| path.to_owned()).collect(),
+        ..Reading::default()
+    };
+    let ok = Rule { is: AgentEnd::Ok, filter: filter("done"), last: Vec::new(), text: None, exit: vec![0] };
+    Adapter {
+        events: Events {
+            end: vec![reading("done", &[])],
+            text: vec![reading("say", &["text"])],
+            tokens_out: vec![reading("done", &["tokens"])],
+            ..Events::default()
+        },
+        outcome: vec![ok],
+        ..Adapter::default()
+    }
+}
+
+const STREAM: &str = "{\"type\":\"say\",\"text\":\"hello\"}\nnoise\n{\"type\":\"done\",\"tokens\":7}\n";
+
+fn heard(adapter: &Adapter, stream: &[u8], exit: i32, file: Option<&str>) -> Heard {
+    let mut listener = Listener::new(adapter).unwrap();
+    stream.split(|byte| *byte == b'\n').for_each(|line| listener.line(line));
+    listener.finish(Some(exit), file.map(str::as_bytes), &SessionTotals::default())
+}
+
+#[test]
+fn a_stream_that_is_cut_anywhere_is_no_success() {
+    let adapter = listening();
+    let whole = heard(&adapter, STREAM.as_bytes(), 0, None);
+    assert_eq!((whole.end, whole.text.as_deref(), whole.usage.tokens_out), (AgentEnd::Ok, Some("hello"), 7));
+    for end in 0..STREAM.len() - 1 {
+        assert_eq!(heard(&adapter, &STREAM.as_bytes()[..end], 0, None).end, AgentEnd::NoResult, "at {end}");
+    }
+    assert_eq!(
+        heard(&adapter, STREAM.as_bytes(), 1, None).end,
+        AgentEnd::Failed,
+        "a good word and a bad exit"
+    );
+}
+
+#[test]
+fn endless_output_and_events_in_pieces_are_heard_in_bounded_memory() {
+    let adapter = listening();
+    let mut listener = Listener::new(&adapter).unwrap();
+    let noise = vec![b'x'; 64 * 1024];
+    for _ in 0..1600 {
+        listener.line(&noise);
+    }
+    let long = format!(r#"{{"type":"say","text":"{}"}}"#, "a".repeat(200_000));
+    long.as_bytes().chunks(64 * 1024).for_each(|piece| listener.line(piece));
+    assert_eq!(listener.said().map(str::len), Some(200_000));
+    // One that never ends is passed over, and what follows is heard again.
+    let endless = format!(r#"{{"type":"say","text":"{}"#, "y".repeat(64 * 1024));
+    for _ in 0..400 {
+        listener.line(endless.as_bytes());
+    }
+    listener.line(b"");
+    STREAM.split('\n').for_each(|line| listener.line(line.as_bytes()));
+    let heard = listener.finish(Some(0), None, &SessionTotals::default());
+    assert_eq!((heard.end, heard.text.as_deref()), (AgentEnd::Ok, Some("hello")));
+}
+
+#[test]
+fn a_result_file_goes_before_what_was_printed() {
+    let ok = Rule { is: AgentEnd::Ok, filter: Vec::new(), last: Vec::new(), text: None, exit: vec![0] };
+    let adapter = Adapter { output: AgentOutput::ResultFile, outcome: vec![ok], ..Adapter::default() };
+    let check = |exit: i32, file: &str, end: AgentEnd| {
+        let heard = heard(&adapter, b"working", exit, Some(file));
+        assert_eq!(heard.end, end, "{file}: {heard:?}");
+        heard
+    };
+    assert_eq!(heard(&adapter, b"working", 0, None).text.as_deref(), Some("working"));
+    let told = check(
+        0,
+        r#"{"outcome":"ok","session":"s1","text":"done","tokens_in":10,"tokens_out":2,"cost_usd":0.5,"turns":3}"#,
+        AgentEnd::Ok,
+    );
+    let usage =
+        Usage { tokens_in: 10, tokens_out: 2, micro_usd: Some(500_000), turns: 3, ..Usage::default() };
+    assert_eq!(
+        (told.session.as_deref(), told.text.as_deref(), told.usage),
+        (Some("s1"), Some("done"), usage)
+    );
+    check(1, r#"{"outcome":"ok"}"#, AgentEnd::Failed);
+    let limited =
+        check(1, r#"{"outcome":"rate_limit","retry_after":7,"message":"slow down"}"#, AgentEnd::RateLimit);
+    assert_eq!(limited.retry_after, Some(std::time::Duration::from_secs(7)));
+    assert_eq!(limited.message.as_deref(), Some("slow down"));
+    check(0, r#"{"outcome":"splendid"}"#, AgentEnd::Failed);
+    check(0, "{", AgentEnd::Failed);
 }

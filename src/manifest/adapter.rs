@@ -26,7 +26,10 @@ pub(super) fn built_in() -> BTreeMap<String, Adapter> {
     let problems = Problems::default();
     let Some(root) = syntax::parse(0, BUILT_IN, &problems) else { return BTreeMap::new() };
     let read = |entry: &Entry<'_>| {
-        let base = Adapter { name: entry.key.to_string(), bin: entry.key.to_string(), ..plain() };
+        let name = entry.key.to_string();
+        // Which program `command` is a manifest has to say, if only by declaring it.
+        let bin = if name == BASE { String::new() } else { name.clone() };
+        let base = Adapter { name, bin, ..plain() };
         let text = |node: &Node<'_>| node.scalar().map(str::to_owned);
         (entry.key.to_string(), Layer { problems: &problems, text: &text }.over(base, &entry.value))
     };
@@ -58,6 +61,9 @@ pub(super) fn declared(
         Adapter { bin: name.clone(), name, output, ..base }
     });
     let mut adapter = Layer { problems, text }.over(base, &entry.value);
+    if adapter.bin.is_empty() {
+        adapter.bin.clone_from(&adapter.name);
+    }
     // How the base goes on with sessions says nothing of a program that names none.
     if entry.value.get("resume").is_none() && !knows_its_session(&adapter) {
         adapter.resume.clear();
@@ -91,7 +97,7 @@ pub(super) fn tells_cost(adapter: &Adapter) -> bool {
 
 /// The diagnostic for a task at `at` whose agent is any program, where nothing says which.
 pub(super) fn missing_program(adapter: &Adapter, at: At) -> Option<Diagnostic> {
-    (adapter.name == BASE && adapter.bin == BASE).then(|| {
+    adapter.bin.is_empty().then(|| {
         Diagnostic::error("manifest::missing_program", "nothing says which program `command` starts")
             .label(at, "any program")
             .help("name it: `agents: { command: { bin: ./tools/agent } }`")

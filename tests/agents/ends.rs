@@ -157,7 +157,9 @@ fn a_denial_that_is_reported_as_success_is_seen_by_what_did_not_change() {
 
 #[test]
 fn an_agent_that_is_not_installed_says_how_to_install_it() {
-    let w = Agents::with(&[("claude", "bin: no-such-program")], &one_task("claude", ""));
+    let w = Agents::new(&one_task("claude", ""));
+    let missing = "agents: { claude: { bin: no-such-program } }\n".to_owned();
+    w.world.manifest(&(missing + &one_task("claude", "")));
     let run = w.build(&[]);
     run.fails_with(1).failed(&["T1"]).says("no-such-program").says("npm install");
     w.nobody_was_called();

@@ -162,18 +162,17 @@ fn a_session_that_is_gone_is_followed_by_a_new_one() {
 
 #[test]
 fn agents_of_many_tasks_work_at_once() {
-    let tasks: String = (1..=6)
-        .map(|number| {
-            format!(
-                "  A{number}:
+    let task = |number: u32| {
+        format!(
+            "  A{number}:
     agent: claude
     instructions: Write.
     inputs: []
     outputs: [a{number}.txt]
 "
-            )
-        })
-        .collect();
+        )
+    };
+    let tasks = [1, 2, 3, 4, 5, 6].map(task).concat();
     let w = Agents::new(&format!("pools: {{ agents: 6 }}\ntasks:\n{tasks}"));
     // Each waits for the next one to have begun: one after another they would never end.
     let script = (1..=6).map(|number| {

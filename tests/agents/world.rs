@@ -11,6 +11,9 @@ use crate::support::{Run, World};
 pub(crate) const PROGRAMS: [&str; 9] =
     ["claude", "codex", "gemini", "opencode", "pi", "copilot", "qwen", "aider", "command"];
 
+/// The program of the adapter `command`, which has none of its own.
+const ANY: &str = "any-agent";
+
 /// The agent that plays a script; `cargo test` builds it with all examples.
 pub(crate) fn fake_agent() -> PathBuf {
     let conductor = Path::new(env!("CARGO_BIN_EXE_conductor"));
@@ -38,7 +41,7 @@ impl Agents {
         let (home, bin) = (outside.join("home"), outside.join("bin"));
         std::fs::create_dir_all(home.join(".fake_agent")).unwrap();
         std::fs::create_dir_all(&bin).unwrap();
-        for program in PROGRAMS {
+        for program in PROGRAMS.into_iter().filter(|program| *program != "command").chain([ANY]) {
             std::os::unix::fs::symlink(fake_agent(), bin.join(program)).unwrap();
         }
         let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
@@ -54,7 +57,11 @@ impl Agents {
     pub(crate) fn manifest(&self, keys: &[(&str, &str)], manifest: &str) {
         let adapter = |program: &str| {
             let own = keys.iter().filter(|(name, _)| *name == program).map(|(_, keys)| format!(", {keys}"));
-            format!("  {program}: {{ login: [.fake_agent], grace: 1s{} }}\n", own.collect::<String>())
+            let bin = if program == "command" { ANY } else { program };
+            format!(
+                "  {program}: {{ bin: {bin}, login: [.fake_agent], grace: 1s{} }}\n",
+                own.collect::<String>()
+            )
         };
         let text = format!("agents:\n{}", PROGRAMS.map(adapter).concat());
         self.world.manifest(&(text + manifest));

@@ -1,5 +1,6 @@
 //! `check --format github|sarif|junit`: what each platform takes, valid by its own rules.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use serde_json::Value;
@@ -54,7 +55,9 @@ fn xml(run: &Run) -> Vec<String> {
     reader.config_mut().check_end_names = true;
     let (mut found, mut depth) = (Vec::new(), 0);
     loop {
-        let event = reader.read_event().unwrap_or_else(|error| panic!("{error}: {run}"));
+        let event = reader.read_event();
+        assert!(event.is_ok(), "{event:?}: {run}");
+        let event = event.unwrap();
         depth += match &event {
             Event::Start(_) => 1,
             Event::End(_) => -1,
@@ -64,7 +67,7 @@ fn xml(run: &Run) -> Vec<String> {
             let mut text = tag.name().as_ref().to_owned();
             for attribute in tag.attributes() {
                 let attribute = attribute.unwrap();
-                text.push_str(&format!(" {}={}", attribute.key.as_ref(), attribute.value));
+                let _ = write!(text, " {}={}", attribute.key.as_ref(), attribute.value);
             }
             found.push(text);
         }

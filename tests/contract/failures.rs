@@ -197,17 +197,6 @@ tasks:
 }
 
 #[test]
-fn what_is_not_available_yet_is_refused_and_never_ignored() {
-    let w = World::new(
-        "tasks: { T1: { inputs: [], agent: claude, isolation: sandbox, instructions: do it }, T2: { inputs: [], run: 'true' } }",
-    );
-    w.run(&["validate"]).success();
-    w.build(&["T2"]).success();
-    w.build(&[]).fails_with(1).says("not available yet").says("agent").says("T1");
-    w.check(&["T1"]).fails_with(3);
-}
-
-#[test]
 fn a_grandchild_that_holds_the_output_open_does_not_hang_the_build_and_does_not_survive_it() {
     let w = World::new("tasks: { T1: { inputs: [], outputs: [pid], run: sleep 1000 & echo $! > pid } }");
     w.build(&[]).success().ran(&["T1"]);

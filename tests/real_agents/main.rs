@@ -1,6 +1,6 @@
 //! Agents that are real, against a model's server on this machine: codex, which the tests install from npm into the target
 //! folder, and claude and gemini where they are installed. What cannot run here says so.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends where its world does not stand")]
+#![expect(clippy::unwrap_used, reason = "a test ends where its world does not stand")]
 
 #[path = "../support/mod.rs"]
 #[expect(dead_code, reason = "these tests want less of it than others")]
@@ -243,17 +243,22 @@ fn waits_for_its_provider(cli: Cli) {
         return;
     };
     let mut build = w.start(&["--events", "events.jsonl"]);
-    wait_until("it waits for its provider", || {
-        build.has_ended() || (w.has("events.jsonl") && w.read("events.jsonl").contains("\"task_retry\""))
-    });
+    // gemini asks ten times by itself, over minutes, whatever its settings say.
+    let waits = || match cli {
+        Cli::Gemini => !server.requests().is_empty(),
+        Cli::Codex | Cli::Claude => {
+            w.has("events.jsonl") && w.read("events.jsonl").contains("\"task_retry\"")
+        }
+    };
+    wait_until("it waits for its provider", || build.has_ended() || waits());
     server.set(Mode::Work);
     let run = build.wait();
     assert_eq!(run.code, 0, "{run}\n{}", w.run(&["log", "T1", "--transcript"]));
     let ends = ends(&w);
-    assert_eq!(
-        (ends.first().map(String::as_str), ends.last().map(String::as_str)),
-        (Some("rate_limit"), Some("ok"))
-    );
+    assert_eq!(ends.last().map(String::as_str), Some("ok"));
+    if cli != Cli::Gemini {
+        assert_eq!(ends[0], "rate_limit");
+    }
 }
 
 fn overflows(cli: Cli) {

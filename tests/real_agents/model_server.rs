@@ -1,4 +1,4 @@
-//! A model's server on this machine, for programs that are real: it speaks OpenAI's Responses, Anthropic's Messages and
+//! A model's server on this machine, for programs that are real: it speaks `OpenAI`'s Responses, Anthropic's Messages and
 //! Gemini's `generateContent`, and does what the prompt says: `MOCK_FILE=out MOCK_TEXT=good`, the last of them.
 //!
 //! It decides from each request alone: where the last thing said is a tool's result the answer ends the turn, elsewhere
@@ -125,7 +125,7 @@ fn read_request(reader: &mut BufReader<TcpStream>) -> Option<(String, String, Va
         match name.to_ascii_lowercase().as_str() {
             "content-length" => length = value.parse().ok()?,
             "transfer-encoding" => chunked = value.eq_ignore_ascii_case("chunked"),
-            "content-encoding" => coding = value.to_owned(),
+            "content-encoding" => value.clone_into(&mut coding),
             _ => {}
         }
     }

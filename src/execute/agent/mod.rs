@@ -375,11 +375,13 @@ fn give_up(
     refusal: &mut Refusal,
 ) {
     let task = &assignment.task;
+    let never_ran = session.runs.is_empty();
     session.close(Some(&site.run_dir.log(&task.id).with_extension("transcript")));
     let Some(apart) = apart else { return };
     // What was written in sight of a secret is kept only where it holds none.
     let finder = Finder::new(&site.secrets(task));
-    if refusal.cancelled || finder.is_some_and(|finder| finder.finds_below(apart.place.root())) {
+    let holds_one = finder.is_some_and(|finder| finder.finds_below(apart.place.root()));
+    if never_ran || refusal.cancelled || holds_one {
         apart.remove();
         return;
     }

@@ -1,7 +1,7 @@
 //! A person's edit of what an agent made: nothing starts on that chain before the person has spoken.
 //!
-//! Agents do not run in this version, so the result that stands was made by a command, and the manifest gives the
-//! task to an agent afterwards.
+//! The result that stands was made by a command, and the manifest gives the task to an agent afterwards, whose program is not
+//! there: none of this needs it. What real sessions make of edits is in tests/agents.
 
 use crate::support::World;
 
@@ -10,14 +10,16 @@ const CHECKED: &str = "validate: [{ matches: { path: a, regex: made } }]";
 /// `e` edited `a`; then it became an agent's, and a person wrote `text`.
 fn edited(text: &str) -> World {
     let task = |work: &str| {
-        format!("tasks: {{ e: {{ isolation: sandbox, inputs: [], edits: [a], {CHECKED}, {work} }} }}")
+        format!(
+            "agents: {{ claude: {{ bin: ./nowhere/claude }} }}\ntasks: {{ e: {{ isolation: sandbox, inputs: [], edits: [a], {CHECKED}, {work} }} }}"
+        )
     };
     let w = World::new(&task("run: 'echo made >> a'"));
     w.file("a", "base\n").build(&[]).success().ran(&["e"]);
     w.manifest(&task("agent: claude, instructions: do it"));
     w.file("a", text);
     w.build(&[]).fails_with(4).failed(&["e"]);
-    w.run(&["build"]).fails_with(4).says("you edited a").says("--mine").never_says("not available yet");
+    w.run(&["build"]).fails_with(4).says("you edited a").says("--mine").never_says("cannot find the program");
     assert_eq!(w.read("a"), text);
     w
 }
@@ -54,6 +56,6 @@ fn replay_makes_the_edit_the_new_base() {
     assert_eq!(w.read("a"), "mine\n");
     // It is due now, by whoever does it.
     w.check(&[]).fails_with(3);
-    w.run(&["build"]).fails_with(1).says("not available yet");
+    w.run(&["build"]).fails_with(1).says("cannot find the program `./nowhere/claude`");
     assert_eq!(w.read("a"), "mine\n");
 }
