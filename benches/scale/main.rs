@@ -39,9 +39,8 @@ fn main() -> ExitCode {
         Some("parse") => floor::parse(&args[1..]),
         Some("worktrees") => apart::make(&args[1..]),
         Some("spawn") => confined::spawn(&args[1..]),
-        // `cargo bench` says `--bench`; without it this is a test run, in which nothing is measured.
-        // Those rows alone.
         Some("cached") => cached::rows(1000, 5).and_then(|()| cached::rows(10_000, 3)),
+        // `cargo bench` says `--bench`; without it this is a test run, in which nothing is measured.
         _ if args.iter().any(|arg| arg == "--bench") => bench(),
         _ => Ok(()),
     };
