@@ -2,7 +2,7 @@
 //! what is said to an agent.
 //!
 //! It starts nothing, reads no file and knows no manifest: values go in, texts and numbers come out. How its regular
-//! expressions and paths are meant is said in `docs/agents.md`; [`matching`] is where that is done.
+//! expressions and paths are meant is said in `docs/agents.md`; `matching` is where that is done.
 
 mod evidence;
 mod finish;

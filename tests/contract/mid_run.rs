@@ -200,7 +200,7 @@ tasks:
 "
     ));
     for number in 0..4200 {
-        w.file(&format!("many/{number}"), "");
+        w.file(format!("many/{number}"), "");
     }
     w.file("a", "1").file("go", "").build(&[]).success();
     for (edited_file, content) in [("a", "3"), ("o", "a person's")] {
