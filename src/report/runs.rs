@@ -114,7 +114,11 @@ pub fn table(runs: &[RunHead], style: Style) -> String {
                 format_duration(head.duration),
                 head.counts(),
             ];
-            row.extend(costs.then(|| head.spent.as_ref().map(usage::short).unwrap_or_default()));
+            row.extend(costs.then(|| match (&head.spent, &head.saved) {
+                (Some(spent), _) => usage::short(spent),
+                (None, Some(saved)) => format!("saved {}", usage::short(saved)),
+                (None, None) => String::new(),
+            }));
             row.push(one_line(&targets));
             row
         })
