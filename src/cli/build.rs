@@ -18,8 +18,10 @@ use super::{caching, check, verify};
 use crate::execute::{Site, recover};
 use crate::graph::TaskIndex;
 use crate::incremental::{Caller, Engine, Options, Standing, Trust};
+use crate::manifest::unknown_cost;
 use crate::model::{
     Diagnostic, EVENTS_VERSION, Event, Isolation, RunId, RunOutcome, RunResult, Stamped, Status, TaskResult,
+    Work,
 };
 use crate::process::{Processes, Signals};
 use crate::report::plain::{Plain, Verbosity};
@@ -41,6 +43,7 @@ pub(super) fn run(global: &Global, args: &BuildArgs, caller: Caller, output: &Ou
     let session = Session::open(global, caller)?;
     warn(&session, output);
     let (roots, scope) = goal_of(&session, args, output)?;
+    refuse_unknown_costs(&session, args, &scope)?;
     if args.dry_run || args.frozen {
         return look_only(&session, args, &roots, &scope, output);
     }
@@ -53,6 +56,22 @@ pub(super) fn run(global: &Global, args: &BuildArgs, caller: Caller, output: &Ou
         ));
     }
     locked(global, args, session, (roots, scope), output)
+}
+
+/// `--budget usd=…` holds only where every agent's cost is told, as a manifest's own limits do.
+fn refuse_unknown_costs(session: &Session, args: &BuildArgs, scope: &[TaskIndex]) -> Result<(), Stop> {
+    if args.budget.as_ref().is_none_or(|budget| budget.usd.is_none()) {
+        return Ok(());
+    }
+    let adapters = &session.plan.settings().agents;
+    let agents = scope.iter().filter(|index| session.plan.is_agent(**index));
+    let untold = agents.filter_map(|index| session.plan.task(*index).ok()).filter_map(|task| {
+        let Work::Agent(agent) = &task.work else { return None };
+        let adapter = adapters.iter().find(|adapter| adapter.name == agent.adapter)?;
+        (!adapter.tells_cost()).then(|| unknown_cost(adapter, task.work_at))
+    });
+    let errors: Vec<Diagnostic> = untold.collect();
+    if errors.is_empty() { Ok(()) } else { Err(session.stop(Exit::Usage, errors)) }
 }
 
 /// What the targets name, or the part of it that `--shard` gives to this machine.

@@ -88,13 +88,6 @@ fn knows_its_session(adapter: &Adapter) -> bool {
         || adapter.output == AgentOutput::ResultFile
 }
 
-/// Does anything tell what a run of it costs?
-pub(super) fn tells_cost(adapter: &Adapter) -> bool {
-    !adapter.events.cost_usd.is_empty()
-        || adapter.price.is_some()
-        || adapter.output == AgentOutput::ResultFile
-}
-
 /// The diagnostic for a task at `at` whose agent is any program, where nothing says which.
 pub(super) fn missing_program(adapter: &Adapter, at: At) -> Option<Diagnostic> {
     adapter.bin.is_empty().then(|| {
@@ -105,7 +98,7 @@ pub(super) fn missing_program(adapter: &Adapter, at: At) -> Option<Diagnostic> {
 }
 
 /// A limit in US dollars at `at` cannot hold.
-pub(super) fn unknown_cost(adapter: &Adapter, at: At) -> Diagnostic {
+pub fn unknown_cost(adapter: &Adapter, at: At) -> Diagnostic {
     let name = &adapter.name;
     let message = format!("nobody tells what `{name}` costs, so a limit in US dollars cannot hold");
     Diagnostic::error("manifest::unknown_cost", message).label(at, "cannot be kept").help(format!(

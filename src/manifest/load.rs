@@ -69,7 +69,7 @@ fn costs(shared: &Shared<'_>, settings: &Settings, tasks: &[Task]) {
     for task in tasks.iter().filter(|task| limited(task)) {
         let Work::Agent(agent) = &task.work else { continue };
         let adapter = settings.agents.iter().find(|adapter| adapter.name == agent.adapter);
-        if let Some(adapter) = adapter.filter(|adapter| !adapter::tells_cost(adapter)) {
+        if let Some(adapter) = adapter.filter(|adapter| !adapter.tells_cost()) {
             shared.problems.push(adapter::unknown_cost(adapter, task.work_at));
         }
     }

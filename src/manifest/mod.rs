@@ -40,6 +40,7 @@ use std::path::{Path, PathBuf};
 
 use crate::model::{Adapter, Diagnostic, Manifest, Sources};
 
+pub use adapter::unknown_cost;
 pub use keys::{Key, Type};
 pub use lint::undeclared_paths;
 pub use migrate::migrate;

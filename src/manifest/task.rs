@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
-use super::adapter::{tells_cost, unknown_cost};
+use super::adapter::unknown_cost;
 use super::check::checks;
 use super::context::{Facts, Scope, Shared};
 use super::fill::Mode;
@@ -254,7 +254,7 @@ impl<'a> Builder<'a> {
     fn budget(&self, adapter: Option<&Adapter>) -> Budget {
         let Some(node) = self.fields.get("budget") else { return Budget::default() };
         let limits = budget(self.reader, node);
-        if let Some(adapter) = adapter.filter(|adapter| limits.usd.is_some() && !tells_cost(adapter)) {
+        if let Some(adapter) = adapter.filter(|adapter| limits.usd.is_some() && !adapter.tells_cost()) {
             let at = node.entry("usd").map_or(node.at, |usd| usd.key_at);
             self.report(unknown_cost(adapter, at));
         }

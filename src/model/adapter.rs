@@ -193,6 +193,13 @@ pub struct Rule {
     pub exit: Vec<i32>,
 }
 
+impl Adapter {
+    /// Does anything tell what a run of it costs?
+    pub fn tells_cost(&self) -> bool {
+        !self.events.cost_usd.is_empty() || self.price.is_some() || self.output == AgentOutput::ResultFile
+    }
+}
+
 /// US dollars for a million tokens.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Price {

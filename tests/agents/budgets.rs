@@ -106,6 +106,9 @@ fn a_budget_in_dollars_needs_a_program_that_tells_what_it_costs_or_a_price() {
     let manifest = one_task("codex", "    budget: { usd: 1 }\n");
     let w = Agents::new(&manifest);
     w.build(&[]).fails_with(2).says("nobody tells what `codex` costs");
+    // So it is where the command line has the limit.
+    w.manifest(&[], &one_task("codex", ""));
+    w.build(&["--budget", "usd=1"]).fails_with(2).says("nobody tells what `codex` costs");
     w.manifest(&[("codex", "price: { input: 1000000, output: 1000000 }")], &manifest);
     let mut run = writes("right");
     run["usage"] = json!({"input": 1, "output": 1});
