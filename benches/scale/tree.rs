@@ -9,7 +9,7 @@ use crate::Result;
 pub(crate) enum Kind {
     /// Tasks in layers; each copies a source of its own to an output and needs two tasks of the layer before.
     Layers { tasks: usize, layers: usize },
-    /// Independent tasks without files.
+    /// Independent tasks without files; each gives its number, a line of the list, to a program that does nothing.
     Processes { tasks: usize },
 }
 
@@ -107,7 +107,7 @@ impl Tree {
     fn write_processes(&self) -> Result<()> {
         let mut yaml = String::from("conductor: 1\ntasks:\n");
         for task in 0..self.tasks {
-            writeln!(yaml, "  {}: {{ inputs: [], run: [/bin/true] }}", id(task))?;
+            writeln!(yaml, "  {}: {{ inputs: [], run: [/bin/true, \"{task}\"] }}", id(task))?;
         }
         std::fs::write(self.manifest(), yaml)?;
         let list: Vec<String> = (0..self.tasks).map(|task| task.to_string()).collect();

@@ -297,9 +297,9 @@ fn build(
         run: run.clone(),
         caller: session.caller.clone(),
         agents: session.agents(args.budget.as_ref()),
+        maker: caching::maker(&session.caller, repository.as_ref()),
         repository,
         cache: found.cache,
-        maker: caching::maker(&session.caller),
         events: Box::new(move |event| {
             let _ = events.send(Message::Event(event));
         }),

@@ -92,8 +92,8 @@ pub(super) fn restorable(
     due.filter(|index| is_there(index)).collect()
 }
 
-/// Who makes results here.
-pub(super) fn maker(caller: &Caller) -> Maker {
+/// Who makes results in this run.
+pub(super) fn maker(caller: &Caller, repository: Option<&Repository>) -> Maker {
     let user = caller.text("USER").or_else(|| caller.text("LOGNAME")).unwrap_or_default();
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     Maker {
@@ -101,6 +101,7 @@ pub(super) fn maker(caller: &Caller) -> Maker {
         host: host.trim().to_owned(),
         conductor: env!("CARGO_PKG_VERSION").to_owned(),
         at: super::build::now(),
+        commit: repository.and_then(Repository::head_commit),
         ..Maker::default()
     }
 }

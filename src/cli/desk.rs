@@ -74,9 +74,9 @@ fn open(global: &Global, caller: Caller, command: &str, access: Access) -> Resul
         run,
         caller: session.caller.clone(),
         agents: session.agents(None),
+        maker: caching::maker(&session.caller, repository.as_ref()),
         repository,
         cache: found.cache,
-        maker: caching::maker(&session.caller),
         events: Box::new(|_| {}),
     };
     Ok(Held { desk: Desk::new(engine, Arc::new(site)), session, notices, _lock: lock })

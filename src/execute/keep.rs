@@ -7,20 +7,16 @@ use crate::incremental::Assignment;
 use crate::model::{Record, WorkspacePath};
 use crate::store::{BesideKind, CacheEntry, Draft, Maker, Source};
 
-/// Keeps a result that was just recorded, unless its task says otherwise.
-pub fn keep_result(site: &Site, assignment: &Assignment, record: &Record) {
+/// Keeps a result that was just recorded, unless its task says otherwise; with what the task printed, where it has a
+/// log in this run.
+pub fn keep_result(site: &Site, assignment: &Assignment, record: &Record, has_log: bool) {
     let task = &assignment.task;
     let Some(cache) = site.cache.as_ref() else { return };
     cache.lift_ban(record);
     if !is_kept(task) || !cache.is_written() {
         return;
     }
-    let by = Maker {
-        task: task.id.as_str().to_owned(),
-        run: record.run.0.clone(),
-        commit: site.repository.as_ref().and_then(crate::worktree::Repository::head_commit),
-        ..site.maker.clone()
-    };
+    let by = Maker { task: task.id.as_str().to_owned(), run: record.run.0.clone(), ..site.maker.clone() };
     let outputs = record.outputs.iter().map(|output| {
         let from = if record.on_branch {
             site.objects.file(&output.entry)
@@ -36,9 +32,8 @@ pub fn keep_result(site: &Site, assignment: &Assignment, record: &Record) {
         as_made: false,
     });
     let mut beside = Vec::new();
-    let log = site.log(&task.id, None);
-    if log.is_file() {
-        beside.push((BesideKind::Log, log));
+    if has_log {
+        beside.push((BesideKind::Log, site.log(&task.id, None)));
     }
     let transcript = record.agent.as_ref().and_then(|agent| agent.transcript);
     beside.extend(transcript.map(|entry| (BesideKind::Transcript, site.objects.file(&entry))));

@@ -38,6 +38,23 @@ pub enum Outcome {
     Waiting(Box<Waiting>),
 }
 
+impl Outcome {
+    /// A result about which nothing is doubtful: other tasks need not wait until it is recorded.
+    pub fn is_plain_success(&self) -> bool {
+        match self {
+            Self::Done(done) => {
+                let produced = &done.produced;
+                done.unchecked.is_none()
+                    && done.changed.is_empty()
+                    && produced.edited.is_empty()
+                    && produced.discovered.is_empty()
+            }
+            Self::Validated(..) => true,
+            _ => false,
+        }
+    }
+}
+
 /// A result that was set aside until a person has spoken.
 pub struct Waiting {
     /// What for.

@@ -32,10 +32,13 @@ pub(super) fn restore(site: &Site, assignment: &Assignment, attempt: u32) -> Opt
         return None;
     }
     let start = Instant::now();
-    // What was found stays until it is fetched.
+    let candidates = candidates(cache, &site.workspace, assignment);
+    let mut promising = candidates.filter(|candidate| cache.may_have(candidate.action.key())).peekable();
+    promising.peek()?;
+    // What is found now stays until it is fetched.
     let hold = cache.hold();
     let find = |candidate: Candidate| Some((cache.find(candidate.action.key())?, candidate));
-    let (entry, candidate) = candidates(cache, &site.workspace, assignment).find_map(find)?;
+    let (entry, candidate) = promising.find_map(find)?;
     let coming = Coming { site, cache, assignment, attempt, entry, candidate, start };
     let outcome = coming.bring(hold);
     let folder = coming.folder();

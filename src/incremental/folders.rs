@@ -12,9 +12,9 @@ impl Engine {
     pub fn unexpected_folder(
         &self,
         index: TaskIndex,
+        task: &Task,
         outputs: &[(WorkspacePath, Observed)],
     ) -> Option<String> {
-        let task = self.plan.task(index).ok()?;
         let files = task.outputs.iter().filter(|output| !output.folder).map(|output| &output.path);
         let inside: Vec<(&WorkspacePath, &WorkspacePath)> = files
             .flat_map(|file| {

@@ -5,8 +5,11 @@
 //! through a descriptor (pidfd) that was checked, once open, to be the process that was meant.
 
 use std::collections::HashSet;
+use std::fs::File;
+use std::io;
 use std::os::fd::AsFd;
-use std::sync::Arc;
+use std::os::unix::fs::FileExt;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -223,7 +226,7 @@ fn is_anothers(orphan: &Process, entry: &Entry, others: &[Arc<Entry>]) -> bool {
 /// children of other threads are listed with those.
 fn adopted() -> Vec<Process> {
     let own = getpid();
-    match std::fs::read_to_string(format!("/proc/self/task/{own}/children")) {
+    match children() {
         Ok(children) => children
             .split_ascii_whitespace()
             .filter_map(|pid| Pid::from_raw(pid.parse().ok()?))
@@ -231,6 +234,25 @@ fn adopted() -> Vec<Process> {
             .collect(),
         // A kernel that does not keep such lists.
         Err(_) => processes().into_iter().filter(|other| other.parent == own.as_raw_pid()).collect(),
+    }
+}
+
+/// The kernel's list of the main thread's children, which is opened once, as it is read after every process.
+fn children() -> io::Result<String> {
+    static LIST: OnceLock<File> = OnceLock::new();
+    let list = match LIST.get() {
+        Some(list) => list,
+        None => {
+            let list = File::open(format!("/proc/self/task/{}/children", getpid()))?;
+            LIST.get_or_init(|| list)
+        }
+    };
+    let (mut text, mut piece) = (Vec::new(), [0; 4096]);
+    loop {
+        match list.read_at(&mut piece, text.len() as u64)? {
+            0 => return String::from_utf8(text).map_err(io::Error::other),
+            length => text.extend_from_slice(&piece[..length]),
+        }
     }
 }
 

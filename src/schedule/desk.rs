@@ -87,7 +87,8 @@ impl Desk {
         let mut settled = self.take_in(index, &assignment, &pending, Some(approval))?;
         self.close()?;
         if let Some(record) = self.engine.recorded(index) {
-            execute::keep_result(&self.site, &assignment, &record);
+            // It was printed in another run.
+            execute::keep_result(&self.site, &assignment, &record, false);
         }
         settled.notices.extend(self.site.cache.iter().flat_map(Cache::settle));
         Ok(settled)

@@ -11,6 +11,7 @@ mod outcome;
 mod resolve;
 mod rollback;
 mod slots;
+mod start;
 mod verify;
 mod waiting;
 
@@ -32,6 +33,7 @@ pub use outcome::plain;
 pub use resolve::Side;
 pub use rollback::Step;
 use slots::Slots;
+use start::UnderWay;
 pub use verify::{Sample, Verified, verify};
 
 /// How to build.
@@ -50,6 +52,8 @@ pub enum Message {
     Event(Event),
     /// An attempt ended.
     Finished(TaskIndex, Box<Assignment>, u32, Outcome),
+    /// A task that was given to the pool ahead has not begun: something else did not succeed.
+    Withheld(TaskIndex),
     /// A signal arrived, for the n-th time.
     Signal(i32, usize),
 }
@@ -98,7 +102,7 @@ pub struct Build<'a> {
     gates: Gates,
     /// Looks for what other terminals ask.
     cancels: RunDir,
-    running: usize,
+    under_way: UnderWay,
     pool: rayon::ThreadPool,
     inbox: Receiver<Message>,
     outbox: SyncSender<Message>,
@@ -173,7 +177,7 @@ impl<'a> Build<'a> {
             moves: vec![0; n],
             retries: BinaryHeap::new(),
             gates: Gates::default(),
-            running: 0,
+            under_way: UnderWay::new(options.jobs, options.jobs + agents),
             cancels: RunDir::of(&site.folder, &site.run),
             unrecorded: HashSet::new(),
             unsettled: Vec::new(),
@@ -207,7 +211,7 @@ impl<'a> Build<'a> {
         loop {
             self.judge_due();
             self.start_ready();
-            if self.running == 0 && self.due.is_empty() && (self.halted || self.retries.is_empty()) {
+            if self.under_way.is_empty() && self.due.is_empty() && (self.halted || self.retries.is_empty()) {
                 break;
             }
             self.wait();
@@ -295,37 +299,6 @@ impl<'a> Build<'a> {
         self.queue.push(self.priority[index as usize], index, claim);
     }
 
-    fn start_ready(&mut self) {
-        while !self.halted {
-            let Some((index, claim)) = self.queue.pop(&self.slots) else { break };
-            if self.phases[index as usize] != Phase::Ready {
-                continue;
-            }
-            match self.engine.assignment(index) {
-                Ok(assignment) if self.passes_gate(&assignment) => self.start(assignment, claim),
-                Ok(_) => {}
-                Err(diagnostic) => self.fail_unstarted(index, &diagnostic),
-            }
-        }
-    }
-
-    fn start(&mut self, assignment: Assignment, claim: slots::Claim) {
-        let index = assignment.index;
-        self.slots.take(index, claim);
-        self.running += 1;
-        self.attempts[index as usize] += 1;
-        self.phases[index as usize] = Phase::Running;
-        let attempt = self.attempts[index as usize];
-        let site = Arc::clone(&self.site);
-        let outbox = self.outbox.clone();
-        self.pool.spawn(move || {
-            let work = std::panic::AssertUnwindSafe(|| execute::perform(&site, &assignment, attempt));
-            let outcome = std::panic::catch_unwind(work).unwrap_or_else(|_| outcome::crashed());
-            // The coordinator outlives its workers; if it is gone nobody needs the answer.
-            let _ = outbox.send(Message::Finished(index, Box::new(assignment), attempt, outcome));
-        });
-    }
-
     /// Waits for the next message, at most until the next tick or retry is due.
     fn wait(&mut self) {
         let next = self.retries.peek().map(|due| due.0.0.saturating_duration_since(Instant::now()));
@@ -347,15 +320,20 @@ impl<'a> Build<'a> {
             Message::Event(event) => (self.sink)(event),
             Message::Signal(signal, count) => {
                 self.signal.get_or_insert(signal);
-                self.halted = true;
+                self.halt();
                 self.site.processes.stop_all(count > 1);
             }
             Message::Finished(index, assignment, attempt, outcome) => {
-                self.running -= 1;
-                self.slots.give_back(index);
-                self.finished(index, &assignment, attempt, outcome);
+                self.ended(index, &assignment, attempt, outcome);
             }
+            Message::Withheld(index) => self.withheld(index),
         }
+    }
+
+    /// No new task starts.
+    fn halt(&mut self) {
+        self.halted = true;
+        self.under_way.halt();
     }
 
     /// What is due by the clock: retries, cancel requests, the group commit.
@@ -371,19 +349,8 @@ impl<'a> Build<'a> {
                 CancelRequest::Task(task) => self.cancel(&task),
             }
         }
+        self.stop_cancelled();
         self.commit(false);
-    }
-
-    /// Stops one task: its process, or what would have become of it.
-    fn cancel(&mut self, task: &TaskId) {
-        let Some(index) = self.engine.plan().index_of(task.as_str()) else { return };
-        match self.phases[index as usize] {
-            Phase::Running => _ = self.site.processes.cancel(task.as_str()),
-            Phase::Waiting { .. } | Phase::Ready | Phase::BackingOff => {
-                self.settle(index, Status::Cancelled, Some(outcome::plain(Status::Cancelled)));
-            }
-            Phase::Idle | Phase::Settled(_) => {}
-        }
     }
 
     /// Makes results durable, in groups, and lets go of what they replaced.
@@ -392,6 +359,9 @@ impl<'a> Build<'a> {
             return;
         }
         self.committed = Instant::now();
+        if let Some(cache) = &self.site.cache {
+            cache.flush();
+        }
         let kept = self.site.objects.sync();
         let state = self.engine.state_mut();
         match kept.and_then(|()| if last { state.finish() } else { state.commit() }) {

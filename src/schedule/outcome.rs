@@ -106,7 +106,7 @@ impl Build<'_> {
         let refused = self
             .engine
             .undeclared_dependency(index, &done.produced.discovered)
-            .or_else(|| self.engine.unexpected_folder(index, &done.produced.outputs));
+            .or_else(|| self.engine.unexpected_folder(index, &assignment.task, &done.produced.outputs));
         if let Some(message) = refused {
             // Its outputs stand in the way of nothing: the next attempt sets them aside as conductor's own.
             self.keep_unrecorded(index, assignment, outputs, Reason::new(ReasonKind::PreviousFailed));
@@ -134,7 +134,7 @@ impl Build<'_> {
                         self.saw_success(assignment, key, &outputs);
                     }
                     if done.restored.is_none() && done.unchecked.is_none() {
-                        self.keep_in_cache(assignment, &done.changed);
+                        self.keep_in_cache(assignment, &done.changed, done.log.is_some());
                     }
                     if outputs_changed {
                         self.wake_dependents(index);
@@ -195,14 +195,14 @@ impl Build<'_> {
 
     /// Gives what was just recorded to the cache, unless it is doubtful: a run that succeeded after one that failed
     /// may fail again, and of headers that changed meanwhile nobody knows what was read.
-    fn keep_in_cache(&self, assignment: &Assignment, changed: &[WorkspacePath]) {
+    fn keep_in_cache(&self, assignment: &Assignment, changed: &[WorkspacePath], has_log: bool) {
         let is_agent = self.engine.plan().is_agent(assignment.index);
         let is_retried = self.attempts[assignment.index as usize] > 1 && !is_agent;
         let is_vague = !changed.is_empty() && assignment.task.depfile.is_some();
         let Some(record) = self.engine.recorded(assignment.index) else { return };
         let flaky = |key| self.site.flakes.is_flaky(&assignment.task.id, key);
         if !is_retried && !is_vague && !flaky(&record.key) && !flaky(&assignment.key) {
-            execute::keep_result(&self.site, assignment, &record);
+            execute::keep_result(&self.site, assignment, &record, has_log);
         }
     }
 
@@ -293,7 +293,7 @@ impl Build<'_> {
         duration: Duration,
     ) {
         if !self.options.keep_going {
-            self.halted = true;
+            self.halt();
         }
         if let Some(assignment) = assignment {
             self.site.attempts.keep(&Attempt {

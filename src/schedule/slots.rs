@@ -27,6 +27,11 @@ impl Claim {
         let weight = task.weight.min(u32::try_from(jobs).unwrap_or(u32::MAX)).max(1);
         Self { pool: task.pool.clone().map(|pool| (pool, weight)), jobs: weight }
     }
+
+    /// One job slot and nothing else?
+    fn is_single(&self) -> bool {
+        self.pool.is_none() && self.jobs == 1
+    }
 }
 
 /// The size of the pool `agents`.
@@ -53,6 +58,11 @@ impl Slots {
     fn pool_fits(&self, claim: &Claim) -> bool {
         let Some((name, places)) = &claim.pool else { return true };
         self.pools.get(name).is_none_or(|(limit, used)| *used == 0 || used.saturating_add(*places) <= *limit)
+    }
+
+    /// Does each slot have a task of its own, that no pool limits?
+    pub(super) fn are_all_taken_singly(&self) -> bool {
+        self.jobs_left == 0 && self.taken.values().all(Claim::is_single)
     }
 
     fn jobs_fit(&self, claim: &Claim) -> bool {
@@ -100,6 +110,15 @@ impl Queue {
         Some((index.0, claim))
     }
 
+    /// The most urgent of all, if it takes a single slot and is more urgent than `limit`.
+    pub(super) fn pop_single(&mut self, limit: u64) -> Option<(TaskIndex, Claim)> {
+        let best = self.0.iter().filter_map(|(claim, heap)| Some((heap.peek()?, claim)));
+        let ((priority, _), claim) = best.max_by(|a, b| a.0.cmp(b.0))?;
+        let claim = Some(claim.clone()).filter(|claim| claim.is_single() && *priority > limit)?;
+        let (_, index) = self.0.get_mut(&claim)?.pop()?;
+        Some((index.0, claim))
+    }
+
     /// Everything that still waits.
     pub(super) fn drain(&mut self) -> Vec<TaskIndex> {
         std::mem::take(&mut self.0).into_values().flatten().map(|(_, index)| index.0).collect()
@@ -143,6 +162,24 @@ mod tests {
         assert_eq!(queue.pop(&slots), None);
         slots.give_back(7);
         assert_eq!(queue.pop(&slots).map(|(index, _)| index), Some(1));
+    }
+
+    #[test]
+    fn ahead_goes_only_what_takes_one_slot_and_is_more_urgent_than_what_may_come() {
+        let (mut slots, mut queue) = (slots(), Queue::default());
+        slots.take(7, claim(None, 1));
+        assert!(!slots.are_all_taken_singly());
+        slots.take(8, claim(None, 1));
+        assert!(slots.are_all_taken_singly());
+        queue.push(4, 1, claim(None, 1));
+        assert_eq!(queue.pop_single(4), None);
+        queue.push(9, 2, claim(Some(("db", 1)), 1));
+        assert_eq!(queue.pop_single(3), None, "nothing goes past a more urgent one that has to wait");
+        queue.push(10, 3, claim(None, 1));
+        assert_eq!(queue.pop_single(3).map(|(index, _)| index), Some(3));
+        slots.give_back(8);
+        slots.take(2, claim(Some(("db", 1)), 1));
+        assert!(!slots.are_all_taken_singly());
     }
 
     #[test]

@@ -59,7 +59,7 @@ pub struct Damage {
     pub removed: bool,
 }
 
-/// A file of `actions/` or `paths/`.
+/// A file of `actions/`, `bound/` or `paths/`.
 struct Found {
     path: PathBuf,
     used: SystemTime,
@@ -71,7 +71,7 @@ impl Cache {
     pub fn statistics(&self) -> Statistics {
         let _hold = self.shared.hold();
         let blobs = self.shared.blobs.list();
-        let actions = self.shared.files("actions");
+        let actions = self.shared.entries();
         let sets = self.shared.files("paths");
         let mut statistics =
             Statistics { entries: actions.len(), blobs: blobs.len(), ..Statistics::default() };
@@ -149,7 +149,7 @@ impl Cache {
             }
             None => {}
         });
-        for_each(&shared.files("actions"), |found| {
+        for_each(&shared.entries(), |found| {
             if let Err(why) = shared.entry_at(&found.path) {
                 tell(&found.path, why);
             }
@@ -176,7 +176,7 @@ impl Cache {
         let lock = shared.lock_file().map_err(failed("lock", &shared.dir))?;
         lock.lock().map_err(failed("lock", &shared.dir))?;
         let bytes = self.statistics_locked();
-        for part in ["actions", "paths", "blobs", "collected"] {
+        for part in ["actions", "bound", "paths", "blobs", "collected"] {
             let place = shared.dir.join(part);
             let removed = if place.is_dir() { fs::remove_dir_all(&place) } else { fs::remove_file(&place) };
             match removed {
@@ -189,14 +189,17 @@ impl Cache {
 
     fn statistics_locked(&self) -> u64 {
         let blobs = self.shared.blobs.list();
-        let files = self.shared.files("actions").into_iter().chain(self.shared.files("paths"));
+        let files = self.shared.entries().into_iter().chain(self.shared.files("paths"));
         blobs.iter().map(|(_, _, size)| size).sum::<u64>() + files.map(|found| found.size).sum::<u64>()
     }
 }
 
 impl Shared {
     fn is_due(&self) -> bool {
-        let last = fs::metadata(self.dir.join("collected")).and_then(|metadata| metadata.modified());
+        let modified =
+            |name: &str| fs::metadata(self.dir.join(name)).and_then(|metadata| metadata.modified());
+        // The lock is as old as the cache, and in a new one there is no garbage.
+        let last = modified("collected").or_else(|_| modified("lock"));
         // A time in the future is one of a clock that was wrong.
         !last.is_ok_and(|last| last.elapsed().is_ok_and(|age| age < BETWEEN))
     }
@@ -214,6 +217,13 @@ impl Shared {
             Some((digest, _)) => Err(format!("its content {} is missing", digest.short())),
             None => Ok(entry),
         }
+    }
+
+    /// The entries, of whatever workspace.
+    fn entries(&self) -> Vec<Found> {
+        let mut found = self.files("actions");
+        found.append(&mut self.files("bound"));
+        found
     }
 
     /// The files of a part of the cache; what is being written is none.
@@ -239,7 +249,7 @@ impl Shared {
         let mut collected = Collected::default();
         let sizes: HashMap<Digest, u64> =
             self.blobs.list().into_iter().filter_map(|(digest, _, size)| Some((digest?, size))).collect();
-        let mut entries = self.files("actions");
+        let mut entries = self.entries();
         entries.sort_by(|a, b| b.used.cmp(&a.used).then_with(|| a.path.cmp(&b.path)));
         let mut needed: HashSet<Digest> = HashSet::new();
         let (mut total, mut full) = (0_u64, false);
@@ -302,7 +312,7 @@ impl Shared {
             }
             Ok(())
         }
-        for part in ["actions", "paths"] {
+        for part in ["actions", "bound", "paths"] {
             let _ = below(&self.dir.join(part));
         }
         self.blobs.remove_empty_folders();

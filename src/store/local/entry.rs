@@ -84,9 +84,9 @@ pub struct Maker {
     pub host: String,
     /// conductor's version.
     pub conductor: String,
-    /// When, RFC 3339.
+    /// When the run began, RFC 3339.
     pub at: String,
-    /// The commit that HEAD stood at, where there is git.
+    /// The commit that HEAD stood at when the run began, where there is git.
     pub commit: Option<String>,
 }
 

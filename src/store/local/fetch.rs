@@ -33,12 +33,12 @@ struct Coming<'a> {
 }
 
 impl Cache {
-    /// Puts all that a result made below `to`, an empty folder: outputs and new states of edited files.
+    /// Puts all that a result made below `to`, an empty folder: outputs and new states of edited files. For who holds
+    /// the cache since the entry was found.
     ///
     /// # Errors
     /// Something is not there, is damaged, or cannot be written. What is damaged is gone from the cache then.
     pub fn fetch(&self, entry: &CacheEntry, to: &Path) -> Result<(), Missing> {
-        let _hold = self.shared.hold();
         let outputs = entry.outputs.iter().map(|file| Coming {
             path: &file.output.path,
             entry: file.output.entry,
@@ -75,7 +75,6 @@ impl Cache {
 
     /// Content that lies beside a result; none where it is gone or damaged, which harms nobody.
     pub fn fetch_beside(&self, digest: &Digest, size: u64) -> Option<Vec<u8>> {
-        let _hold = self.shared.hold();
         match self.shared.blobs.read(digest, size) {
             Ok(bytes) => Some(bytes),
             Err(error) => {

@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! v1/blobs/ab/cd…      content by its digest, as it is or compressed (`.zst`)
-//! v1/actions/ab/cd…    an entry by its action's key, or by key and workspace (`entry.rs`)
+//! v1/actions/ab/cd…    an entry by its action's key (`entry.rs`)
+//! v1/bound/ab/cd…      one that holds in a single workspace, by key and workspace
 //! v1/paths/ab/cd…/     for tasks with a depfile: by the key of what they declare, the sets of paths that runs found
 //! v1/lock              shared by who reads or writes, exclusive for who collects garbage
 //! v1/collected         when that was done last
@@ -22,7 +23,7 @@ mod write;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use collect::{Collected, Damage, Statistics};
 pub use entry::{Beside, BesideKind, CacheEntry, CachedEdit, CachedFile, Maker};
@@ -65,7 +66,7 @@ pub struct CacheOptions {
 pub struct Cache {
     shared: Arc<Shared>,
     bans: Mutex<Bans>,
-    writer: Mutex<Option<write::Writer>>,
+    writer: Mutex<write::Writer>,
 }
 
 /// While this lives, nothing goes from the cache but what is damaged or taken back.
@@ -94,8 +95,9 @@ impl Cache {
         let dir = options.dir.join(VERSION);
         let blobs = Blobs::of(dir.join("blobs"), Packing::Small);
         let bans = Mutex::new(Bans::load(&options.folder));
-        let shared = Shared { dir, blobs, options, trouble: Mutex::default() };
-        Self { shared: Arc::new(shared), bans, writer: Mutex::new(None) }
+        let shared = Arc::new(Shared { dir, blobs, options, trouble: Mutex::default() });
+        let writer = Mutex::new(write::Writer::new(Arc::clone(&shared)));
+        Self { shared, bans, writer }
     }
 
     /// The folder.
@@ -118,22 +120,25 @@ impl Cache {
         &self.shared.options.keys
     }
 
-    /// The result that is kept under a key, if all its content is there. Content is verified when it is fetched.
+    /// Lies anything under this key, whatever it is worth? Asked first, since most often there is nothing.
+    pub fn may_have(&self, key: ActionKey) -> bool {
+        self.shared.places(key).iter().any(|place| place.exists())
+    }
+
+    /// The result that is kept under a key, if all its content is there. Content is verified when it is fetched; what
+    /// was found stays until then for who holds the cache.
     pub fn find(&self, key: ActionKey) -> Option<CacheEntry> {
-        let _hold = self.shared.hold();
-        for place in [self.shared.action(key), self.shared.bound_action(key)] {
-            if let Some(entry) = self.shared.read(&place, key).filter(|entry| !self.is_banned(entry)) {
-                self.shared.touch(&place);
-                return Some(entry);
-            }
-        }
-        None
+        self.shared.places(key).iter().find_map(|place| {
+            let entry = self.shared.read(place, key).filter(|entry| !self.is_banned(entry))?;
+            self.shared.touch(place);
+            Some(entry)
+        })
     }
 
     /// As [`Self::find`], for who only wants to know: nothing is written.
     pub fn peek(&self, key: ActionKey) -> bool {
         let shared = &self.shared;
-        [shared.action(key), shared.bound_action(key)].iter().any(|place| {
+        shared.places(key).iter().any(|place| {
             let bytes = read_bounded(place).ok();
             let entry = bytes.and_then(|bytes| shared.judge(&bytes, key).ok());
             entry.is_some_and(|entry| shared.is_usable(&entry) && !self.is_banned(&entry))
@@ -174,7 +179,7 @@ impl Cache {
         let identity = entry::identity_of(record);
         self.bans.lock().unwrap_or_else(PoisonError::into_inner).add(record.key, identity)?;
         let _hold = self.shared.hold();
-        for place in [self.shared.action(record.key), self.shared.bound_action(record.key)] {
+        for place in self.shared.places(record.key) {
             let found = read_bounded(&place).ok().and_then(|bytes| entry::open(&bytes, self.keys()).ok());
             if self.is_written() && found.is_some_and(|entry| entry.identity() == identity) {
                 // What cannot be removed is banned.
@@ -191,24 +196,27 @@ impl Cache {
         let _ = bans.lift(record.key, entry::identity_of(record));
     }
 
-    /// Keeps a result, in the background.
+    /// Keeps a result, in the background, with the next ones or at the next [`Self::flush`].
     pub fn keep(&self, draft: Draft) {
-        if !self.is_written() {
-            return;
+        if self.is_written() {
+            self.writer().take(draft);
         }
-        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let writer = writer.get_or_insert_with(|| write::Writer::start(Arc::clone(&self.shared)));
-        writer.take(draft);
+    }
+
+    /// Lets what waits to be kept wait no longer. Does not wait for it.
+    pub fn flush(&self) {
+        self.writer().flush();
     }
 
     /// Waits until everything is kept that was given to it, and says what a person should know.
     pub fn settle(&self) -> Vec<Diagnostic> {
-        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(writer) = writer {
-            writer.finish();
-        }
+        self.writer().finish();
         let trouble = std::mem::take(&mut *self.shared.trouble());
         trouble.told(self.dir())
+    }
+
+    fn writer(&self) -> MutexGuard<'_, write::Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes that something went wrong with the cache, which never fails a build.
@@ -250,7 +258,12 @@ impl Shared {
     fn bound_action(&self, key: ActionKey) -> PathBuf {
         let mut encoder = Encoder::new("conductor bound entry 1");
         let name = encoder.digest(&key.0).bytes(self.options.root.as_os_str().as_encoded_bytes());
-        self.named("actions", &name.finish().to_hex())
+        self.named("bound", &name.finish().to_hex())
+    }
+
+    /// Where its entry may lie.
+    fn places(&self, key: ActionKey) -> [PathBuf; 2] {
+        [self.action(key), self.bound_action(key)]
     }
 
     fn sets(&self, declared: ActionKey) -> PathBuf {
@@ -339,16 +352,24 @@ impl Shared {
     /// Puts a whole file in its place.
     fn write_file(&self, place: &Path, bytes: &[u8]) -> io::Result<()> {
         let folder = place.parent().unwrap_or(&self.dir);
-        fs::create_dir_all(folder)?;
-        let mut file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(folder)?;
+        let begin = || tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(folder);
+        let mut file = begin().or_else(|error| match error.kind() {
+            io::ErrorKind::NotFound => fs::create_dir_all(folder).and_then(|()| begin()),
+            _ => Err(error),
+        })?;
         file.write_all(bytes)?;
-        if place.is_dir() {
-            fs::remove_dir_all(place)?;
-        }
-        file.persist(place).map(drop).map_err(|error| error.error)
+        let persisted = file.persist(place).or_else(|error| match error.error.kind() {
+            // Nothing of ours is a folder here.
+            io::ErrorKind::IsADirectory => {
+                fs::remove_dir_all(place)?;
+                error.file.persist(place).map_err(|error| error.error)
+            }
+            _ => Err(error.error),
+        });
+        persisted.map(drop)
     }
 
-    fn trouble(&self) -> std::sync::MutexGuard<'_, Trouble> {
+    fn trouble(&self) -> MutexGuard<'_, Trouble> {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

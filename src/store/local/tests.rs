@@ -87,6 +87,7 @@ fn content_that_went_after_the_entry_was_found_is_a_miss() {
     let folder = tempfile::tempdir().unwrap();
     let cache = open(folder.path());
     let key = keep(&cache, folder.path(), b"content");
+    assert!(cache.may_have(key));
     let entry = cache.find(key).unwrap();
     cache.collect(0, Duration::MAX).unwrap();
     let to = tempfile::tempdir().unwrap();
@@ -103,6 +104,9 @@ fn garbage_is_not_collected_while_somebody_reads_and_a_build_does_not_wait_for_t
     assert_eq!(cache.collect_if_due(0, Duration::MAX), None);
     assert!(cache.find(key).is_some());
     drop(reader);
+    assert_eq!(cache.collect_if_due(0, Duration::MAX), None, "it is new");
+    let lock = File::open(cache.dir().join(VERSION).join("lock")).unwrap();
+    lock.set_modified(std::time::SystemTime::now() - Duration::from_secs(25 * 60 * 60)).unwrap();
     assert_eq!(cache.collect_if_due(0, Duration::MAX).unwrap().entries, 1);
     assert_eq!(cache.find(key), None);
     assert_eq!(cache.collect_if_due(0, Duration::MAX), None, "once a day");

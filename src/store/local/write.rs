@@ -20,7 +20,7 @@ use crate::store::blobs::has_content;
 use crate::store::frame;
 
 /// So many results share one sync.
-const BATCH: usize = 256;
+const BATCH: usize = 64;
 
 /// The first byte of a set of paths.
 const SET_VERSION: u8 = 1;
@@ -49,36 +49,56 @@ pub struct Draft {
     pub discovered: Option<(ActionKey, Vec<WorkspacePath>)>,
 }
 
-/// The thread that writes.
+/// Gathers results, and hands them to the thread that writes: one that is woken for each would cost small tasks more
+/// than what it writes.
 pub(super) struct Writer {
-    queue: Sender<Draft>,
-    thread: JoinHandle<()>,
+    shared: Arc<Shared>,
+    gathered: Vec<Draft>,
+    /// Once there was something to write.
+    thread: Option<(Sender<Vec<Draft>>, JoinHandle<()>)>,
 }
 
 impl Writer {
-    pub(super) fn start(shared: Arc<Shared>) -> Self {
-        let (queue, drafts) = channel();
-        Self { queue, thread: std::thread::spawn(move || work(&shared, &drafts)) }
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, gathered: Vec::new(), thread: None }
     }
 
-    pub(super) fn take(&self, draft: Draft) {
+    pub(super) fn take(&mut self, draft: Draft) {
+        self.gathered.push(draft);
+        if self.gathered.len() >= BATCH {
+            self.flush();
+        }
+    }
+
+    /// Hands over what was gathered.
+    pub(super) fn flush(&mut self) {
+        if self.gathered.is_empty() {
+            return;
+        }
+        let (queue, _) = self.thread.get_or_insert_with(|| {
+            let (queue, batches) = channel();
+            let shared = Arc::clone(&self.shared);
+            (queue, std::thread::spawn(move || work(&shared, &batches)))
+        });
         // A thread that is gone has said why.
-        let _ = self.queue.send(draft);
+        let _ = queue.send(std::mem::take(&mut self.gathered));
     }
 
     /// Waits until everything is written.
-    pub(super) fn finish(self) {
-        drop(self.queue);
-        let _ = self.thread.join();
+    pub(super) fn finish(&mut self) {
+        self.flush();
+        if let Some((queue, thread)) = self.thread.take() {
+            drop(queue);
+            let _ = thread.join();
+        }
     }
 }
 
-fn work(shared: &Shared, drafts: &Receiver<Draft>) {
-    while let Ok(first) = drafts.recv() {
-        let mut batch = vec![first];
-        batch.extend(drafts.try_iter().take(BATCH - 1));
+fn work(shared: &Shared, batches: &Receiver<Vec<Draft>>) {
+    let root = Root::of(shared);
+    for batch in batches {
         // Nothing of a batch counts before its entries are there.
-        if let Err(error) = keep(shared, batch) {
+        if let Err(error) = keep(shared, &root, batch) {
             shared.complain(format!("a result could not be kept: {error}"));
         }
     }
@@ -98,13 +118,12 @@ enum Lost {
     Failed(io::Error),
 }
 
-fn keep(shared: &Shared, batch: Vec<Draft>) -> io::Result<()> {
+fn keep(shared: &Shared, root: &Root, batch: Vec<Draft>) -> io::Result<()> {
     let lock = shared.lock_file()?;
     lock.lock_shared()?;
-    let root = Root::of(shared);
     let mut entries = Vec::with_capacity(batch.len());
     for draft in batch {
-        match keep_content(shared, &root, draft) {
+        match keep_content(shared, root, draft) {
             Ok(whole) => entries.push(whole),
             Err(Lost::Changed) => {}
             Err(Lost::Failed(error)) => shared.complain(format!("a result could not be kept: {error}")),

@@ -34,7 +34,7 @@ fn a_result_that_names_its_workspace_stays_there_and_is_reported() {
     two.remove("o").build(&[]).success().restored(&["A"]);
     one.remove("o").build(&[]).success().restored(&["A"]);
     assert_eq!(one.read("o"), made, "each has its own");
-    assert_eq!(files(&one, "actions").len(), 2);
+    assert_eq!(files(&one, "bound").len(), 2);
 }
 
 #[test]
