@@ -360,6 +360,37 @@ tasks:
 }
 
 #[test]
+fn no_more_tasks_run_at_once_than_there_are_jobs_however_short_they_are() {
+    let mut manifest = String::from("tasks:\n");
+    for task in 0..120 {
+        let weight = if task % 40 == 7 { ", weight: 2" } else { "" };
+        let run = "mkdir ../slots/1 2>/dev/null && s=1 || { mkdir ../slots/2 && s=2; } && rmdir ../slots/$s";
+        manifest.push_str(&format!("  T{task}: {{ inputs: []{weight}, run: '{run}; : {task}' }}\n"));
+    }
+    let w = World::new(&manifest);
+    w.folder("../slots").build(&["-j", "2"]).success();
+}
+
+#[test]
+fn after_a_failure_no_task_starts_that_was_next() {
+    let mut manifest = String::from("tasks:\n");
+    for task in 0..60 {
+        let run = if task == 30 { "exit 1" } else { "true" };
+        manifest.push_str(&format!(
+            "  T{task:02}: {{ inputs: [], effort: {}m, run: 'echo {task} >> ../order; {run}' }}\n",
+            100 - task
+        ));
+    }
+    let w = World::new(&manifest);
+    let expected = |last: usize| (0..=last).map(|task| format!("{task}\n")).collect::<String>();
+    w.build(&["-j", "1"]).fails_with(1);
+    assert_eq!(w.read("../order"), expected(30));
+    w.build(&["-j", "1", "-k"]).fails_with(1);
+    let rest: String = (30..60).map(|task| format!("{task}\n")).collect();
+    assert_eq!(w.read("../order"), expected(30) + &rest, "what was held back goes on, in its order");
+}
+
+#[test]
 fn the_longest_way_goes_first() {
     let w = World::new(
         "

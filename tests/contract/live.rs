@@ -196,6 +196,32 @@ fn cancel_stops_one_task_and_what_depends_on_it() {
 }
 
 #[test]
+fn a_task_that_waits_for_a_slot_can_be_cancelled_and_the_next_one_goes_on() {
+    let w = World::new(
+        "
+tasks:
+  T1: { effort: 3h, inputs: [], run: 'touch started; while [ ! -e go ]; do sleep 0.02; done' }
+  T2: { effort: 2h, inputs: [], run: touch two }
+  T3: { effort: 1h, inputs: [], run: touch three }
+",
+    );
+    let build = w.start(&["-j", "1"]);
+    w.wait_for("started");
+    w.run(&["cancel", "T2"]).success();
+    let requests = || {
+        let runs = std::fs::read_dir(w.path(".conductor/runs")).unwrap().flatten();
+        runs.flat_map(|run| std::fs::read_dir(run.path().join("cancel")).into_iter().flatten()).count()
+    };
+    wait_until("the request was read", || requests() == 0);
+    w.file("go", "");
+    let run = build.wait();
+    assert_ne!(run.code, 0, "{run}");
+    run.are("cancelled", &["T2"]).are("ran", &["T1", "T3"]);
+    assert!(!w.path("two").exists());
+    w.build(&[]).success().ran(&["T2"]).fresh(&["T1", "T3"]);
+}
+
+#[test]
 fn a_second_build_says_who_holds_the_workspace_and_waits() {
     let w = waiting();
     let build = w.start(&[]);
