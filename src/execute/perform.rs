@@ -15,12 +15,15 @@ use super::{Site, collect, isolated, pending};
 use crate::agent::{Evidence, FailedCheck};
 use crate::incremental::{Assignment, Produced};
 use crate::model::{
-    CheckEvidence, Diagnostic, Entry, Event, Isolation, Reason, ReasonKind, Signature, Validation, Wait,
-    Work, WorkspacePath,
+    CheckEvidence, Diagnostic, Entry, Event, Isolation, Reason, ReasonKind, Signature, Task, Validation,
+    Wait, Work, WorkspacePath,
 };
 use crate::process::End;
 use crate::store::BranchMove;
 use crate::workspace::Observed;
+
+/// So many outputs are few.
+const FEW: usize = 16;
 
 /// How an attempt ended.
 pub enum Outcome {
@@ -39,19 +42,22 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// A result about which nothing is doubtful: other tasks need not wait until it is recorded.
-    pub fn is_plain_success(&self) -> bool {
-        match self {
-            Self::Done(done) => {
-                let produced = &done.produced;
-                done.unchecked.is_none()
-                    && done.changed.is_empty()
-                    && produced.edited.is_empty()
-                    && produced.discovered.is_empty()
-            }
-            Self::Validated(..) => true,
-            _ => false,
-        }
+    /// Is it one of those that nothing which the rest of the build knows can turn into a failure? Others need not wait
+    /// until such a one is recorded. Of many outputs that is not looked into.
+    pub fn is_plain_success(&self, task: &Task) -> bool {
+        let Self::Done(done) = self else { return false };
+        let produced = &done.produced;
+        let is_declared = |path: &WorkspacePath| {
+            task.outputs
+                .iter()
+                .any(|output| output.path == *path || output.folder && path.is_within(&output.path))
+        };
+        done.unchecked.is_none()
+            && done.changed.is_empty()
+            && produced.edited.is_empty()
+            && produced.discovered.is_empty()
+            && produced.outputs.len() <= FEW
+            && produced.outputs.iter().all(|(path, _)| is_declared(path))
     }
 }
 

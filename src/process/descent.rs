@@ -231,6 +231,7 @@ fn adopted() -> Vec<Process> {
             .split_ascii_whitespace()
             .filter_map(|pid| Pid::from_raw(pid.parse().ok()?))
             .filter_map(Process::read)
+            .filter(|child| child.parent == own.as_raw_pid())
             .collect(),
         // A kernel that does not keep such lists.
         Err(_) => processes().into_iter().filter(|other| other.parent == own.as_raw_pid()).collect(),

@@ -51,9 +51,16 @@ pub enum Message {
     /// A worker tells what happens.
     Event(Event),
     /// An attempt ended.
-    Finished(TaskIndex, Box<Assignment>, u32, Outcome),
-    /// A task that was given to the pool ahead has not begun: something else did not succeed.
-    Withheld(TaskIndex),
+    Finished {
+        /// What was to be done.
+        assignment: Box<Assignment>,
+        /// Which attempt it was, from one.
+        attempt: u32,
+        /// How it ended.
+        outcome: Outcome,
+        /// What its worker has gone on with.
+        next: Option<TaskIndex>,
+    },
     /// A signal arrived, for the n-th time.
     Signal(i32, usize),
 }
@@ -177,7 +184,7 @@ impl<'a> Build<'a> {
             moves: vec![0; n],
             retries: BinaryHeap::new(),
             gates: Gates::default(),
-            under_way: UnderWay::new(options.jobs, options.jobs + agents),
+            under_way: UnderWay::default(),
             cancels: RunDir::of(&site.folder, &site.run),
             unrecorded: HashSet::new(),
             unsettled: Vec::new(),
@@ -323,17 +330,16 @@ impl<'a> Build<'a> {
                 self.halt();
                 self.site.processes.stop_all(count > 1);
             }
-            Message::Finished(index, assignment, attempt, outcome) => {
-                self.ended(index, &assignment, attempt, outcome);
+            Message::Finished { assignment, attempt, outcome, next } => {
+                self.ended(&assignment, attempt, outcome, next);
             }
-            Message::Withheld(index) => self.withheld(index),
         }
     }
 
     /// No new task starts.
     fn halt(&mut self) {
         self.halted = true;
-        self.under_way.halt();
+        self.withdraw_offers();
     }
 
     /// What is due by the clock: retries, cancel requests, the group commit.

@@ -28,8 +28,13 @@ impl Claim {
         Self { pool: task.pool.clone().map(|pool| (pool, weight)), jobs: weight }
     }
 
+    /// One job slot and nothing else.
+    pub(super) fn single() -> Self {
+        Self { pool: None, jobs: 1 }
+    }
+
     /// One job slot and nothing else?
-    fn is_single(&self) -> bool {
+    pub(super) fn is_single(&self) -> bool {
         self.pool.is_none() && self.jobs == 1
     }
 }
@@ -58,6 +63,10 @@ impl Slots {
     fn pool_fits(&self, claim: &Claim) -> bool {
         let Some((name, places)) = &claim.pool else { return true };
         self.pools.get(name).is_none_or(|(limit, used)| *used == 0 || used.saturating_add(*places) <= *limit)
+    }
+
+    pub(super) fn is_any_free(&self) -> bool {
+        self.jobs_left > 0
     }
 
     /// Does each slot have a task of its own, that no pool limits?
@@ -112,11 +121,15 @@ impl Queue {
 
     /// The most urgent of all, if it takes a single slot and is more urgent than `limit`.
     pub(super) fn pop_single(&mut self, limit: u64) -> Option<(TaskIndex, Claim)> {
-        let best = self.0.iter().filter_map(|(claim, heap)| Some((heap.peek()?, claim)));
-        let ((priority, _), claim) = best.max_by(|a, b| a.0.cmp(b.0))?;
-        let claim = Some(claim.clone()).filter(|claim| claim.is_single() && *priority > limit)?;
-        let (_, index) = self.0.get_mut(&claim)?.pop()?;
-        Some((index.0, claim))
+        let best = self.best().filter(|(priority, _)| *priority > limit)?;
+        let single = Claim::single();
+        let heap = self.0.get_mut(&single).filter(|heap| heap.peek() == Some(&best))?;
+        heap.pop().map(|(_, index)| (index.0, single))
+    }
+
+    /// How urgent the most urgent of all is, and which.
+    pub(super) fn best(&self) -> Option<(u64, std::cmp::Reverse<TaskIndex>)> {
+        self.0.values().filter_map(BinaryHeap::peek).max().copied()
     }
 
     /// Everything that still waits.

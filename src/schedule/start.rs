@@ -1,102 +1,151 @@
-//! Starting tasks: on a free slot, or ahead of one.
+//! Starting tasks: on a free slot, or by a worker that goes on by itself.
 //!
-//! While every slot is taken, the next tasks already lie in the pool's queue, so that a worker goes from one to the
-//! next without waiting for the coordinator; where tasks last a millisecond, that wait would be a tenth of the build.
-//! Nobody can tell but by the clock. Invariants: no more tasks run at once than there are slots; tasks start in the
-//! order in which they would otherwise; and once something did not succeed, none begins before the coordinator knows.
+//! While every slot is taken, the next few tasks lie where workers find them ([`Lookahead`]), so that one which has ended
+//! a task goes on to the next without waiting for the coordinator; where tasks last a millisecond, that wait would be
+//! a tenth of the build. Nobody can tell but by the clock: a worker hands its own slot on, tasks begin in the order
+//! in which they would otherwise, and after anything but a plain success none begins before the coordinator has judged it.
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::slots::Claim;
 use super::{Build, Message, Phase, outcome};
-use crate::execute::{self, Outcome};
+use crate::execute::{self, Outcome, Site};
 use crate::graph::TaskIndex;
 use crate::incremental::Assignment;
 use crate::model::{Status, TaskId};
 
-/// The tasks that the pool has.
+/// The tasks that workers have, and those that they take next.
 #[derive(Default)]
 pub(super) struct UnderWay {
-    /// Each, and how urgent the most urgent task is that waits for it.
-    tasks: HashMap<TaskIndex, u64>,
-    /// Those of them that wait for a slot, which they get in this order.
-    ahead: VecDeque<(TaskIndex, Claim)>,
-    /// How many may.
-    limit: usize,
-    /// Those that a person wants stopped and that nothing was found of yet that could be.
+    tasks: HashMap<TaskIndex, Rank>,
+    lookahead: Arc<Lookahead>,
+    /// What lies there, or did when the coordinator looked last.
+    offered: Vec<(TaskIndex, Rank)>,
+    /// Those that a person wants stopped, until there is a process to be stopped.
     cancelled: HashSet<TaskIndex>,
-    doubts: Doubts,
 }
 
-/// How much has happened that the coordinator has yet to judge. While there is anything, no worker begins a task that
-/// was given to it ahead.
-#[derive(Clone, Default)]
-struct Doubts(Arc<AtomicUsize>);
+/// What is known of a task that matters for the order.
+#[derive(Clone, Copy)]
+struct Rank {
+    priority: u64,
+    /// Of the most urgent task that waits for it.
+    behind: u64,
+    /// Its end may be a plain success.
+    is_plain: bool,
+}
 
-impl Doubts {
-    fn raise(&self) {
-        self.0.fetch_add(1, Ordering::SeqCst);
+/// What workers take from without asking.
+#[derive(Default)]
+struct Lookahead(Mutex<Offer>);
+
+#[derive(Default)]
+struct Offer {
+    turns: VecDeque<Turn>,
+    /// So many ends that are no plain successes has the coordinator yet to judge: nothing is taken meanwhile.
+    unjudged: usize,
+}
+
+/// An attempt that is about to begin.
+struct Turn {
+    assignment: Assignment,
+    attempt: u32,
+}
+
+impl Lookahead {
+    fn offer(&self) -> MutexGuard<'_, Offer> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn settle(&self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
-    }
-
-    fn any(&self) -> bool {
-        self.0.load(Ordering::SeqCst) > 0
+    /// What a worker goes on with whose attempt ended like that.
+    fn next(&self, is_plain: bool) -> Option<Turn> {
+        let mut offer = self.offer();
+        if !is_plain {
+            offer.unjudged += 1;
+        }
+        if offer.unjudged == 0 { offer.turns.pop_front() } else { None }
     }
 }
 
 impl UnderWay {
-    /// For `jobs` slots and a pool of so many threads.
-    pub(super) fn new(jobs: usize, threads: usize) -> Self {
-        // A thread beyond the slots, which is for agents, would begin at once.
-        let limit = if threads == jobs { jobs } else { 0 };
-        Self { limit, ..Self::default() }
-    }
-
     pub(super) fn is_empty(&self) -> bool {
         self.tasks.is_empty()
     }
 
-    /// None begins any more that has not begun.
-    pub(super) fn halt(&self) {
-        self.doubts.raise();
-    }
-
-    fn may_start_ahead(&self) -> bool {
-        self.ahead.len() < self.limit && !self.doubts.any()
-    }
-
-    /// Whatever is started now must be more urgent, so that nothing which an end sets free is overtaken.
-    fn most_urgent_behind(&self) -> u64 {
-        self.tasks.values().copied().max().unwrap_or(0)
+    /// Takes back what no worker has taken.
+    fn withdraw(&mut self, which: impl Fn(TaskIndex) -> bool) -> Vec<(TaskIndex, Rank)> {
+        let mut offer = self.lookahead.offer();
+        let (back, stay): (VecDeque<Turn>, _) =
+            std::mem::take(&mut offer.turns).into_iter().partition(|turn| which(turn.assignment.index));
+        offer.turns = stay;
+        let is_back = |index| back.iter().any(|turn| turn.assignment.index == index);
+        self.offered.extract_if(.., |(index, _)| is_back(*index)).collect()
     }
 }
 
 impl Build<'_> {
-    /// Starts ready tasks while there are slots, and the next ones ahead.
+    /// Starts ready tasks while there are slots, and offers the next ones to the workers.
     pub(super) fn start_ready(&mut self) {
+        let least = self.under_way.offered.iter().map(|(index, rank)| (rank.priority, Reverse(*index))).min();
+        if self.slots.is_any_free() || least.is_some_and(|least| self.queue.best() > Some(least)) {
+            self.withdraw_offers();
+        }
         while !self.halted
             && let Some((index, claim)) = self.queue.pop(&self.slots)
         {
             if let Some(assignment) = self.assign(index) {
-                self.slots.take(index, claim);
-                self.launch(assignment, false);
+                let goes_on = claim.is_single();
+                let attempt = self.begin(index, claim, self.rank(&assignment));
+                let (site, outbox) = (Arc::clone(&self.site), self.outbox.clone());
+                let lookahead = Arc::clone(&self.under_way.lookahead);
+                let turn = Turn { assignment, attempt };
+                self.pool.spawn(move || work(&site, &outbox, turn, &lookahead, goes_on));
             }
         }
+        self.offer_the_next();
+    }
+
+    fn offer_the_next(&mut self) {
         while !self.halted
-            && self.under_way.may_start_ahead()
+            && self.under_way.offered.len() < self.options.jobs
             && self.slots.are_all_taken_singly()
-            && let Some((index, claim)) = self.queue.pop_single(self.under_way.most_urgent_behind())
+            && let Some(limit) = self.most_urgent_to_come()
+            && let Some((index, _)) = self.queue.pop_single(limit)
         {
             if let Some(assignment) = self.assign(index) {
-                self.under_way.ahead.push_back((index, claim));
-                self.launch(assignment, true);
+                let rank = self.rank(&assignment);
+                let attempt = self.attempts[index as usize] + 1;
+                self.under_way.offered.push((index, rank));
+                self.under_way.lookahead.offer().turns.push_back(Turn { assignment, attempt });
             }
         }
+    }
+
+    /// How urgent what may yet become ready before a slot is free; none where an end cannot be a plain success, so
+    /// that nothing would be taken anyway.
+    fn most_urgent_to_come(&self) -> Option<u64> {
+        let ranks = self.under_way.tasks.values().chain(self.under_way.offered.iter().map(|(_, rank)| rank));
+        let mut most_urgent = 0;
+        for rank in ranks {
+            if !rank.is_plain {
+                return None;
+            }
+            most_urgent = most_urgent.max(rank.behind);
+        }
+        let backing_off = self.retries.iter().map(|due| self.priority[due.0.1 as usize]);
+        Some(backing_off.fold(most_urgent, u64::max))
+    }
+
+    fn rank(&self, assignment: &Assignment) -> Rank {
+        let (index, task) = (assignment.index, &assignment.task);
+        let dependents = self.engine.plan().dependents(index);
+        let behind = dependents.map(|dependent| self.priority[dependent as usize]).max().unwrap_or(0);
+        let is_plain = task.depfile.is_none() && task.edits.is_empty() && !assignment.validation_only;
+        Rank { priority: self.priority[index as usize], behind, is_plain }
     }
 
     /// What is to be done for a task whose turn it is; none where it is not to start after all.
@@ -113,83 +162,61 @@ impl Build<'_> {
         }
     }
 
-    fn launch(&mut self, assignment: Assignment, is_ahead: bool) {
-        let index = assignment.index;
-        let dependents = self.engine.plan().dependents(index);
-        let behind = dependents.map(|dependent| self.priority[dependent as usize]).max().unwrap_or(0);
-        self.under_way.tasks.insert(index, behind);
+    /// A worker has it. Which attempt that is.
+    fn begin(&mut self, index: TaskIndex, claim: Claim, rank: Rank) -> u32 {
+        self.slots.take(index, claim);
+        self.under_way.tasks.insert(index, rank);
         self.attempts[index as usize] += 1;
         self.phases[index as usize] = Phase::Running;
-        let attempt = self.attempts[index as usize];
-        let site = Arc::clone(&self.site);
-        let outbox = self.outbox.clone();
-        let doubts = self.under_way.doubts.clone();
-        self.pool.spawn(move || {
-            let message = if is_ahead && doubts.any() {
-                Message::Withheld(index)
-            } else {
-                let work = std::panic::AssertUnwindSafe(|| execute::perform(&site, &assignment, attempt));
-                let outcome = std::panic::catch_unwind(work).unwrap_or_else(|_| outcome::crashed());
-                if !outcome.is_plain_success() {
-                    doubts.raise();
-                }
-                Message::Finished(index, Box::new(assignment), attempt, outcome)
-            };
-            // The coordinator outlives its workers; if it is gone nobody needs the answer.
-            let _ = outbox.send(message);
-        });
+        self.attempts[index as usize]
     }
 
-    /// A worker has ended an attempt.
+    /// A worker has ended an attempt, and has gone on with `next`.
     pub(super) fn ended(
         &mut self,
-        index: TaskIndex,
         assignment: &Assignment,
         attempt: u32,
         outcome: Outcome,
+        next: Option<TaskIndex>,
     ) {
-        self.leave(index);
-        let is_plain = outcome.is_plain_success();
+        let index = assignment.index;
+        self.under_way.tasks.remove(&index);
+        self.under_way.cancelled.remove(&index);
+        self.slots.give_back(index);
+        if let Some(next) = next
+            && let Some(place) = self.under_way.offered.iter().position(|(offered, _)| *offered == next)
+        {
+            let (_, rank) = self.under_way.offered.remove(place);
+            self.begin(next, Claim::single(), rank);
+        }
+        let is_plain = outcome.is_plain_success(&assignment.task);
+        if !is_plain {
+            self.withdraw_offers();
+        }
         self.finished(index, assignment, attempt, outcome);
         if !is_plain {
-            self.under_way.doubts.settle();
+            self.under_way.lookahead.offer().unjudged -= 1;
         }
     }
 
-    /// A worker has left a task alone that was given to it ahead.
-    pub(super) fn withheld(&mut self, index: TaskIndex) {
-        self.attempts[index as usize] -= 1;
-        if self.leave(index) {
-            self.settle(index, Status::Cancelled, Some(outcome::plain(Status::Cancelled)));
-        } else {
-            self.enqueue(index);
+    /// What no worker has taken waits in the queue again.
+    pub(super) fn withdraw_offers(&mut self) {
+        if !self.under_way.offered.is_empty() {
+            for (index, rank) in self.under_way.withdraw(|_| true) {
+                self.queue.push(rank.priority, index, Claim::single());
+            }
         }
-    }
-
-    /// Its slot is free, or taken by the one that comes next. Says whether a person wanted it stopped and it was not.
-    fn leave(&mut self, index: TaskIndex) -> bool {
-        self.under_way.tasks.remove(&index);
-        self.slots.give_back(index);
-        if let Some((next, claim)) = self.under_way.ahead.pop_front() {
-            self.slots.take(next, claim);
-        }
-        let is_cancelled = self.under_way.cancelled.remove(&index);
-        if is_cancelled {
-            self.under_way.doubts.settle();
-        }
-        is_cancelled
     }
 
     /// Stops one task: its process, or what would have become of it.
     pub(super) fn cancel(&mut self, task: &TaskId) {
         let Some(index) = self.engine.plan().index_of(task.as_str()) else { return };
+        let is_offered = self.under_way.offered.iter().any(|(offered, _)| *offered == index);
         match self.phases[index as usize] {
-            Phase::Running => {
-                if self.under_way.cancelled.insert(index) {
-                    self.under_way.doubts.raise();
-                }
-                self.stop_cancelled();
+            Phase::Ready if is_offered && self.under_way.withdraw(|offered| offered == index).is_empty() => {
+                self.stop(index);
             }
+            Phase::Running => self.stop(index),
             Phase::Waiting { .. } | Phase::Ready | Phase::BackingOff => {
                 self.settle(index, Status::Cancelled, Some(outcome::plain(Status::Cancelled)));
             }
@@ -197,16 +224,31 @@ impl Build<'_> {
         }
     }
 
+    fn stop(&mut self, index: TaskIndex) {
+        self.under_way.cancelled.insert(index);
+        self.stop_cancelled();
+    }
+
     /// Stops the processes of cancelled tasks, as soon as there are any.
     pub(super) fn stop_cancelled(&mut self) {
         let (plan, processes) = (self.engine.plan(), &self.site.processes);
-        let under_way = &mut self.under_way;
-        under_way.cancelled.retain(|index| {
-            let is_stopped = processes.cancel(plan.task_id(*index).as_str());
-            if is_stopped {
-                under_way.doubts.settle();
-            }
-            !is_stopped
-        });
+        self.under_way.cancelled.retain(|index| !processes.cancel(plan.task_id(*index).as_str()));
+    }
+}
+
+/// Performs a turn, and what is offered after it to one who may go on.
+fn work(site: &Site, outbox: &SyncSender<Message>, turn: Turn, lookahead: &Lookahead, goes_on: bool) {
+    let mut turn = Some(turn);
+    while let Some(Turn { assignment, attempt }) = turn.take() {
+        let perform = AssertUnwindSafe(|| execute::perform(site, &assignment, attempt));
+        let outcome = catch_unwind(perform).unwrap_or_else(|_| outcome::crashed());
+        let is_plain = outcome.is_plain_success(&assignment.task);
+        if goes_on || !is_plain {
+            turn = lookahead.next(is_plain);
+        }
+        let next = turn.as_ref().map(|turn| turn.assignment.index);
+        let assignment = Box::new(assignment);
+        // The coordinator outlives its workers; if it is gone nobody needs the answer.
+        let _ = outbox.send(Message::Finished { assignment, attempt, outcome, next });
     }
 }

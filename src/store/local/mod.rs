@@ -122,7 +122,9 @@ impl Cache {
 
     /// Lies anything under this key, whatever it is worth? Asked first, since most often there is nothing.
     pub fn may_have(&self, key: ActionKey) -> bool {
-        self.shared.places(key).iter().any(|place| place.exists())
+        // What cannot be told is for the one who reads it to say.
+        let is_absent = |place: &PathBuf| place.symlink_metadata().is_err_and(|error| is_absent(&error));
+        !self.shared.places(key).iter().all(is_absent)
     }
 
     /// The result that is kept under a key, if all its content is there. Content is verified when it is fetched; what

@@ -131,18 +131,29 @@ fn keep(shared: &Shared, root: &Root, batch: Vec<Draft>) -> io::Result<()> {
     }
     shared.blobs.sync().map_err(|error| io::Error::other(error.to_string()))?;
     for (entry, discovered) in entries {
-        let Some(bytes) = entry::seal(&entry, &shared.options.keys) else { continue };
-        let bound = entry.bound_to.is_some();
-        let place = if bound { shared.bound_action(entry.key) } else { shared.action(entry.key) };
+        if let Err(error) = write_entry(shared, entry, discovered) {
+            shared.complain(format!("a result could not be kept: {error}"));
+        }
+    }
+    Ok(())
+}
+
+fn write_entry(
+    shared: &Shared,
+    entry: CacheEntry,
+    discovered: Option<(ActionKey, Vec<WorkspacePath>)>,
+) -> io::Result<()> {
+    let Some(bytes) = entry::seal(&entry, &shared.options.keys) else { return Ok(()) };
+    let bound = entry.bound_to.is_some();
+    let place = if bound { shared.bound_action(entry.key) } else { shared.action(entry.key) };
+    shared.write_file(&place, &bytes)?;
+    if let Some((declared, paths)) = discovered {
+        let bytes = seal_set(&paths);
+        let place = shared.sets(declared).join(Digest::of(&bytes).to_hex());
         shared.write_file(&place, &bytes)?;
-        if let Some((declared, paths)) = discovered {
-            let bytes = seal_set(&paths);
-            let place = shared.sets(declared).join(Digest::of(&bytes).to_hex());
-            shared.write_file(&place, &bytes)?;
-        }
-        if bound {
-            shared.trouble().bound.push(entry.by.task);
-        }
+    }
+    if bound {
+        shared.trouble().bound.push(entry.by.task);
     }
     Ok(())
 }
