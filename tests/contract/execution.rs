@@ -391,6 +391,39 @@ fn after_a_failure_no_task_starts_that_was_next() {
 }
 
 #[test]
+fn after_a_failure_that_only_the_whole_build_can_see_no_task_starts_either() {
+    let w = World::new(
+        "
+tasks:
+  A: { effort: 3h, inputs: [], outputs: [out], run: 'mkdir out; echo 1 > out/x' }
+  B: { effort: 2h, inputs: [], run: touch ../b }
+  R: { effort: 1h, inputs: ['**/x'], outputs: [r], run: touch r }
+",
+    );
+    w.build(&["-j", "1"]).fails_with(1).are("failed", &["A"]).are("skipped", &["B", "R"]);
+    assert!(!w.path("../b").exists());
+}
+
+#[test]
+fn a_retry_is_not_overtaken_by_what_is_less_urgent() {
+    let mut manifest = String::from(
+        "
+tasks:
+  A: { effort: 3h, inputs: [], retries: { max: 1, backoff: 0ms }, run: 'echo A >> ../order; mkdir ../once || exit 0; exit 1' }
+  A2: { effort: 3h, needs: [A], inputs: [], run: echo A2 >> ../order }
+",
+    );
+    for task in 0..12 {
+        manifest.push_str(&format!(
+            "  B{task}: {{ effort: 1m, inputs: [], run: 'echo B >> ../order; : {task}' }}\n"
+        ));
+    }
+    let w = World::new(&manifest);
+    w.build(&["-j", "1"]).success();
+    assert_eq!(w.read("../order"), format!("A\nA\nA2\n{}", "B\n".repeat(12)));
+}
+
+#[test]
 fn the_longest_way_goes_first() {
     let w = World::new(
         "

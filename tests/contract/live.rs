@@ -213,6 +213,7 @@ tasks:
         runs.flat_map(|run| std::fs::read_dir(run.path().join("cancel")).into_iter().flatten()).count()
     };
     wait_until("the request was read", || requests() == 0);
+    wait_until("it is told at once", || w.run(&["list"]).stdout.contains("T2  cancelled"));
     w.file("go", "");
     let run = build.wait();
     assert_ne!(run.code, 0, "{run}");

@@ -4,7 +4,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 
-use super::{Restored as _, files, is_settled, world};
+use super::{Restored as _, checkout, files, is_settled, world};
 use crate::support::World;
 
 /// A small file, a large one that is kept compressed, a link, and a log.
@@ -143,4 +143,35 @@ fn a_killed_build_leaves_nothing_in_the_cache_that_is_believed() {
         left.iter().all(|file| !file.file_name().unwrap().to_str().unwrap().starts_with('.')),
         "{left:?}"
     );
+}
+
+#[test]
+fn one_result_that_cannot_be_kept_takes_no_other_with_it_and_is_told() {
+    let mut manifest = String::from("tasks:\n");
+    for task in 0..40 {
+        manifest.push_str(&format!("  T{task}: {{ inputs: [], run: ': {task}' }}\n"));
+    }
+    let w = world(&manifest);
+    w.build(&[]).success();
+    let entry = files(&w, "actions").remove(7);
+    let shard = entry.parent().unwrap();
+    let beside = fs::read_dir(shard).unwrap().count();
+    fs::remove_dir_all(shard).unwrap();
+    fs::write(shard, "in the way").unwrap();
+    w.run(&["build", "--force"]).success().says("a result could not be kept");
+    assert_eq!(files(&w, "actions").len(), 40 - beside + 1, "all others, and what is in the way");
+    let run = checkout(&w).build(&[]).success().json();
+    assert_eq!(run["summary"]["cached"], 40 - beside, "{run}");
+}
+
+#[test]
+fn an_entry_that_cannot_be_read_is_told() {
+    let w = world(TASK);
+    w.file("a", "1").build(&[]).success();
+    let entry = files(&w, "actions").remove(0);
+    fs::remove_file(&entry).unwrap();
+    symlink(&entry, &entry).unwrap();
+    w.remove("o");
+    w.run(&["build"]).success().says("cannot be read");
+    w.remove("o").build(&[]).success().restored(&["A"]);
 }
