@@ -241,12 +241,11 @@ fn adopted() -> Vec<Process> {
 /// The kernel's list of the main thread's children, which is opened once, as it is read after every process.
 fn children() -> io::Result<String> {
     static LIST: OnceLock<File> = OnceLock::new();
-    let list = match LIST.get() {
-        Some(list) => list,
-        None => {
-            let list = File::open(format!("/proc/self/task/{}/children", getpid()))?;
-            LIST.get_or_init(|| list)
-        }
+    let list = if let Some(list) = LIST.get() {
+        list
+    } else {
+        let list = File::open(format!("/proc/self/task/{}/children", getpid()))?;
+        LIST.get_or_init(|| list)
     };
     let (mut text, mut piece) = (Vec::new(), [0; 4096]);
     loop {

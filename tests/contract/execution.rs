@@ -359,35 +359,36 @@ tasks:
     w.build(&["-j", "2"]).success().ran(&["T1", "T2"]);
 }
 
+/// A manifest's tasks, a line for each number.
+fn many(numbers: std::ops::Range<usize>, task: impl Fn(usize) -> String) -> String {
+    numbers.map(|number| format!("  {}\n", task(number))).collect::<Vec<_>>().concat()
+}
+
 #[test]
 fn no_more_tasks_run_at_once_than_there_are_jobs_however_short_they_are() {
-    let mut manifest = String::from("tasks:\n");
-    for task in 0..120 {
+    let tasks = many(0..120, |task| {
         let weight = if task % 40 == 7 { ", weight: 2" } else { "" };
         let run = "mkdir ../slots/1 2>/dev/null && s=1 || { mkdir ../slots/2 && s=2; } && rmdir ../slots/$s";
-        manifest.push_str(&format!("  T{task}: {{ inputs: []{weight}, run: '{run}; : {task}' }}\n"));
-    }
-    let w = World::new(&manifest);
+        format!("T{task}: {{ inputs: []{weight}, run: '{run}; : {task}' }}")
+    });
+    let w = World::new(&format!("tasks:\n{tasks}"));
     w.folder("../slots").build(&["-j", "2"]).success();
 }
 
 #[test]
 fn after_a_failure_no_task_starts_that_was_next() {
-    let mut manifest = String::from("tasks:\n");
-    for task in 0..60 {
-        let run = if task == 30 { "exit 1" } else { "true" };
-        manifest.push_str(&format!(
-            "  T{task:02}: {{ inputs: [], effort: {}m, run: 'echo {task} >> ../order; {run}' }}\n",
-            100 - task
-        ));
-    }
-    let w = World::new(&manifest);
-    let expected = |last: usize| (0..=last).map(|task| format!("{task}\n")).collect::<String>();
+    let tasks = many(0..60, |task| {
+        let (effort, end) = (100 - task, if task == 30 { "exit 1" } else { "true" });
+        format!("T{task:02}: {{ inputs: [], effort: {effort}m, run: 'echo {task} >> ../order; {end}' }}")
+    });
+    let w = World::new(&format!("tasks:\n{tasks}"));
+    let order = || w.read("../order").lines().map(|line| line.parse().unwrap()).collect::<Vec<usize>>();
+    let first: Vec<usize> = (0..=30).collect();
     w.build(&["-j", "1"]).fails_with(1);
-    assert_eq!(w.read("../order"), expected(30));
+    assert_eq!(order(), first);
     w.build(&["-j", "1", "-k"]).fails_with(1);
-    let rest: String = (30..60).map(|task| format!("{task}\n")).collect();
-    assert_eq!(w.read("../order"), expected(30) + &rest, "what was held back goes on, in its order");
+    let rest: Vec<usize> = (30..60).collect();
+    assert_eq!(order(), [first, rest].concat(), "what was held back goes on, in its order");
 }
 
 #[test]
@@ -406,19 +407,13 @@ tasks:
 
 #[test]
 fn a_retry_is_not_overtaken_by_what_is_less_urgent() {
-    let mut manifest = String::from(
-        "
-tasks:
-  A: { effort: 3h, inputs: [], retries: { max: 1, backoff: 0ms }, run: 'echo A >> ../order; mkdir ../once || exit 0; exit 1' }
+    let urgent = "  A: { effort: 3h, inputs: [], retries: { max: 1, backoff: 0ms }, run: 'echo A >> ../order; mkdir ../once || exit 0; exit 1' }
   A2: { effort: 3h, needs: [A], inputs: [], run: echo A2 >> ../order }
-",
-    );
-    for task in 0..12 {
-        manifest.push_str(&format!(
-            "  B{task}: {{ effort: 1m, inputs: [], run: 'echo B >> ../order; : {task}' }}\n"
-        ));
-    }
-    let w = World::new(&manifest);
+";
+    let others = many(0..12, |task| {
+        format!("B{task}: {{ effort: 1m, inputs: [], run: 'echo B >> ../order; : {task}' }}")
+    });
+    let w = World::new(&format!("tasks:\n{urgent}{others}"));
     w.build(&["-j", "1"]).success();
     assert_eq!(w.read("../order"), format!("A\nA\nA2\n{}", "B\n".repeat(12)));
 }

@@ -147,11 +147,9 @@ fn a_killed_build_leaves_nothing_in_the_cache_that_is_believed() {
 
 #[test]
 fn one_result_that_cannot_be_kept_takes_no_other_with_it_and_is_told() {
-    let mut manifest = String::from("tasks:\n");
-    for task in 0..40 {
-        manifest.push_str(&format!("  T{task}: {{ inputs: [], run: ': {task}' }}\n"));
-    }
-    let w = world(&manifest);
+    let tasks: Vec<String> =
+        (0..40).map(|task| format!("  T{task}: {{ inputs: [], run: ': {task}' }}\n")).collect();
+    let w = world(&format!("tasks:\n{}", tasks.concat()));
     w.build(&[]).success();
     let entry = files(&w, "actions").remove(7);
     let shard = entry.parent().unwrap();
