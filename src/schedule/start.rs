@@ -32,8 +32,7 @@ pub(super) struct UnderWay {
 /// What is known of a task that matters for the order.
 #[derive(Clone, Copy)]
 struct Rank {
-    priority: u64,
-    /// Of the most urgent task that waits for it.
+    /// The priority of the most urgent task that waits for it.
     behind: u64,
     /// Its end may be a plain success.
     is_plain: bool,
@@ -77,20 +76,22 @@ impl UnderWay {
     }
 
     /// Takes back what no worker has taken.
-    fn withdraw(&mut self, which: impl Fn(TaskIndex) -> bool) -> Vec<(TaskIndex, Rank)> {
+    fn withdraw(&mut self, which: impl Fn(TaskIndex) -> bool) -> Vec<TaskIndex> {
         let mut offer = self.lookahead.offer();
         let (back, stay): (VecDeque<Turn>, _) =
             std::mem::take(&mut offer.turns).into_iter().partition(|turn| which(turn.assignment.index));
         offer.turns = stay;
-        let is_back = |index| back.iter().any(|turn| turn.assignment.index == index);
-        self.offered.extract_if(.., |(index, _)| is_back(*index)).collect()
+        let back: Vec<TaskIndex> = back.iter().map(|turn| turn.assignment.index).collect();
+        self.offered.retain(|(index, _)| !back.contains(index));
+        back
     }
 }
 
 impl Build<'_> {
     /// Starts ready tasks while there are slots, and offers the next ones to the workers.
     pub(super) fn start_ready(&mut self) {
-        let least = self.under_way.offered.iter().map(|(index, rank)| (rank.priority, Reverse(*index))).min();
+        let offered = self.under_way.offered.iter();
+        let least = offered.map(|(index, _)| (self.priority[*index as usize], Reverse(*index))).min();
         if self.slots.is_any_free() || least.is_some_and(|least| self.queue.best() > Some(least)) {
             self.withdraw_offers();
         }
@@ -141,11 +142,11 @@ impl Build<'_> {
     }
 
     fn rank(&self, assignment: &Assignment) -> Rank {
-        let (index, task) = (assignment.index, &assignment.task);
-        let dependents = self.engine.plan().dependents(index);
+        let task = &assignment.task;
+        let dependents = self.engine.plan().dependents(assignment.index);
         let behind = dependents.map(|dependent| self.priority[dependent as usize]).max().unwrap_or(0);
         let is_plain = task.depfile.is_none() && task.edits.is_empty() && !assignment.validation_only;
-        Rank { priority: self.priority[index as usize], behind, is_plain }
+        Rank { behind, is_plain }
     }
 
     /// What is to be done for a task whose turn it is; none where it is not to start after all.
@@ -202,8 +203,8 @@ impl Build<'_> {
     /// What no worker has taken waits in the queue again.
     pub(super) fn withdraw_offers(&mut self) {
         if !self.under_way.offered.is_empty() {
-            for (index, rank) in self.under_way.withdraw(|_| true) {
-                self.queue.push(rank.priority, index, Claim::single());
+            for index in self.under_way.withdraw(|_| true) {
+                self.queue.push(self.priority[index as usize], index, Claim::single());
             }
         }
     }

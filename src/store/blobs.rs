@@ -184,18 +184,7 @@ impl Blobs {
 
     /// Fills a file that appears at `place` once it is whole.
     fn keep(&self, place: PathBuf, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
-        let folder = place.parent().unwrap_or(&self.dir);
-        fs::create_dir_all(folder)?;
-        let mut file = tempfile::Builder::new()
-            .prefix(UNFINISHED)
-            .permissions(Permissions::from_mode(0o444))
-            .tempfile_in(folder)?;
-        fill(file.as_file_mut())?;
-        if place.is_dir() {
-            // Nothing of ours is a folder here.
-            fs::remove_dir_all(&place)?;
-        }
-        file.persist(&place)?;
+        put_whole(&place, 0o444, fill)?;
         self.note(place);
         Ok(())
     }
@@ -314,6 +303,33 @@ impl Blobs {
 }
 
 const DAMAGED: &str = "its kept content is damaged";
+
+/// Fills a file that appears at `place`, whatever is there, once it is whole. Its folder is made where it is missing.
+pub(super) fn put_whole(
+    place: &Path,
+    mode: u32,
+    fill: impl FnOnce(&mut File) -> io::Result<()>,
+) -> io::Result<()> {
+    let folder = place.parent().unwrap_or(Path::new("."));
+    let begin = || {
+        let permissions = Permissions::from_mode(mode);
+        tempfile::Builder::new().prefix(UNFINISHED).permissions(permissions).tempfile_in(folder)
+    };
+    let mut file = begin().or_else(|error| match error.kind() {
+        io::ErrorKind::NotFound => fs::create_dir_all(folder).and_then(|()| begin()),
+        _ => Err(error),
+    })?;
+    fill(file.as_file_mut())?;
+    let persisted = file.persist(place).or_else(|error| match error.error.kind() {
+        // Nothing of ours is a folder here.
+        io::ErrorKind::IsADirectory => {
+            fs::remove_dir_all(place)?;
+            error.file.persist(place).map_err(|error| error.error)
+        }
+        _ => Err(error.error),
+    });
+    persisted.map(drop)
+}
 
 pub(super) fn has_content(entry: &Entry) -> bool {
     matches!(entry.kind, EntryKind::File | EntryKind::Link)

@@ -104,13 +104,19 @@ mod tests {
         }
     }
 
+    /// A folder with a user's HOME, `user`, in which there is one file.
+    fn user_with(file: &str, content: &str) -> (tempfile::TempDir, Caller) {
+        let dir = tempfile::tempdir().unwrap();
+        let user = dir.path().join("user");
+        fs::create_dir_all(user.join(file).parent().unwrap()).unwrap();
+        fs::write(user.join(file), content).unwrap();
+        (dir, Caller([("HOME".into(), user.into())].into()))
+    }
+
     #[test]
     fn a_file_that_the_adapter_writes_never_takes_the_place_of_the_users() {
-        let dir = tempfile::tempdir().unwrap();
+        let (dir, caller) = user_with(".tool/settings.json", "theirs");
         let (user, private) = (dir.path().join("user"), dir.path().join("private"));
-        fs::create_dir_all(user.join(".tool")).unwrap();
-        fs::write(user.join(".tool/settings.json"), "theirs").unwrap();
-        let caller = Caller([("HOME".into(), user.clone().into())].into());
         let adapter = Adapter { login: vec![".tool/settings.json".to_owned()], ..adapter() };
         let home = HomeFolder::prepare(&adapter, &private, &caller, |_| "written".to_owned()).unwrap();
         home.give_back();
@@ -120,11 +126,8 @@ mod tests {
 
     #[test]
     fn settings_are_copies_whatever_becomes_of_them() {
-        let dir = tempfile::tempdir().unwrap();
+        let (dir, caller) = user_with(".tool/servers.json", "theirs");
         let (user, private) = (dir.path().join("user"), dir.path().join("private"));
-        fs::create_dir_all(user.join(".tool")).unwrap();
-        fs::write(user.join(".tool/servers.json"), "theirs").unwrap();
-        let caller = Caller([("HOME".into(), user.clone().into())].into());
         let adapter = Adapter { settings: vec![".tool/servers.json".to_owned()], ..adapter() };
         let home = HomeFolder::prepare(&adapter, &private, &caller, |_| "written".to_owned()).unwrap();
         assert_eq!(fs::read_to_string(private.join(".tool/servers.json")).unwrap(), "theirs");
@@ -136,11 +139,8 @@ mod tests {
 
     #[test]
     fn a_login_is_linked_and_comes_back_when_it_was_renewed() {
-        let dir = tempfile::tempdir().unwrap();
+        let (dir, caller) = user_with(".tool/auth.json", "old");
         let (user, private) = (dir.path().join("user"), dir.path().join("private"));
-        fs::create_dir_all(user.join(".tool")).unwrap();
-        fs::write(user.join(".tool/auth.json"), "old").unwrap();
-        let caller = Caller([("HOME".into(), user.clone().into())].into());
         let home = HomeFolder::prepare(&adapter(), &private, &caller, |_| "filled".to_owned()).unwrap();
         assert_eq!(fs::read_to_string(private.join(".tool/settings.json")).unwrap(), "filled");
         assert_eq!(fs::read_to_string(private.join(".tool/auth.json")).unwrap(), "old");

@@ -21,7 +21,7 @@ mod keys;
 mod write;
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -349,26 +349,6 @@ impl Shared {
             self.remove_damaged(place);
         }
         set
-    }
-
-    /// Puts a whole file in its place.
-    fn write_file(&self, place: &Path, bytes: &[u8]) -> io::Result<()> {
-        let folder = place.parent().unwrap_or(&self.dir);
-        let begin = || tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(folder);
-        let mut file = begin().or_else(|error| match error.kind() {
-            io::ErrorKind::NotFound => fs::create_dir_all(folder).and_then(|()| begin()),
-            _ => Err(error),
-        })?;
-        file.write_all(bytes)?;
-        let persisted = file.persist(place).or_else(|error| match error.error.kind() {
-            // Nothing of ours is a folder here.
-            io::ErrorKind::IsADirectory => {
-                fs::remove_dir_all(place)?;
-                error.file.persist(place).map_err(|error| error.error)
-            }
-            _ => Err(error.error),
-        });
-        persisted.map(drop)
     }
 
     fn trouble(&self) -> MutexGuard<'_, Trouble> {

@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -16,7 +16,7 @@ use std::thread::JoinHandle;
 use super::entry::{self, Beside, BesideKind, CacheEntry};
 use super::{Shared, for_each};
 use crate::model::{ActionKey, Digest, Entry, EntryKind, WorkspacePath};
-use crate::store::blobs::has_content;
+use crate::store::blobs::{has_content, put_whole};
 use crate::store::frame;
 
 /// So many results share one sync.
@@ -146,11 +146,11 @@ fn write_entry(
     let Some(bytes) = entry::seal(&entry, &shared.options.keys) else { return Ok(()) };
     let bound = entry.bound_to.is_some();
     let place = if bound { shared.bound_action(entry.key) } else { shared.action(entry.key) };
-    shared.write_file(&place, &bytes)?;
+    put_whole(&place, 0o600, |file| file.write_all(&bytes))?;
     if let Some((declared, paths)) = discovered {
         let bytes = seal_set(&paths);
         let place = shared.sets(declared).join(Digest::of(&bytes).to_hex());
-        shared.write_file(&place, &bytes)?;
+        put_whole(&place, 0o600, |file| file.write_all(&bytes))?;
     }
     if bound {
         shared.trouble().bound.push(entry.by.task);
