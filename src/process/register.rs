@@ -2,6 +2,7 @@
 //! [`Processes`](super::Processes), and so does the register: only it can tell an orphan from a child
 //! that someone waits for.
 
+use std::cell::OnceCell;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::process::{Child, ExitStatus};
@@ -39,8 +40,8 @@ pub(super) struct Entry {
     pub(super) marker: Marker,
     /// Its process id, which is also its group's.
     pub(super) pid: Pid,
-    /// Readable when an order came.
-    pub(super) wake: OwnedFd,
+    /// Readable when an order came, or one to what the same thread ran before.
+    pub(super) wake: Arc<OwnedFd>,
     order: AtomicU8,
 }
 
@@ -58,9 +59,16 @@ impl Entry {
     }
 }
 
-/// What wakes a run.
-pub(super) fn waker() -> io::Result<OwnedFd> {
-    Ok(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)
+/// What wakes the runs of this thread, one after the other.
+pub(super) fn waker() -> io::Result<Arc<OwnedFd>> {
+    thread_local!(static WAKER: OnceCell<Arc<OwnedFd>> = const { OnceCell::new() });
+    WAKER.with(|waker| match waker.get() {
+        Some(waker) => Ok(Arc::clone(waker)),
+        None => {
+            let new = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+            Ok(Arc::clone(waker.get_or_init(|| new)))
+        }
+    })
 }
 
 fn running() -> MutexGuard<'static, Vec<Arc<Entry>>> {
@@ -70,7 +78,7 @@ fn running() -> MutexGuard<'static, Vec<Arc<Entry>>> {
 /// Calls `start`, which makes a child, and registers it before anyone can ask for it.
 pub(super) fn start<C, E>(
     start: impl FnOnce() -> Result<(C, Pid), E>,
-    (instance, owner, marker, wake): (u64, &str, Marker, OwnedFd),
+    (instance, owner, marker, wake): (u64, &str, Marker, Arc<OwnedFd>),
 ) -> Result<(C, Arc<Entry>), E> {
     let _children = CHILDREN.read().unwrap_or_else(PoisonError::into_inner);
     let (child, pid) = start()?;
@@ -123,9 +131,10 @@ pub(super) fn others(than: &Arc<Entry>) -> Vec<Arc<Entry>> {
     running().iter().filter(|entry| !Arc::ptr_eq(entry, than)).cloned().collect()
 }
 
-/// Reaps a registered process, if it has ended.
-pub(super) fn reap(child: &mut Child) -> Option<ExitStatus> {
-    let mut reap = || child.try_wait().ok().flatten();
+/// Reaps a registered process, if it has ended. One that is known to have ended is waited for: whoever traces it
+/// is told before its parent.
+pub(super) fn reap(child: &mut Child, has_ended: bool) -> Option<ExitStatus> {
+    let mut reap = || if has_ended { child.wait().ok() } else { child.try_wait().ok().flatten() };
     if gettid() == getpid() { while_nothing_starts(reap) } else { reap() }
 }
 

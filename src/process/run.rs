@@ -7,8 +7,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -36,10 +36,12 @@ pub(super) fn run(processes: &Processes, spec: &mut Spec<'_>) -> Result<Ended, S
     let mut running = Running::start(processes, spec)?;
     let mut limits = Limits::new(spec, began);
     let mut output = Output::new(spec.secrets, spec.log, spec.on_line);
-    let stopped = running.watch(&mut limits, &mut output);
+    let has_ended = running.watch(&mut limits, &mut output);
+    let stopped = limits.stopped;
     running.read_last_words(&mut output);
     let report = running.report.take();
-    let status = running.end(limits.kill_at.unwrap_or_else(|| Instant::now() + limits.grace));
+    let kill_at = limits.kill_at.unwrap_or_else(|| Instant::now() + limits.grace);
+    let status = running.end(kill_at, has_ended);
     let summary = output.finish();
     if let Some(report) = report.filter(|_| stopped.is_none()) {
         ran(report, spec, status)?;
@@ -123,12 +125,12 @@ impl Running {
         }
     }
 
-    /// Until the process has ended. Says why it was stopped, where it was.
-    fn watch(&mut self, limits: &mut Limits<'_>, output: &mut Output<'_>) -> Option<End> {
+    /// Until the process has ended. False where it could not be killed.
+    fn watch(&mut self, limits: &mut Limits<'_>, output: &mut Output<'_>) -> bool {
         loop {
             let now = Instant::now();
             if limits.give_up_at().is_some_and(|at| now >= at) {
-                return limits.stopped;
+                return false;
             }
             if let Some(signal) = limits.judge(now, self.entry.order()) {
                 descent::signal_tree(self.entry.pid, signal);
@@ -150,7 +152,7 @@ impl Running {
                 let _ = rustix::io::read(&self.entry.wake, &mut [0; 8]);
             }
             if ended {
-                return limits.stopped;
+                return true;
             }
         }
     }
@@ -165,7 +167,7 @@ impl Running {
 
     fn read_last_words(&mut self, output: &mut Output<'_>) {
         let mut total = 0;
-        while total < LAST_WORDS {
+        while total < LAST_WORDS && rustix::io::ioctl_fionread(&self.pipe).is_ok_and(|left| left > 0) {
             match self.read(output) {
                 0 => break,
                 length => total += length,
@@ -175,9 +177,9 @@ impl Running {
 
     /// Clears up behind the process, and reaps it last: until then its id, and so its group's, is not given
     /// to another. None where it could not be killed.
-    fn end(mut self, kill_at: Instant) -> Option<ExitStatus> {
+    fn end(mut self, kill_at: Instant, has_ended: bool) -> Option<ExitStatus> {
         descent::end_leftovers(&self.entry, kill_at);
-        let status = register::reap(&mut self.child);
+        let status = register::reap(&mut self.child, has_ended);
         // Not before: an unregistered child that has ended is anyone's to reap.
         register::remove(&self.entry);
         status
@@ -212,11 +214,24 @@ fn prepare(spec: &Spec<'_>, program: &Path) -> Result<(PipeReader, Command, Opti
 
 /// A file in memory: the process reads it at its own pace, and nobody has to feed it.
 fn stdin(stdin: Stdin<'_>) -> io::Result<Stdio> {
-    let Stdin::Bytes(bytes) = stdin else { return Ok(Stdio::null()) };
+    let Stdin::Bytes(bytes) = stdin else { return null() };
     let mut file = File::from(rustix::fs::memfd_create("stdin", MemfdFlags::CLOEXEC)?);
     file.write_all(bytes)?;
     file.rewind()?;
     Ok(file.into())
+}
+
+/// `/dev/null`, opened once for all.
+fn null() -> io::Result<Stdio> {
+    static NULL: OnceLock<File> = OnceLock::new();
+    let null = match NULL.get() {
+        Some(null) => null,
+        None => {
+            let opened = File::open("/dev/null")?;
+            NULL.get_or_init(|| opened)
+        }
+    };
+    Ok(null.try_clone()?.into())
 }
 
 fn spawn_error(program: &Path, dir: &Path, source: io::Error) -> SpawnError {
