@@ -206,7 +206,7 @@ fn table(
             if standings.get(&index).is_some_and(Standing::is_due) { Paint::Bad } else { Paint::Good };
         let id = style.paint(Paint::Name, &format!("{:width$}", plan.id(index)));
         let state = style.paint(paint, &format!("{state:10}"));
-        let line = format!("  {id}  {state}  {}", one_line(&task.title.unwrap_or_default()));
+        let line = format!("  {id}  {state}  {}", one_line(task.title.as_deref().unwrap_or_default()));
         let _ = writeln!(text, "{}", line.trim_end());
     }
     text

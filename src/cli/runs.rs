@@ -66,10 +66,10 @@ fn markdown(session: &Session, wanted: Option<&str>, runs: &[RunId], output: &Ou
     let facts = |index| {
         let task = session.plan.task(index).ok()?;
         Some(TaskFacts {
-            id: task.id,
-            title: task.title,
-            group: task.group,
-            role: task.role,
+            id: task.id.clone(),
+            title: task.title.clone(),
+            group: task.group.clone(),
+            role: task.role.clone(),
             effort: task.effort,
         })
     };

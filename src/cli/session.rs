@@ -180,7 +180,7 @@ impl Session {
         let due = scope.iter().filter(|index| engine.is_candidate(**index) && !self.plan.is_hidden(**index));
         let tasks = due.filter_map(|index| self.plan.task(*index).ok()).map(|task| {
             let isolation = engine.isolation_of(&task);
-            (Arc::new(task), isolation)
+            (task, isolation)
         });
         let mut errors = execute::needs_repository(self.workspace.root(), tasks);
         errors.extend(engine.misplaced_readers(scope));

@@ -66,8 +66,9 @@ pub fn affected(
 /// Those of the edits that lie in no task's outputs: what a task makes reaches its readers along edges.
 fn not_made<'e>(plan: &Plan, edits: &'e [Edit]) -> Vec<&'e Edit> {
     let tasks = plan.indices().filter_map(|index| plan.task(index).ok());
-    let made: HashSet<WorkspacePath> =
-        tasks.flat_map(|task| task.outputs.into_iter().map(|output| output.path)).collect();
+    let made: HashSet<WorkspacePath> = tasks
+        .flat_map(|task| task.outputs.iter().map(|output| output.path.clone()).collect::<Vec<_>>())
+        .collect();
     let above = |path: &WorkspacePath| std::iter::successors(Some(path.clone()), WorkspacePath::parent);
     edits.iter().filter(|edit| !above(&edit.path).any(|path| made.contains(&path))).collect()
 }

@@ -5,11 +5,12 @@
 //! something else the manifest is compiled again, so that damage costs time and nothing more.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use super::Plan;
-use crate::model::Digest;
+use super::{BadPlan, Plan, TaskIndex};
+use crate::model::{Digest, Task};
 use crate::store::PlanBodies;
 
 /// The first 8 bytes of a body's BLAKE3.
@@ -61,6 +62,34 @@ impl Bodies {
     }
 }
 
+/// So many definitions are kept decoded. A build asks for those of its tasks a dozen times; without a bound the
+/// first build of a large workspace would hold all of them.
+const KEPT: usize = 4096;
+
+/// The definitions that were asked for first.
+#[derive(Default)]
+pub(super) struct Decoded(Mutex<HashMap<TaskIndex, Arc<Task>>>);
+
+impl Decoded {
+    /// The definition at `index`, decoded now where it is none of those that are kept.
+    pub(super) fn get_or_decode(
+        &self,
+        index: TaskIndex,
+        decode: impl FnOnce() -> Result<Task, BadPlan>,
+    ) -> Result<Arc<Task>, BadPlan> {
+        let kept = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(task) = kept().get(&index) {
+            return Ok(Arc::clone(task));
+        }
+        let task = Arc::new(decode()?);
+        let mut kept = kept();
+        if kept.len() < KEPT {
+            kept.insert(index, Arc::clone(&task));
+        }
+        Ok(task)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,7 +112,7 @@ mod tests {
         crate::graph::compile(Manifest { tasks: tasks.to_vec(), ..Manifest::default() }).unwrap()
     }
 
-    fn check(damage: impl FnOnce(&mut [u8]), recompile: Recompile) -> Vec<Option<Task>> {
+    fn check(damage: impl FnOnce(&mut [u8]), recompile: Recompile) -> Vec<Option<Arc<Task>>> {
         let dir = tempfile::tempdir().unwrap();
         let plan = compiled();
         let (columns, bodies) = plan.parts().unwrap();
@@ -103,6 +132,31 @@ mod tests {
         let plan = compiled();
         let tasks: Vec<_> = plan.indices().map(|index| plan.task(index).ok()).collect();
         assert_eq!(check(|_| {}, Box::new(|| unreachable!())), tasks);
+    }
+
+    #[test]
+    fn a_definition_is_decoded_once_as_long_as_there_is_room() {
+        let task = compiled().task(0).unwrap();
+        let (decoded, count) = (Decoded::default(), std::cell::Cell::new(0));
+        let mut get = |index| {
+            decoded.get_or_decode(index, || {
+                count.set(count.get() + 1);
+                Ok((*task).clone())
+            })
+        };
+        let all = TaskIndex::try_from(KEPT).unwrap() + 1;
+        for index in (0..all).chain(0..all) {
+            assert_eq!(get(index), Ok(Arc::clone(&task)));
+        }
+        assert_eq!(count.get(), KEPT + 2);
+    }
+
+    #[test]
+    fn a_definition_that_cannot_be_decoded_is_asked_for_again() {
+        let decoded = Decoded::default();
+        let task = compiled().task(0).unwrap();
+        assert!(decoded.get_or_decode(0, || Err(BadPlan(String::new()))).is_err());
+        assert_eq!(decoded.get_or_decode(0, || Ok((*task).clone())), Ok(task));
     }
 
     #[test]

@@ -72,7 +72,7 @@ pub fn to_dot(plan: &Plan, scope: &[TaskIndex]) -> String {
             );
         }
         for i in members {
-            let title = plan.task(i).ok().and_then(|task| task.title).unwrap_or_default();
+            let title = plan.task(i).ok().and_then(|task| task.title.clone()).unwrap_or_default();
             let label =
                 if title.is_empty() { plan.id(i).to_owned() } else { format!("{}\n{title}", plan.id(i)) };
             let shape = if plan.is_gate(i) { ", shape=diamond" } else { "" };
@@ -106,7 +106,7 @@ pub fn to_mermaid(plan: &Plan, scope: &[TaskIndex]) -> String {
                 writeln!(mermaid, "  subgraph g_{}[\"{}\"]", name.replace([':', '.', '-'], "_"), quote(name));
         }
         for i in members {
-            let title = plan.task(i).ok().and_then(|task| task.title).unwrap_or_default();
+            let title = plan.task(i).ok().and_then(|task| task.title.clone()).unwrap_or_default();
             let label = if title.is_empty() {
                 quote(plan.id(i))
             } else {
@@ -128,7 +128,7 @@ pub fn to_mermaid(plan: &Plan, scope: &[TaskIndex]) -> String {
 
 /// Tasks under their groups in the manifest's order; those without one last.
 fn by_group(plan: &Plan, scope: &[TaskIndex]) -> Vec<(Option<String>, Vec<TaskIndex>)> {
-    let group_of = |i: TaskIndex| plan.task(i).ok().and_then(|task| task.group);
+    let group_of = |i: TaskIndex| plan.task(i).ok().and_then(|task| task.group.clone());
     let tasks: BTreeSet<TaskIndex> = visible(plan, scope).collect();
     let tasks: Vec<_> = tasks.into_iter().map(|i| (i, group_of(i))).collect();
     let members = |group: Option<&crate::model::GroupId>| {

@@ -5,10 +5,12 @@
 //! definition is a postcard body that is read and decoded when somebody asks for it (`bodies`). A plan holds no facts about
 //! the tree or about past runs.
 
+use std::sync::Arc;
+
 use rkyv::util::AlignedVec;
 use self_cell::self_cell;
 
-use super::bodies::{Bodies, Checksum, Recompile, checksum};
+use super::bodies::{Bodies, Checksum, Decoded, Recompile, checksum};
 use super::edges::{EdgeKinds, Edges};
 use crate::model::{Digest, Encoder, Group, Manifest, Settings, Sources, Task, TaskId, Work};
 use crate::store::PlanBodies;
@@ -63,6 +65,7 @@ pub struct Plan {
     archive: Archive,
     head: Head,
     bodies: Bodies,
+    decoded: Decoded,
 }
 
 const ALWAYS: u8 = 1;
@@ -75,7 +78,7 @@ const EDITS: u8 = 32;
 /// The bytes are no plan of this version.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a compiled plan of this version: {0}")]
-pub struct BadPlan(String);
+pub struct BadPlan(pub(super) String);
 
 impl Plan {
     /// Archives a manifest with its edges.
@@ -111,7 +114,7 @@ impl Plan {
             return Err(BadPlan("columns of different lengths".to_owned()));
         }
         let head = postcard::from_bytes(&columns.head).map_err(|error| BadPlan(error.to_string()))?;
-        Ok(Self { archive, head, bodies })
+        Ok(Self { archive, head, bodies, decoded: Decoded::default() })
     }
 
     /// Columns and bodies, for `.conductor/plan`; none for a plan that came from there.
@@ -229,8 +232,12 @@ impl Plan {
         Some(self.columns().efforts[index as usize].to_native()).filter(|effort| *effort > 0)
     }
 
-    /// The whole definition. Read and decoded on each call.
-    pub fn task(&self, index: TaskIndex) -> Result<Task, BadPlan> {
+    /// The whole definition.
+    pub fn task(&self, index: TaskIndex) -> Result<Arc<Task>, BadPlan> {
+        self.decoded.get_or_decode(index, || self.decode(index))
+    }
+
+    fn decode(&self, index: TaskIndex) -> Result<Task, BadPlan> {
         let columns = self.columns();
         let start = &columns.bodies_start;
         let range = start[index as usize].to_native()..start[index as usize + 1].to_native();

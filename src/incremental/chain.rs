@@ -59,7 +59,7 @@ impl Engine {
             let within = carried(&plan, index);
             let before = editors.iter().enumerate().filter(|(_, other)| within.contains(&other.index));
             let before = before.map(|(at, _)| at).collect();
-            editors.push(Editor { index, task: Arc::new(task), globs, before });
+            editors.push(Editor { index, task, globs, before });
         }
         let gone = self.gone_edits(&editors);
         let chains = Arc::new(Chains { editors: editors.into(), gone });

@@ -2,6 +2,7 @@
 //! is told of a manifest together with a tree, and of files that editors make when they have made them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::Change;
 use super::chain::{Chains, Editor, carried};
@@ -12,7 +13,7 @@ use crate::workspace::Globs;
 
 /// A task that reads a path.
 struct Read {
-    task: Task,
+    task: Arc<Task>,
     path: WorkspacePath,
     at: At,
 }

@@ -197,7 +197,7 @@ impl Engine {
 
     fn shape(&mut self, index: TaskIndex) -> Result<Shape, Diagnostic> {
         let broken = |error: &dyn std::fmt::Display| Diagnostic::error("state::plan", error.to_string());
-        let task = Arc::new(self.plan.task(index).map_err(|error| broken(&error))?);
+        let task = self.plan.task(index).map_err(|error| broken(&error))?;
         let result = self.result_input(index);
         let record = result.record(&self.db);
         let globs = Globs::new(&task.inputs).map_err(|error| broken(&error))?;
