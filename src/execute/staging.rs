@@ -18,7 +18,8 @@ use crate::workspace::{self, Workspace};
 /// What was set aside for one attempt of one task.
 pub struct Staged {
     intent: Intent,
-    ticket: Ticket,
+    /// None where there is nothing to undo.
+    ticket: Option<Ticket>,
     aside: PathBuf,
     /// Paths whose content is a person's, not what conductor recorded.
     persons: Vec<WorkspacePath>,
@@ -112,7 +113,8 @@ impl Staged {
         replaced: Vec<(WorkspacePath, Entry)>,
     ) -> Result<Self, StagingError> {
         let aside = site.folder.join("aside").join(&intent.aside);
-        let ticket = site.journal.begin(&intent).map_err(|error| StagingError(error.to_string()))?;
+        let begin = || site.journal.begin(&intent).map_err(|error| StagingError(error.to_string()));
+        let ticket = (!intent.is_nothing()).then(begin).transpose()?;
         Ok(Self { intent, ticket, aside, persons, replaced })
     }
 
@@ -228,15 +230,23 @@ impl Staged {
             // Where it cannot be kept (a full disk), a rollback will say so.
             let _ = site.objects.take(&self.kept(path), entry);
         }
-        discard(&self.aside, &site.folder.join("aside"));
-        site.journal.end(self.ticket);
+        if self.intent.sets_aside() {
+            discard(&self.aside, &site.folder.join("aside"));
+        }
+        self.end(site);
+    }
+
+    fn end(self, site: &Site) {
+        if let Some(ticket) = self.ticket {
+            site.journal.end(ticket);
+        }
     }
 
     /// The task failed: what it made goes to `failed`, for a person to look at, and everything that was set
     /// aside comes back.
     pub fn restore(self, site: &Site, failed: Option<&Path>) -> Result<(), StagingError> {
         restore(&site.workspace, &site.folder, &self.intent, failed)?;
-        site.journal.end(self.ticket);
+        self.end(site);
         Ok(())
     }
 }

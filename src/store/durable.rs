@@ -8,10 +8,29 @@ use std::path::Path;
 
 use super::{Error, failed};
 
-/// Writes a new file and renames it to `path`, both synced: without the first sync a power cut may leave
-/// an empty file under the new name, without the second the old one. On an error the old file stays, and
-/// nothing else is left behind.
+/// What a power cut may take of a file that was just replaced.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Durability {
+    /// Nothing.
+    Lasting,
+    /// The new file, and perhaps the old one: it can be made again, and whoever reads it notices.
+    Passing,
+}
+
+/// [`replace_with`] for what is to last.
 pub(super) fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), Error> {
+    replace_with(path, Durability::Lasting, write)
+}
+
+/// Writes a new file and renames it to `path`. What is to last is synced twice: without the first sync a power cut may
+/// leave an empty file under the new name, without the second the old one. On an error the old file stays, and
+/// nothing else is left behind.
+pub(super) fn replace_with(
+    path: &Path,
+    durability: Durability,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> Result<(), Error> {
+    let lasts = durability == Durability::Lasting;
     let dir = path.parent().unwrap_or(Path::new("."));
     let build = || {
         let mut temporary = tempfile::Builder::new()
@@ -19,9 +38,11 @@ pub(super) fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<(
             .permissions(Permissions::from_mode(0o666))
             .tempfile_in(dir)?;
         write(temporary.as_file_mut())?;
-        temporary.as_file().sync_all()?;
+        if lasts {
+            temporary.as_file().sync_all()?;
+        }
         temporary.persist(path).map_err(|error| error.error)?;
-        sync_dir(dir)
+        if lasts { sync_dir(dir) } else { Ok(()) }
     };
     build().map_err(failed("write", path))
 }

@@ -10,7 +10,8 @@ use std::path::Path;
 
 use crate::model::Diagnostic;
 
-use super::{Error, durable, failed};
+use super::durable::{self, Durability};
+use super::{Error, failed};
 
 /// What an entry has to be for conductor to use it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -135,7 +136,9 @@ fn ignore(path: &Path) -> Result<(), Error> {
     }
     let newline: &[u8] = if text.is_empty() || text.ends_with(b"\n") { b"" } else { b"\n" };
     let added = missing.join("\n");
-    durable::replace(path, |file| {
+    // What is ours in it is written again where it is missing; what others wrote is to last.
+    let durability = if text.is_empty() { Durability::Passing } else { Durability::Lasting };
+    durable::replace_with(path, durability, |file| {
         io::Write::write_all(file, &[&text, newline, added.as_bytes(), b"\n"].concat())
     })
 }

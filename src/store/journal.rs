@@ -48,6 +48,18 @@ pub struct Intent {
     pub landing: bool,
 }
 
+impl Intent {
+    /// Is there nothing that would have to be undone?
+    pub fn is_nothing(&self) -> bool {
+        self.outputs.is_empty() && !self.sets_aside() && self.branch.is_none() && !self.landing
+    }
+
+    /// Is something moved or copied to `aside`?
+    pub fn sets_aside(&self) -> bool {
+        !self.moved_aside.is_empty() || !self.foreign.is_empty()
+    }
+}
+
 /// A branch that moves from one commit to another; commits in hexadecimal.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct BranchMove {

@@ -8,10 +8,11 @@ use std::path::Path;
 
 use rkyv::util::AlignedVec;
 
+use super::Error;
+use super::durable::{self, Durability};
 use super::sealed::{Kind, Sealed};
-use super::{Error, durable};
 
-const KIND: Kind = Kind { magic: b"conductor pl", version: 4 };
+const KIND: Kind = Kind { magic: b"conductor pl", version: 4, durability: Durability::Passing };
 
 /// The part of a plan that is read piece by piece. The reader checks each piece.
 pub struct PlanBodies {

@@ -20,12 +20,14 @@ use std::path::Path;
 
 use rkyv::util::AlignedVec;
 
-use super::{Error, durable};
+use super::Error;
+use super::durable::{self, Durability};
 
-/// What kind of file, and which version of its contents.
+/// What kind of file, which version of its contents, and how it is written.
 pub(super) struct Kind {
     pub(super) magic: &'static [u8; 12],
     pub(super) version: u32,
+    pub(super) durability: Durability,
 }
 
 /// Why a file is not used.
@@ -174,7 +176,7 @@ impl<const N: usize> Sealed<N> {
         header.extend_from_slice(&tail_length.to_le_bytes());
         let identity = blake3::hash(&header);
         header.extend_from_slice(identity.as_bytes());
-        durable::replace(path, |file| {
+        durable::replace_with(path, kind.durability, |file| {
             let mut out = BufWriter::with_capacity(CHUNK, file);
             out.write_all(&header)?;
             for section in sections {

@@ -19,9 +19,10 @@ use rkyv::util::AlignedVec;
 use rkyv::{Archive, Serialize};
 
 use super::Error;
+use super::durable::Durability;
 use super::sealed::{Kind, Refused, Sealed};
 
-const KIND: Kind = Kind { magic: b"conductor st", version: 3 };
+const KIND: Kind = Kind { magic: b"conductor st", version: 3, durability: Durability::Lasting };
 
 /// Names one after the other, and where each ends.
 #[derive(Archive, Serialize, Default)]

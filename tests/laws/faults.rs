@@ -169,6 +169,23 @@ tasks:
     }
 }
 
+#[test]
+fn a_task_without_outputs_that_outlived_a_killed_build_is_stopped_by_the_next_one() {
+    // There is nothing to undo, so the journal says nothing of it.
+    let manifest = |run: &str| format!("conductor: 1\ntasks: {{ T1: {{ inputs: [], run: '{run}' }} }}\n");
+    let ground = Ground::with(&manifest("touch started; while :; do sleep 0.05; done"), &[]);
+    let mut build = ground.start(&[]);
+    wait_until("the task", || ground.path("started").exists());
+    assert!(!ground.path(".conductor/journal").exists());
+    build.kill().unwrap();
+    build.wait().unwrap();
+    assert!(!descendants(ground.root()).is_empty(), "it outlives conductor");
+    fs::remove_file(ground.path("started")).unwrap();
+    ground.write("conductor.yaml", manifest("true"));
+    ground.heals("after a kill");
+    assert_nothing_left(&ground, "after a kill");
+}
+
 /// Every file of conductor's folder, largest first does not matter.
 fn kept_files(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap().flatten() {
