@@ -3,9 +3,9 @@
 //!
 //! ```text
 //! v1/blobs/ab/cd…      content by its digest, as it is or compressed (`.zst`)
-//! v1/actions/ab/cd…    an entry by its action's key (`entry.rs`)
-//! v1/bound/ab/cd…      one that holds in a single workspace, by key and workspace
-//! v1/paths/ab/cd…/     for tasks with a depfile: by the key of what they declare, the sets of paths that runs found
+//! v1/actions/a/bcd…    an entry by its action's key (`entry.rs`)
+//! v1/bound/a/bcd…      one that holds in a single workspace, by key and workspace
+//! v1/paths/a/bcd…/     for tasks with a depfile: by the key of what they declare, the sets of paths that runs found
 //! v1/lock              shared by who reads or writes, exclusive for who collects garbage
 //! v1/collected         when that was done last
 //! ```
@@ -23,7 +23,7 @@ mod write;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 pub use collect::{Collected, Damage, Statistics};
 pub use entry::{Beside, BesideKind, CacheEntry, CachedEdit, CachedFile, Maker};
@@ -78,6 +78,7 @@ struct Shared {
     blobs: Blobs,
     options: CacheOptions,
     trouble: Mutex<Trouble>,
+    has_bound: OnceLock<bool>,
 }
 
 /// What went wrong, told once.
@@ -95,7 +96,8 @@ impl Cache {
         let dir = options.dir.join(VERSION);
         let blobs = Blobs::of(dir.join("blobs"), Packing::Small);
         let bans = Mutex::new(Bans::load(&options.folder));
-        let shared = Arc::new(Shared { dir, blobs, options, trouble: Mutex::default() });
+        let shared =
+            Arc::new(Shared { dir, blobs, options, trouble: Mutex::default(), has_bound: OnceLock::new() });
         let writer = Mutex::new(write::Writer::new(Arc::clone(&shared)));
         Self { shared, bans, writer }
     }
@@ -123,8 +125,9 @@ impl Cache {
     /// Lies anything under this key, whatever it is worth? Asked first, since most often there is nothing.
     pub fn may_have(&self, key: ActionKey) -> bool {
         // What cannot be told is for the one who reads it to say.
-        let is_absent = |place: &PathBuf| place.symlink_metadata().is_err_and(|error| is_absent(&error));
-        !self.shared.places(key).iter().all(is_absent)
+        let is_there = |place: &Path| !place.symlink_metadata().is_err_and(|error| is_absent(&error));
+        is_there(&self.shared.action(key))
+            || self.shared.has_bound() && is_there(&self.shared.bound_action(key))
     }
 
     /// The result that is kept under a key, if all its content is there. Content is verified when it is fetched; what
@@ -263,6 +266,14 @@ impl Shared {
         self.named("bound", &name.finish().to_hex())
     }
 
+    /// Did any result hold in a single workspace when this was asked first? Those of this workspace are made by its own
+    /// builds, so none joins them from elsewhere.
+    fn has_bound(&self) -> bool {
+        *self
+            .has_bound
+            .get_or_init(|| !fs::symlink_metadata(self.dir.join("bound")).is_err_and(|e| is_absent(&e)))
+    }
+
     /// Where its entry may lie.
     fn places(&self, key: ActionKey) -> [PathBuf; 2] {
         [self.action(key), self.bound_action(key)]
@@ -272,8 +283,9 @@ impl Shared {
         self.named("paths", &declared.0.to_hex())
     }
 
+    /// In one of sixteen folders: enough for a million entries, and a new cache has to make no more.
     fn named(&self, part: &str, hex: &str) -> PathBuf {
-        self.dir.join(part).join(&hex[..2]).join(&hex[2..])
+        self.dir.join(part).join(&hex[..1]).join(&hex[1..])
     }
 
     /// Nobody collects garbage while this is held. Where it cannot be had (nothing was kept yet, a folder that may
