@@ -26,7 +26,7 @@ use crate::model::{
 use crate::process::{Processes, Signals};
 use crate::report::plain::{Plain, Verbosity};
 use crate::report::{Fanout, Reader as _, Titles, count, events, json, live, trace};
-use crate::schedule::{self, Build, Message};
+use crate::schedule::{self, Build, Message, Sink};
 use crate::store::{self, Access, Attempts, Holder, Journal, Lock, LockError, Programs, RunDir, State};
 use crate::worktree::Repository;
 
@@ -37,7 +37,7 @@ pub(super) const KEEP: (usize, Duration) = (100, Duration::from_secs(30 * 24 * 6
 type Goal = (BTreeSet<TaskIndex>, Vec<TaskIndex>);
 
 /// Messages that may wait for the coordinator before a worker does.
-const BACKLOG: usize = 4096;
+const BACKLOG: usize = 512;
 
 pub(super) fn run(global: &Global, args: &BuildArgs, caller: Caller, output: &Output) -> Result<Exit, Stop> {
     let session = Session::open(global, caller)?;
@@ -305,21 +305,19 @@ fn build(
         }),
     });
     let jobs = args.jobs.map_or_else(default_jobs, usize::from);
-    let mut readers = readers(args, session, &site, asked, output)?;
-    let mut sink = |event: Event| {
-        let t = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
-        readers.event(&Stamped { v: EVENTS_VERSION, t, event });
-    };
-    sink(started(args, session, &run, jobs, &scope));
+    let mut audience = Audience { readers: readers(args, session, &site, asked, output)?, start };
+    audience.event(started(args, session, &run, jobs, &scope));
     for diagnostic in notices {
-        sink(Event::Notice { diagnostic });
+        audience.event(Event::Notice { diagnostic });
     }
+    audience.flush();
     let options = schedule::Options { jobs, keep_going: args.keep_going, began: start };
-    let build = Build::new(engine, Arc::clone(&site), scope.clone(), options, (outbox, inbox), &mut sink)?;
+    let build =
+        Build::new(engine, Arc::clone(&site), scope.clone(), options, (outbox, inbox), &mut audience)?;
     let (result, mut engine) = build.run();
     // What could not be kept is read again the next time.
     let _ = engine.programs_mut().save(&session.folder);
-    readers.finish();
+    audience.readers.finish();
     let sample = args.verify.filter(|_| result.outcome == RunOutcome::Success);
     let verified = sample.map(|sample| verify::run(&mut engine, &site, &scope, sample, &interrupted, output));
     if output.json {
@@ -337,6 +335,23 @@ fn build(
         return Ok(exit.or(stop.exit));
     }
     Ok(exit)
+}
+
+/// Who follows the run, from its start on.
+struct Audience {
+    readers: Fanout,
+    start: Instant,
+}
+
+impl Sink for Audience {
+    fn event(&mut self, event: Event) {
+        let t = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.readers.event(&Stamped { v: EVENTS_VERSION, t, event });
+    }
+
+    fn flush(&mut self) {
+        self.readers.flush();
+    }
 }
 
 /// Lets go of what nobody needs any more.
@@ -417,7 +432,7 @@ fn readers(
     let mut readers = asked;
     readers.0.insert(0, Box::new(events::Lines::new(create(&site.run_dir.events())?)));
     let plan = Arc::clone(&session.plan);
-    let titles = Titles::new(move |task| plan.task(plan.index_of(task.as_str())?).ok()?.title);
+    let titles = Titles::new(move |task| plan.task(plan.index_of(task.as_str())?).ok()?.title.clone());
     let style = output.style();
     let verbosity = if args.progress == Progress::Quiet { Verbosity::Quiet } else { Verbosity::Normal };
     if output.json {

@@ -2,23 +2,23 @@
 //! read here, also from a file that is still being written, was cut off, or comes from a newer
 //! conductor: a line that cannot be understood is passed over.
 
-use std::io::{BufRead, Write};
+use std::io::{BufRead, BufWriter, Write};
 
 use crate::model::{Event, Stamped};
 
 use super::Reader;
 
-/// Writes each event as a line at once, so that others can follow. What tasks print is left out: their
-/// logs have it.
+/// Writes each event as a line, so that others can follow. What tasks print is left out: their logs have it.
 pub struct Lines {
-    out: Box<dyn Write + Send>,
+    /// Writes whole lines: a reader never sees half of one, nor does a crash leave two halves mixed.
+    out: BufWriter<Box<dyn Write + Send>>,
     closed: bool,
 }
 
 impl Lines {
-    /// Writes to `out`, unbuffered.
+    /// Writes to `out`, at each [`Reader::flush`].
     pub fn new(out: Box<dyn Write + Send>) -> Self {
-        Self { out, closed: false }
+        Self { out: BufWriter::new(out), closed: false }
     }
 }
 
@@ -27,7 +27,6 @@ impl Reader for Lines {
         if self.closed || matches!(event.event, Event::TaskOutput { .. }) {
             return;
         }
-        // One write a line: a reader never sees half of it, nor does a crash leave two halves mixed.
         let written = serde_json::to_vec(event).map_err(Into::into).and_then(|mut line| {
             line.push(b'\n');
             self.out.write_all(&line)
@@ -35,8 +34,12 @@ impl Reader for Lines {
         self.closed = written.is_err();
     }
 
+    fn flush(&mut self) {
+        self.closed = self.closed || self.out.flush().is_err();
+    }
+
     fn finish(&mut self) {
-        let _ = self.out.flush();
+        self.flush();
     }
 }
 
@@ -67,6 +70,19 @@ mod tests {
     #[test]
     fn each_event_is_a_line() {
         insta::assert_snapshot!(written(&failing_build()));
+    }
+
+    #[test]
+    fn what_came_is_written_at_once_when_nothing_more_comes_for_the_moment() {
+        let page = Page::default();
+        let mut lines = Lines::new(Box::new(page.clone()));
+        let story = Story::new(1, 0);
+        for event in &story.events {
+            lines.event(event);
+        }
+        assert_eq!(page.text(), "");
+        lines.flush();
+        assert_eq!(read(page.text().as_bytes()).collect::<Vec<_>>(), story.events);
     }
 
     #[test]

@@ -60,6 +60,9 @@ pub trait Reader {
     /// never decides how it ends.
     fn event(&mut self, event: &Stamped);
 
+    /// Nothing more comes for the moment: what was held back to be written with it is to be written now.
+    fn flush(&mut self) {}
+
     /// The stream ended, with or without a `run_finished`.
     fn finish(&mut self) {}
 }
@@ -72,6 +75,12 @@ impl Reader for Fanout {
     fn event(&mut self, event: &Stamped) {
         for reader in &mut self.0 {
             reader.event(event);
+        }
+    }
+
+    fn flush(&mut self) {
+        for reader in &mut self.0 {
+            reader.flush();
         }
     }
 

@@ -2,7 +2,7 @@
 //! shown as it comes, behind the task's id, so that interleaved tasks can be told apart and searched.
 
 use std::fmt;
-use std::io::Write;
+use std::io::{BufWriter, Write};
 
 use crate::model::{Event, Severity, Stamped, Status, TaskId, format_duration};
 
@@ -26,7 +26,7 @@ pub enum Verbosity {
 
 /// Writes a line for everything that happens.
 pub struct Plain {
-    out: Box<dyn Write + Send>,
+    out: BufWriter<Box<dyn Write + Send>>,
     style: Style,
     verbosity: Verbosity,
     titles: Titles,
@@ -41,19 +41,17 @@ pub struct Plain {
 }
 
 impl Plain {
-    /// Writes to `out`.
+    /// Writes to `out`, at each [`Reader::flush`].
     pub fn new(out: Box<dyn Write + Send>, style: Style, titles: Titles, verbosity: Verbosity) -> Self {
         let recap = Recap::new(titles.clone());
         let counter = Counter::default();
+        let out = BufWriter::new(out);
         Self { out, style, verbosity, titles, recap, counter, id_width: 0, said: false, closed: false }
     }
 
     fn say(&mut self, text: &str) {
         self.said = true;
-        if !self.closed {
-            let written = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
-            self.closed = written.is_err();
-        }
+        self.closed = self.closed || self.out.write_all(text.as_bytes()).is_err();
     }
 
     /// The line of an event; none where it has nothing to say in passing.
@@ -146,6 +144,14 @@ impl Reader for Plain {
             let apart = self.said && matches!(event.event, Event::RunFinished { .. });
             self.say(&format!("{}{text}", if apart { "\n" } else { "" }));
         }
+    }
+
+    fn flush(&mut self) {
+        self.closed = self.closed || self.out.flush().is_err();
+    }
+
+    fn finish(&mut self) {
+        self.flush();
     }
 }
 

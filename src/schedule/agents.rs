@@ -149,7 +149,7 @@ impl Build<'_> {
         // It is no attempt.
         self.attempts[index as usize] -= 1;
         let message = refusal.message;
-        (self.sink)(Event::TaskRetry { task: task.id.clone(), attempt, message, wait });
+        self.sink.event(Event::TaskRetry { task: task.id.clone(), attempt, message, wait });
         self.phases[index as usize] = Phase::BackingOff;
         self.retries.push(std::cmp::Reverse((now + wait, index)));
         None

@@ -62,7 +62,7 @@ impl Build<'_> {
     fn withdraw(&mut self, record: &Record) {
         if let Some(Err(error)) = self.site.cache.as_ref().map(|cache| cache.withdraw(record)) {
             let diagnostic = Diagnostic::warning("build::cache", error.to_string());
-            (self.sink)(Event::Notice { diagnostic });
+            self.sink.event(Event::Notice { diagnostic });
         }
     }
 
@@ -72,7 +72,7 @@ impl Build<'_> {
         let diagnostic = Diagnostic::warning("build::flaky", message)
             .label(assignment.task.at, "declared here")
             .help("its result is kept out of the cache; does it read something that it does not declare?");
-        (self.sink)(Event::Notice { diagnostic });
+        self.sink.event(Event::Notice { diagnostic });
     }
 }
 

@@ -26,7 +26,7 @@ impl Build<'_> {
             }
             if let Err(message) = self.land(index, true) {
                 self.broken = true;
-                (self.sink)(Event::Notice { diagnostic: Diagnostic::error("build::landing", message) });
+                self.sink.event(Event::Notice { diagnostic: Diagnostic::error("build::landing", message) });
             }
         }
         self.engine.leave_unedited();
@@ -59,7 +59,7 @@ impl Build<'_> {
             let message =
                 format!("{path} changed while {task} ran; what was made of it waits for the next build");
             let help = "run `conductor build` again: your version is the new base";
-            (self.sink)(Event::Notice {
+            self.sink.event(Event::Notice {
                 diagnostic: Diagnostic::warning("build::changed", message).help(help),
             });
         }

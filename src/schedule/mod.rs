@@ -65,6 +65,15 @@ pub enum Message {
     Signal(i32, usize),
 }
 
+/// Where the events of a build go.
+pub trait Sink {
+    /// Takes the next event.
+    fn event(&mut self, event: Event);
+
+    /// Nothing more comes for the moment.
+    fn flush(&mut self);
+}
+
 /// Where a task stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
@@ -87,6 +96,10 @@ const PATIENCE: u32 = 5;
 
 /// Between two looks at clocks, cancel requests and the state's log.
 const TICK: Duration = Duration::from_millis(100);
+
+/// How long the coordinator sleeps while the workers do without it: what they tell meanwhile is handled at once, and
+/// they need not wake it for each word. One that has nothing to go on with does.
+const REST: Duration = Duration::from_millis(2);
 
 /// One build.
 #[expect(clippy::struct_excessive_bools, reason = "each is a thing that has happened, or has not")]
@@ -113,7 +126,7 @@ pub struct Build<'a> {
     pool: rayon::ThreadPool,
     inbox: Receiver<Message>,
     outbox: SyncSender<Message>,
-    sink: &'a mut dyn FnMut(Event),
+    sink: &'a mut dyn Sink,
     /// Tasks that ran and whose result nothing vouches for.
     unrecorded: HashSet<TaskIndex>,
     /// Results that are not yet safely recorded keep what they replaced.
@@ -121,6 +134,8 @@ pub struct Build<'a> {
     /// Tasks whose waiting result is in the tree, and not yet safely recorded.
     taken_in: Vec<TaskId>,
     committed: Instant,
+    /// When requests to cancel were looked for.
+    looked: Instant,
     signal: Option<i32>,
     /// No new task starts: something failed, or a signal came.
     halted: bool,
@@ -144,7 +159,7 @@ impl<'a> Build<'a> {
         scope: Vec<TaskIndex>,
         options: Options,
         channel: (SyncSender<Message>, Receiver<Message>),
-        sink: &'a mut dyn FnMut(Event),
+        sink: &'a mut dyn Sink,
     ) -> Result<Self, Diagnostic> {
         let plan = Arc::clone(engine.plan());
         let agents =
@@ -190,6 +205,7 @@ impl<'a> Build<'a> {
             unsettled: Vec::new(),
             taken_in: Vec::new(),
             committed: Instant::now(),
+            looked: Instant::now(),
             signal: None,
             halted: false,
             stale: false,
@@ -226,14 +242,15 @@ impl<'a> Build<'a> {
         self.settle_the_rest();
         self.land_what_stands();
         self.commit(true);
+        self.site.attempts.write();
         for diagnostic in self.site.cache.iter().flat_map(store::Cache::settle) {
-            (self.sink)(Event::Notice { diagnostic });
+            self.sink.event(Event::Notice { diagnostic });
         }
         self.look_back();
         let outcome = self.outcome();
         let duration = self.options.began.elapsed();
         let (spent, saved) = (self.spent(), self.saved());
-        (self.sink)(Event::RunFinished {
+        self.sink.event(Event::RunFinished {
             result: outcome,
             summary: self.summary,
             duration,
@@ -260,7 +277,7 @@ impl<'a> Build<'a> {
         let fresh = self.scope.iter().filter(idle).count();
         let candidates = self.scope.iter().filter(|index| !plan.is_hidden(**index)).count() - fresh;
         self.summary.add(Status::Fresh, fresh);
-        (self.sink)(Event::Planned { fresh, candidates });
+        self.sink.event(Event::Planned { fresh, candidates });
     }
 
     /// Asks the engine about every task whose dependencies have ended.
@@ -300,7 +317,7 @@ impl<'a> Build<'a> {
                 format!("{} weighs {}, more than the {} job slots", task.id, task.weight, self.options.jobs);
             let diagnostic =
                 Diagnostic::warning("build::weight", message).help("it takes all of them; see --jobs");
-            (self.sink)(Event::Notice { diagnostic });
+            self.sink.event(Event::Notice { diagnostic });
         }
         self.phases[index as usize] = Phase::Ready;
         self.queue.push(self.priority[index as usize], index, claim);
@@ -308,6 +325,10 @@ impl<'a> Build<'a> {
 
     /// Waits for the next message, at most until the next tick or retry is due.
     fn wait(&mut self) {
+        self.sink.flush();
+        if self.under_way.goes_on() {
+            std::thread::park_timeout(REST);
+        }
         let next = self.retries.peek().map(|due| due.0.0.saturating_duration_since(Instant::now()));
         match self.inbox.recv_timeout(next.map_or(TICK, |next| next.min(TICK))) {
             Ok(message) => {
@@ -320,11 +341,13 @@ impl<'a> Build<'a> {
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
         }
         self.poll();
+        // What follows may take a while.
+        self.sink.flush();
     }
 
     fn handle(&mut self, message: Message) {
         match message {
-            Message::Event(event) => (self.sink)(event),
+            Message::Event(event) => self.sink.event(event),
             Message::Signal(signal, count) => {
                 self.signal.get_or_insert(signal);
                 self.halt();
@@ -349,10 +372,14 @@ impl<'a> Build<'a> {
             self.retries.pop();
             self.due.push(index);
         }
-        for request in self.cancels.poll_cancel() {
-            match request {
-                CancelRequest::All => self.handle(Message::Signal(15, 1)),
-                CancelRequest::Task(task) => self.cancel(&task),
+        if self.looked.elapsed() >= TICK {
+            self.looked = Instant::now();
+            self.site.attempts.write();
+            for request in self.cancels.poll_cancel() {
+                match request {
+                    CancelRequest::All => self.handle(Message::Signal(15, 1)),
+                    CancelRequest::Task(task) => self.cancel(&task),
+                }
             }
         }
         self.stop_cancelled();
@@ -384,7 +411,7 @@ impl<'a> Build<'a> {
                 self.broken = true;
                 let diagnostic = Diagnostic::error("build::state", format!("results could not be recorded: {error}"))
                     .help("nothing is lost: the next build puts the last recorded outputs back and runs what is due");
-                (self.sink)(Event::Notice { diagnostic });
+                self.sink.event(Event::Notice { diagnostic });
             }
             Err(_) => {}
         }
@@ -404,7 +431,7 @@ impl<'a> Build<'a> {
             let message = format!("{first}{others} changed while the build went on");
             let diagnostic =
                 Diagnostic::warning("build::changed", message).help("run `conductor build` again");
-            (self.sink)(Event::Notice { diagnostic });
+            self.sink.event(Event::Notice { diagnostic });
         }
     }
 

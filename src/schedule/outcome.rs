@@ -86,7 +86,7 @@ impl Build<'_> {
 
     fn done(&mut self, index: TaskIndex, assignment: &Assignment, mut done: Done) {
         for diagnostic in std::mem::take(&mut done.warnings) {
-            (self.sink)(Event::Notice { diagnostic });
+            self.sink.event(Event::Notice { diagnostic });
         }
         let mut outputs: Vec<OutputEntry> = Vec::with_capacity(done.produced.outputs.len());
         outputs.extend(
@@ -170,7 +170,7 @@ impl Build<'_> {
             let message = format!("{} changed again while {} ran", changed[0], assignment.task.id);
             let diagnostic = Diagnostic::warning("build::changes_its_input", message)
                 .help("if the task itself changes it, declare it under `edits`");
-            (self.sink)(Event::Notice { diagnostic });
+            self.sink.event(Event::Notice { diagnostic });
         }
         result.reasons.splice(0..0, reasons);
         let message = format!("{} changed while it ran, so its result is not recorded", changed[0]);
@@ -212,14 +212,14 @@ impl Build<'_> {
         if let Err(error) = restored {
             self.broken = true;
             let message = format!("{why}; and its outputs could not be put back: {error}");
-            (self.sink)(Event::Notice { diagnostic: Diagnostic::error("build::restore", message) });
+            self.sink.event(Event::Notice { diagnostic: Diagnostic::error("build::restore", message) });
         }
     }
 
     /// The branch of an accepted result goes where the result is.
     pub(super) fn move_branch(&mut self, branch: Option<&BranchMove>) {
         if let Some(diagnostic) = branch.and_then(|branch| execute::move_branch(&self.site, branch)) {
-            (self.sink)(Event::Notice { diagnostic });
+            self.sink.event(Event::Notice { diagnostic });
         }
     }
 
@@ -256,7 +256,7 @@ impl Build<'_> {
         let retries = assignment.task.retries;
         if let Some(retries) = retries.filter(|r| refusal.retryable && attempt <= r.max && !self.halted) {
             let wait = retries.backoff.saturating_mul(1 << (attempt - 1).min(16));
-            (self.sink)(Event::TaskRetry {
+            self.sink.event(Event::TaskRetry {
                 task: assignment.task.id.clone(),
                 attempt,
                 message: refusal.message,
@@ -338,7 +338,7 @@ impl Build<'_> {
     fn tell(&mut self, index: TaskIndex, result: &TaskResult, message: Option<String>, log: Option<String>) {
         let TaskResult { status, key, reasons, duration, outputs, validated } = result.clone();
         let task = self.engine.plan().task_id(index);
-        (self.sink)(Event::TaskFinished {
+        self.sink.event(Event::TaskFinished {
             task,
             status,
             key,

@@ -18,6 +18,9 @@ use crate::graph::TaskIndex;
 use crate::incremental::Assignment;
 use crate::model::{Status, TaskId};
 
+/// How many tasks are offered for each slot.
+const AHEAD: usize = 3;
+
 /// The tasks that workers have, and those that they take next.
 #[derive(Default)]
 pub(super) struct UnderWay {
@@ -75,6 +78,12 @@ impl UnderWay {
         self.tasks.is_empty()
     }
 
+    /// Do workers whose tasks end now have others to go on with?
+    pub(super) fn goes_on(&self) -> bool {
+        let offer = self.lookahead.offer();
+        offer.unjudged == 0 && !offer.turns.is_empty()
+    }
+
     /// Takes back what no worker has taken.
     fn withdraw(&mut self, which: impl Fn(TaskIndex) -> bool) -> Vec<TaskIndex> {
         let mut offer = self.lookahead.offer();
@@ -104,7 +113,11 @@ impl Build<'_> {
                 let (site, outbox) = (Arc::clone(&self.site), self.outbox.clone());
                 let lookahead = Arc::clone(&self.under_way.lookahead);
                 let turn = Turn { assignment, attempt };
-                self.pool.spawn(move || work(&site, &outbox, turn, &lookahead, goes_on));
+                let coordinator = std::thread::current();
+                self.pool.spawn(move || {
+                    work(&site, &outbox, turn, &lookahead, goes_on);
+                    coordinator.unpark();
+                });
             }
         }
         self.offer_the_next();
@@ -112,7 +125,7 @@ impl Build<'_> {
 
     fn offer_the_next(&mut self) {
         while !self.halted
-            && self.under_way.offered.len() < self.options.jobs
+            && self.under_way.offered.len() < self.options.jobs * AHEAD
             && self.slots.are_all_taken_singly()
             && let Some(limit) = self.most_urgent_to_come()
             && let Some((index, _)) = self.queue.pop_single(limit)

@@ -14,7 +14,7 @@ impl Build<'_> {
     pub(super) fn waiting(&mut self, index: TaskIndex, assignment: &Assignment, waiting: Waiting) {
         let Waiting { wait, produced, warnings, log } = waiting;
         for diagnostic in warnings {
-            (self.sink)(Event::Notice { diagnostic });
+            self.sink.event(Event::Notice { diagnostic });
         }
         let record = Engine::draft(assignment, &self.site.run, &produced);
         let duration = record.duration;
@@ -56,7 +56,7 @@ impl Build<'_> {
                 }
                 self.move_branch(released.branch.as_ref());
                 for diagnostic in released.warnings {
-                    (self.sink)(Event::Notice { diagnostic });
+                    self.sink.event(Event::Notice { diagnostic });
                 }
                 self.taken_in.push(assignment.task.id.clone());
                 let outputs = pending.record.outputs.clone();

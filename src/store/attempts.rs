@@ -6,7 +6,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::model::{Attempt, RunId, TaskId};
 
@@ -19,30 +19,50 @@ const VERSION: u8 = 1;
 #[derive(Debug)]
 pub struct Attempts {
     path: PathBuf,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
     /// None before the first attempt, so that a run in which nothing runs has no file.
-    file: Mutex<Option<File>>,
+    file: Option<File>,
+    /// Whole frames that are not in the file yet.
+    waiting: Vec<u8>,
 }
 
 impl Attempts {
     /// Of the run that has this folder.
     pub fn of(run: &RunDir) -> Self {
-        Self { path: path_in(run.path()), file: Mutex::new(None) }
+        Self { path: path_in(run.path()), inner: Mutex::default() }
     }
 
-    /// Keeps an attempt. One that cannot be written is lost.
+    /// Keeps an attempt, until [`Self::write`] in memory. One that cannot be written is lost.
     pub fn keep(&self, attempt: &Attempt) {
         let mut bytes = frame::begin();
         bytes.push(VERSION);
         let Ok(mut bytes) = postcard::to_extend(attempt, bytes) else { return };
         frame::end(&mut bytes);
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        self.inner().waiting.extend_from_slice(&bytes);
+    }
+
+    /// Writes what was kept since the last call.
+    pub fn write(&self) {
+        let mut inner = self.inner();
+        let Inner { file, waiting } = &mut *inner;
+        if waiting.is_empty() {
+            return;
+        }
         if file.is_none() {
             *file = OpenOptions::new().append(true).create(true).open(&self.path).ok();
         }
-        // One write a frame: a reader never sees two halves mixed.
-        if file.as_mut().is_some_and(|file| file.write_all(&bytes).is_err()) {
+        if file.as_mut().is_some_and(|file| file.write_all(waiting).is_err()) {
             *file = None;
         }
+        waiting.clear();
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -88,6 +108,8 @@ mod tests {
         for one in [attempt("T1", "a"), attempt("T2", "b"), attempt("T1", "c")] {
             kept.keep(&one);
         }
+        assert_eq!(last("T1"), None);
+        kept.write();
         assert_eq!(last("T1"), Some(attempt("T1", "c")));
         assert_eq!(last("T2"), Some(attempt("T2", "b")));
         assert_eq!(last("T3"), None);
