@@ -166,7 +166,8 @@ fn write_script(file: &Path, script: &[u8]) -> Result<(), SpawnError> {
         .map_err(|error| SpawnError::Other { program: file.to_owned(), source: std::io::Error::other(error) })
 }
 
-/// Makes the program absolute: a bare name is looked up in the task's own PATH, and `spawn` stays cheap.
+/// Makes the program absolute: a bare name is looked up in the task's own PATH, and `spawn` stays cheap. What a path
+/// leads to, the start itself will tell.
 fn resolve(
     argv: Vec<Vec<u8>>,
     env: &BTreeMap<OsString, OsString>,
@@ -174,9 +175,12 @@ fn resolve(
 ) -> Result<Vec<OsString>, SpawnError> {
     let mut argv: Vec<OsString> = argv.into_iter().map(OsString::from_vec).collect();
     let name = argv.first().cloned().unwrap_or_default();
-    let path = env.get(OsStr::new("PATH")).map(OsString::as_os_str);
-    let found =
-        process::find_program(&name, path, dir).ok_or_else(|| SpawnError::NotFound(name.clone().into()))?;
+    let found = if name.as_bytes().contains(&b'/') {
+        dir.join(name)
+    } else {
+        let path = env.get(OsStr::new("PATH")).map(OsString::as_os_str);
+        process::find_program(&name, path, dir).ok_or_else(|| SpawnError::NotFound(name.into()))?
+    };
     argv[0] = found.into_os_string();
     Ok(argv)
 }

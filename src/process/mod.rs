@@ -128,7 +128,7 @@ pub enum SpawnError {
     #[error("cannot enter the folder {}", .0.display())]
     Dir(PathBuf),
     /// The system refused.
-    #[error("cannot start {}", program.display())]
+    #[error("cannot start {}: {source}", program.display())]
     Other {
         /// The program.
         program: PathBuf,

@@ -180,7 +180,10 @@ fn a_program_that_is_not_there_is_named() {
     assert!(matches!(error, SpawnError::NotFound(_)));
     assert_eq!(error.to_string(), "cannot find the program /no/such/program");
     trial.argv = vec!["/etc/passwd".into()];
-    assert_eq!(trial.try_run(&mut |_| {}).unwrap_err().to_string(), "cannot start /etc/passwd");
+    assert_eq!(
+        trial.try_run(&mut |_| {}).unwrap_err().to_string(),
+        "cannot start /etc/passwd: Permission denied (os error 13)"
+    );
 }
 
 #[test]

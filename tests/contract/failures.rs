@@ -140,6 +140,18 @@ fn a_missing_program_in_an_argv_fails_the_task() {
 }
 
 #[test]
+fn why_a_program_cannot_be_started_is_told() {
+    for (isolation, name) in ["none", "sandbox"].into_iter().flat_map(|it| [(it, "./tool"), (it, "./gone")]) {
+        let w = World::new(&format!(
+            "tasks: {{ T1: {{ isolation: {isolation}, inputs: [tool], run: ['{name}'] }} }}"
+        ));
+        w.file("tool", "#!/bin/sh\n");
+        let why = if name == "./gone" { "cannot find the program" } else { "Permission denied" };
+        w.run(&["build"]).fails_with(1).says(why).says(&name[2..]);
+    }
+}
+
+#[test]
 fn a_missing_program_in_a_shell_fails_the_task() {
     let w = World::new("tasks: { T1: { inputs: [], run: no-such-program } }");
     w.run(&["build"]).fails_with(1).says("127");
