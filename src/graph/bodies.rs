@@ -138,7 +138,7 @@ mod tests {
     fn a_definition_is_decoded_once_as_long_as_there_is_room() {
         let task = compiled().task(0).unwrap();
         let (decoded, count) = (Decoded::default(), std::cell::Cell::new(0));
-        let mut get = |index| {
+        let get = |index| {
             decoded.get_or_decode(index, || {
                 count.set(count.get() + 1);
                 Ok((*task).clone())

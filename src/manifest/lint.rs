@@ -34,6 +34,24 @@ pub(super) fn unused(problems: &Problems, scopes: &[Scope<'_>], manifest: &Manif
     }
 }
 
+/// Keys that are understood and checked, and that no build goes by yet.
+pub(super) fn not_yet(problems: &Problems, scopes: &[Scope<'_>]) {
+    let without = [
+        ("remote", "builds use the cache of this machine and run everything here"),
+        ("notify", "nobody is told when a run ends; `build --events FILE` and the exit code tell it"),
+    ];
+    let entries = scopes.first().map_or(&[][..], |root| root.root.entries());
+    for (name, instead) in without {
+        if let Some(entry) = entries.iter().find(|entry| entry.key == name) {
+            problems.push(
+                Diagnostic::warning("manifest::not_yet", format!("`{name}` has no effect yet"))
+                    .label(entry.key_at, "not available yet")
+                    .help(instead),
+            );
+        }
+    }
+}
+
 /// Words of commands that name a file of the workspace `root` which the task does not declare: a result
 /// that depends on it would be called fresh after it changed. A guess, so a warning; it reads the tree,
 /// so it is not part of loading.

@@ -55,6 +55,7 @@ fn build(shared: &mut Shared<'_>, files: &[File<'_>]) -> Manifest {
     let manifest = Manifest { settings, groups, tasks, ..Manifest::default() };
     if !shared.problems.any_error() {
         lint::unused(shared.problems, &scopes, &manifest);
+        lint::not_yet(shared.problems, &scopes);
     }
     manifest
 }

@@ -34,12 +34,12 @@ pub(super) const FILE: &[Key] = &[
         "what holds for tasks of this file that do not say otherwise",
     ),
     key("agents", Map(&Record(ADAPTER)), "{}", "adapters for agents, laid over the built-in ones"),
-    key("remote", Record(REMOTE), "none", "a remote cache and execution service"),
+    key("remote", Record(REMOTE), "none", "a remote cache and execution service; no effect yet"),
     key("groups", Map(&Record(GROUP)), "{}", "groups of tasks"),
     key("tasks", Map(&Record(TASK)), "{}", "the tasks"),
     key("cache", Record(CACHE), "{}", "the local cache"),
     key("budget", Record(BUDGET), "no limit", "what the agents of one run may spend"),
-    key("notify", Record(NOTIFY), "none", "whom to tell when a run ends"),
+    key("notify", Record(NOTIFY), "none", "whom to tell when a run ends; no effect yet"),
 ];
 
 /// The keys of a group.

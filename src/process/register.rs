@@ -62,12 +62,12 @@ impl Entry {
 /// What wakes the runs of this thread, one after the other.
 pub(super) fn waker() -> io::Result<Arc<OwnedFd>> {
     thread_local!(static WAKER: OnceCell<Arc<OwnedFd>> = const { OnceCell::new() });
-    WAKER.with(|waker| match waker.get() {
-        Some(waker) => Ok(Arc::clone(waker)),
-        None => {
-            let new = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
-            Ok(Arc::clone(waker.get_or_init(|| new)))
+    WAKER.with(|waker| {
+        if let Some(waker) = waker.get() {
+            return Ok(Arc::clone(waker));
         }
+        let new = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        Ok(Arc::clone(waker.get_or_init(|| new)))
     })
 }
 

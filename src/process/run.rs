@@ -224,14 +224,11 @@ fn stdin(stdin: Stdin<'_>) -> io::Result<Stdio> {
 /// `/dev/null`, opened once for all.
 fn null() -> io::Result<Stdio> {
     static NULL: OnceLock<File> = OnceLock::new();
-    let null = match NULL.get() {
-        Some(null) => null,
-        None => {
-            let opened = File::open("/dev/null")?;
-            NULL.get_or_init(|| opened)
-        }
-    };
-    Ok(null.try_clone()?.into())
+    if let Some(null) = NULL.get() {
+        return Ok(null.try_clone()?.into());
+    }
+    let opened = File::open("/dev/null")?;
+    Ok(NULL.get_or_init(|| opened).try_clone()?.into())
 }
 
 fn spawn_error(program: &Path, dir: &Path, source: io::Error) -> SpawnError {
