@@ -176,7 +176,8 @@ fn resolve(
     let mut argv: Vec<OsString> = argv.into_iter().map(OsString::from_vec).collect();
     let name = argv.first().cloned().unwrap_or_default();
     let found = if name.as_bytes().contains(&b'/') {
-        dir.join(name)
+        // As it would be written: `./tool` has no `.` in the middle.
+        dir.join(name).components().collect()
     } else {
         let path = env.get(OsStr::new("PATH")).map(OsString::as_os_str);
         process::find_program(&name, path, dir).ok_or_else(|| SpawnError::NotFound(name.into()))?

@@ -174,7 +174,7 @@ pub(super) fn end_leftovers(entry: &Arc<Entry>, kill_at: Instant) {
 }
 
 /// Waits for an order, at most as long as `pause`.
-fn wait(entry: &Entry, pause: Duration) {
+pub(super) fn wait(entry: &Entry, pause: Duration) {
     let timeout = Timespec::try_from(pause).ok();
     let _ = poll(&mut [PollFd::from_borrowed_fd(entry.wake.as_fd(), PollFlags::IN)], timeout.as_ref());
     let _ = rustix::io::read(&entry.wake, &mut [0; 8]);

@@ -121,9 +121,12 @@ pub struct Ended {
 /// Why a process could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum SpawnError {
-    /// There is no such program, or the interpreter that its first line names is not there.
+    /// There is no such program.
     #[error("cannot find the program {}", .0.display())]
     NotFound(PathBuf),
+    /// The program is there, and the interpreter that its first line names, or its loader, is not.
+    #[error("cannot start {}: the interpreter that it names is not there", .0.display())]
+    NoInterpreter(PathBuf),
     /// The working folder is not there.
     #[error("cannot enter the folder {}", .0.display())]
     Dir(PathBuf),

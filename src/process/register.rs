@@ -131,10 +131,9 @@ pub(super) fn others(than: &Arc<Entry>) -> Vec<Arc<Entry>> {
     running().iter().filter(|entry| !Arc::ptr_eq(entry, than)).cloned().collect()
 }
 
-/// Reaps a registered process, if it has ended. One that is known to have ended is waited for: whoever traces it
-/// is told before its parent.
-pub(super) fn reap(child: &mut Child, has_ended: bool) -> Option<ExitStatus> {
-    let mut reap = || if has_ended { child.wait().ok() } else { child.try_wait().ok().flatten() };
+/// Reaps a registered process, if it has ended.
+pub(super) fn reap(child: &mut Child) -> Option<ExitStatus> {
+    let mut reap = || child.try_wait().ok().flatten();
     if gettid() == getpid() { while_nothing_starts(reap) } else { reap() }
 }
 

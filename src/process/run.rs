@@ -36,18 +36,17 @@ pub(super) fn run(processes: &Processes, spec: &mut Spec<'_>) -> Result<Ended, S
     let mut running = Running::start(processes, spec)?;
     let mut limits = Limits::new(spec, began);
     let mut output = Output::new(spec.secrets, spec.log, spec.on_line);
-    let has_ended = running.watch(&mut limits, &mut output);
-    let stopped = limits.stopped;
+    let stopped = running.watch(&mut limits, &mut output);
     running.read_last_words(&mut output);
     let report = running.report.take();
     let kill_at = limits.kill_at.unwrap_or_else(|| Instant::now() + limits.grace);
-    let status = running.end(kill_at, has_ended);
+    let (status, order) = running.end(kill_at, stopped.is_some());
     let summary = output.finish();
     if let Some(report) = report.filter(|_| stopped.is_none()) {
         ran(report, spec, status)?;
     }
     Ok(Ended {
-        end: stopped.unwrap_or_else(|| natural(status)),
+        end: stopped.unwrap_or_else(|| natural(status, order)),
         duration: began.elapsed(),
         bytes: summary.bytes,
         tail: summary.tail,
@@ -72,9 +71,11 @@ fn ran(report: Report, spec: &Spec<'_>, status: Option<ExitStatus>) -> Result<()
     }
 }
 
-fn natural(status: Option<ExitStatus>) -> End {
-    let signal = status.and_then(|status| status.signal());
-    signal.map_or_else(|| End::Exited(status.and_then(|status| status.code()).unwrap_or(-1)), End::Signalled)
+/// How it ended by itself; where nobody learns that, because it was not waited for any longer, who wanted that.
+fn natural(status: Option<ExitStatus>, order: Order) -> End {
+    let by_itself = status
+        .and_then(|status| status.code().map(End::Exited).or_else(|| status.signal().map(End::Signalled)));
+    by_itself.unwrap_or(if order == Order::Cancel { End::Cancelled } else { End::Stopped })
 }
 
 struct Running {
@@ -125,12 +126,12 @@ impl Running {
         }
     }
 
-    /// Until the process has ended. False where it could not be killed.
-    fn watch(&mut self, limits: &mut Limits<'_>, output: &mut Output<'_>) -> bool {
+    /// Until the process has ended, or is given up. Says why it was stopped, where it was.
+    fn watch(&mut self, limits: &mut Limits<'_>, output: &mut Output<'_>) -> Option<End> {
         loop {
             let now = Instant::now();
             if limits.give_up_at().is_some_and(|at| now >= at) {
-                return false;
+                return limits.stopped;
             }
             if let Some(signal) = limits.judge(now, self.entry.order()) {
                 descent::signal_tree(self.entry.pid, signal);
@@ -152,7 +153,7 @@ impl Running {
                 let _ = rustix::io::read(&self.entry.wake, &mut [0; 8]);
             }
             if ended {
-                return true;
+                return limits.stopped;
             }
         }
     }
@@ -176,13 +177,27 @@ impl Running {
     }
 
     /// Clears up behind the process, and reaps it last: until then its id, and so its group's, is not given
-    /// to another. None where it could not be killed.
-    fn end(mut self, kill_at: Instant, has_ended: bool) -> Option<ExitStatus> {
+    /// to another. None where it could not be killed or reaped. With the last order that came.
+    fn end(mut self, kill_at: Instant, is_stopped: bool) -> (Option<ExitStatus>, Order) {
         descent::end_leftovers(&self.entry, kill_at);
-        let status = register::reap(&mut self.child, has_ended);
+        let status = self.reap(is_stopped);
         // Not before: an unregistered child that has ended is anyone's to reap.
         register::remove(&self.entry);
-        status
+        (status, self.entry.order())
+    }
+
+    /// Reaps it. One that ended by itself and cannot be reaped is traced: whoever traces it is told before its parent,
+    /// and may take their time, until somebody wants to hear no more of it.
+    fn reap(&mut self, is_stopped: bool) -> Option<ExitStatus> {
+        let mut pause = Duration::from_millis(1);
+        loop {
+            let status = register::reap(&mut self.child);
+            if status.is_some() || is_stopped || self.entry.order() != Order::None {
+                return status;
+            }
+            descent::wait(&self.entry, pause);
+            pause = (pause * 2).min(Duration::from_millis(50));
+        }
     }
 }
 
@@ -232,12 +247,15 @@ fn null() -> io::Result<Stdio> {
 }
 
 fn spawn_error(program: &Path, dir: &Path, source: io::Error) -> SpawnError {
+    let program = program.to_owned();
     if !dir.is_dir() {
         SpawnError::Dir(dir.to_owned())
-    } else if source.kind() == io::ErrorKind::NotFound {
-        SpawnError::NotFound(program.to_owned())
+    } else if source.kind() != io::ErrorKind::NotFound {
+        SpawnError::Other { program, source }
+    } else if program.exists() {
+        SpawnError::NoInterpreter(program)
     } else {
-        SpawnError::Other { program: program.to_owned(), source }
+        SpawnError::NotFound(program)
     }
 }
 
@@ -361,5 +379,48 @@ impl Stall<'_> {
             return limit_at.max(now + Duration::from_millis(1));
         }
         limit_at.min(now + (self.limit / 4).max(Duration::from_secs(1)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a process that was started with `sleep SECONDS` and still runs is reaped to. It stands for one that has
+    /// ended and cannot be reaped, because it is traced.
+    #[track_caller]
+    fn check(seconds: &str, is_stopped: bool, order: Option<Order>, expected: Option<i32>) {
+        let processes = Processes::new();
+        let mut spec = Spec {
+            argv: ["/bin/sleep", seconds].map(Into::into).to_vec(),
+            dir: Path::new("/"),
+            env: Vec::new(),
+            stdin: Stdin::Null,
+            timeout: None,
+            stall: None,
+            grace: Duration::ZERO,
+            log: Path::new("/dev/null"),
+            secrets: &[],
+            owner: "T1",
+            progress: None,
+            confinement: None,
+            on_line: &mut |_| {},
+        };
+        let mut running = Running::start(&processes, &mut spec).unwrap();
+        if let Some(order) = order {
+            assert!(register::order(order, |entry| entry.instance == processes.id));
+        }
+        let status = running.reap(is_stopped);
+        let _ = running.child.kill().and_then(|()| running.child.wait());
+        register::remove(&running.entry);
+        assert_eq!(status.and_then(|status| status.code()), expected);
+    }
+
+    #[test]
+    fn what_ended_by_itself_is_waited_for_until_somebody_wants_no_more_of_it() {
+        check("0.2", false, None, Some(0));
+        check("600", false, Some(Order::Cancel), None);
+        check("600", false, Some(Order::Stop), None);
+        check("600", true, None, None);
     }
 }

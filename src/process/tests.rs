@@ -359,11 +359,3 @@ fn what_a_killed_conductor_left_is_found_by_its_run_and_stopped() {
     assert!(!left.wait().unwrap().success());
     assert_eq!(reap_strays(run), 0);
 }
-
-#[test]
-fn a_child_that_is_known_to_have_ended_is_waited_for() {
-    // As it is with one that is traced: its tracer reaps it first.
-    let mut child = std::process::Command::new("/bin/sleep").arg("0.2").spawn().unwrap();
-    assert_eq!(register::reap(&mut child, false), None);
-    assert!(register::reap(&mut child, true).unwrap().success());
-}

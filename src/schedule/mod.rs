@@ -162,13 +162,6 @@ impl<'a> Build<'a> {
         sink: &'a mut dyn Sink,
     ) -> Result<Self, Diagnostic> {
         let plan = Arc::clone(engine.plan());
-        let agents =
-            if scope.iter().any(|index| plan.is_agent(*index)) { slots::agents(plan.settings()) } else { 0 };
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(options.jobs + agents)
-            .thread_name(|number| format!("worker-{number}"))
-            .build()
-            .map_err(|error| Diagnostic::error("build::threads", error.to_string()))?;
         let n = plan.len();
         let history = |index: TaskIndex| {
             let row = engine.state().row(&plan.task_id(index)).map(|row| row.duration.as_millis());
@@ -179,6 +172,13 @@ impl<'a> Build<'a> {
         };
         let in_cone = cone(&plan, &scope, |index| engine.is_candidate(index));
         let cone: Vec<TaskIndex> = scope.iter().copied().filter(|index| in_cone[*index as usize]).collect();
+        let agents =
+            if cone.iter().any(|index| plan.is_agent(*index)) { slots::agents(plan.settings()) } else { 0 };
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads((options.jobs + agents).min(cone.len()).max(1))
+            .thread_name(|number| format!("worker-{number}"))
+            .build()
+            .map_err(|error| Diagnostic::error("build::threads", error.to_string()))?;
         // Whatever depends on a task of the cone is in it, so nothing outside can make a path longer.
         let priority = critical_path(&plan, &cone, history);
         let mut phases = vec![Phase::Idle; n];
@@ -241,6 +241,7 @@ impl<'a> Build<'a> {
         }
         self.settle_the_rest();
         self.land_what_stands();
+        self.sink.flush();
         self.commit(true);
         self.site.attempts.write();
         for diagnostic in self.site.cache.iter().flat_map(store::Cache::settle) {
@@ -340,9 +341,9 @@ impl<'a> Build<'a> {
             }
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
         }
-        self.poll();
         // What follows may take a while.
         self.sink.flush();
+        self.poll();
     }
 
     fn handle(&mut self, message: Message) {

@@ -1,5 +1,8 @@
 //! Failures: exit codes, what is skipped, what is kept, and what comes back.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+
 use crate::support::World;
 
 #[test]
@@ -141,13 +144,19 @@ fn a_missing_program_in_an_argv_fails_the_task() {
 
 #[test]
 fn why_a_program_cannot_be_started_is_told() {
-    for (isolation, name) in ["none", "sandbox"].into_iter().flat_map(|it| [(it, "./tool"), (it, "./gone")]) {
-        let w = World::new(&format!(
-            "tasks: {{ T1: {{ isolation: {isolation}, inputs: [tool], run: ['{name}'] }} }}"
-        ));
-        w.file("tool", "#!/bin/sh\n");
-        let why = if name == "./gone" { "cannot find the program" } else { "Permission denied" };
-        w.run(&["build"]).fails_with(1).says(why).says(&name[2..]);
+    let interpreted =
+        ("tool", "#!/no/such/interpreter\n", 0o755, "the interpreter that it names is not there");
+    let plain = ("tool", "#!/bin/sh\n", 0o644, "Permission denied");
+    let gone = ("gone", "#!/bin/sh\n", 0o755, "cannot find the program");
+    for isolation in ["none", "sandbox"] {
+        for (name, text, mode, why) in [interpreted, plain, gone] {
+            let w = World::new(&format!(
+                "tasks: {{ T1: {{ isolation: {isolation}, inputs: [tool], run: [./{name}] }} }}"
+            ));
+            w.file("tool", text);
+            std::fs::set_permissions(w.path("tool"), Permissions::from_mode(mode)).unwrap();
+            w.run(&["build"]).fails_with(1).says(&format!("/{name}")).says(why).never_says("/./");
+        }
     }
 }
 

@@ -185,7 +185,7 @@ fn documents_about_the_cache_fit_their_schemas() {
     }
     assert_eq!(document(&place, "cache_stat", 0, "cache stat --format json")["entries"], 1);
     document(&place, "cache_verify", 0, "cache verify --format json");
-    let actions = files_below(&place.work().join(".conductor/cache/v1/actions"));
+    let actions = files_below(&place.work().join(".conductor/cache/v2/actions"));
     std::fs::write(&actions[0], "damage").unwrap();
     let damaged = document(&place, "cache_verify", 4, "cache verify --format json");
     assert_eq!(damaged["damaged"].as_array().unwrap().len(), 1);

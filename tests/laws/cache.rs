@@ -210,7 +210,7 @@ fn on_every_file_system_and_across_them_the_same_comes_back_and_blocks_are_share
             let built = run(&["build"]);
             assert_eq!(built.code, Some(0), "{when}: {}", built.text());
             assert!(!built.text().contains("warning"), "{when}: {}", built.text());
-            let blob = largest(&cache.join("v1/blobs"));
+            let blob = largest(&cache.join("v2/blobs"));
             let is_packed = blob.extension().is_some_and(|end| end == "zst");
             let can_share = kind == other && matches!(*kind, "btrfs" | "xfs");
             if can_share {

@@ -2,12 +2,12 @@
 //! use one folder.
 //!
 //! ```text
-//! v1/blobs/ab/cd…      content by its digest, as it is or compressed (`.zst`)
-//! v1/actions/a/bcd…    an entry by its action's key (`entry.rs`)
-//! v1/bound/a/bcd…      one that holds in a single workspace, by key and workspace
-//! v1/paths/a/bcd…/     for tasks with a depfile: by the key of what they declare, the sets of paths that runs found
-//! v1/lock              shared by who reads or writes, exclusive for who collects garbage
-//! v1/collected         when that was done last
+//! v2/blobs/ab/cd…      content by its digest, as it is or compressed (`.zst`)
+//! v2/actions/a/bcd…    an entry by its action's key (`entry.rs`)
+//! v2/bound/a/bcd…      one that holds in a single workspace, by key and workspace
+//! v2/paths/a/bcd…/     for tasks with a depfile: by the key of what they declare, the sets of paths that runs found
+//! v2/lock              shared by who reads or writes, exclusive for who collects garbage
+//! v2/collected         when that was done last
 //! ```
 //!
 //! It knows nothing of tasks, of the tree or of what validates a result. Invariants: whatever the folder holds, it is
@@ -37,7 +37,7 @@ use crate::model::{ActionKey, Diagnostic, Encoder, Record, WorkspacePath};
 use entry::Unusable;
 
 /// The format; another one has a folder of its own.
-const VERSION: &str = "v1";
+const VERSION: &str = "v2";
 
 /// No honest entry is larger, in bytes.
 const LARGEST_ENTRY: u64 = 256 << 20;

@@ -117,9 +117,9 @@ fn what_a_killed_write_left_behind_goes_with_the_garbage() {
     let folder = tempfile::tempdir().unwrap();
     let cache = open(folder.path());
     let key = keep(&cache, folder.path(), b"content");
-    let v1 = cache.dir().join(VERSION);
-    for left in ["blobs/aa/.tmp-1", "blobs/stray", "actions/a/.tmp-2", "paths/a/bb/.tmp-3"] {
-        let left = v1.join(left);
+    let dir = cache.dir().join(VERSION);
+    for left in ["blobs/aa/.tmp-1", "blobs/stray", "actions/z/.tmp-2", "paths/z/bb/.tmp-3"] {
+        let left = dir.join(left);
         fs::create_dir_all(left.parent().unwrap()).unwrap();
         fs::write(left, "half").unwrap();
     }
@@ -127,5 +127,5 @@ fn what_a_killed_write_left_behind_goes_with_the_garbage() {
     assert!(cache.find(key).is_some());
     let left: Vec<_> = cache.shared.blobs.list();
     assert_eq!(left.len(), 1, "{left:?}");
-    assert!(!v1.join("actions/a").exists() && !v1.join("paths/a").exists());
+    assert!(!dir.join("actions/z").exists() && !dir.join("paths/z").exists());
 }

@@ -70,7 +70,7 @@ fn a_worktrees_result_is_committed_and_its_branch_stands_as_after_a_run() {
     repository(&w);
     w.build(&[]).success().ran(&["A"]);
     let made = w.read("o");
-    assert!(w.has(".git/conductor/cache/v1") && !w.has(".conductor/cache"));
+    assert!(w.has(".git/conductor/cache/v2") && !w.has(".conductor/cache"));
     w.git(&["branch", "-D", "-q", "conductor/A"]).remove("o");
     w.build(&[]).success().restored(&["A"]);
     assert_eq!(w.read("o"), made);

@@ -95,7 +95,7 @@ fn damage_is_told_once_and_fails_no_build() {
 
 #[test]
 fn a_cache_that_cannot_be_written_is_told_once_and_fails_no_build() {
-    for at in ["cache", "cache/v1", "cache/v1/actions", "cache/v1/blobs"] {
+    for at in ["cache", "cache/v2", "cache/v2/actions", "cache/v2/blobs"] {
         let w = world(
             "tasks: { A: { inputs: [], outputs: [a], run: echo a > a }, B: { inputs: [], outputs: [b], run: echo b > b } }\n",
         );

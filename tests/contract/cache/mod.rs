@@ -26,7 +26,7 @@ fn checkout(first: &World) -> World {
 
 /// The folder of a workspace's own cache.
 fn cache(w: &World) -> PathBuf {
-    w.path(".conductor/cache/v1")
+    w.path(".conductor/cache/v2")
 }
 
 /// All files of a part of the cache.

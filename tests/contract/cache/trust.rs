@@ -43,10 +43,10 @@ fn the_manifest_says_how_it_is_used() {
 fn the_folder_is_the_variables_then_the_manifests() {
     let w = world(&format!("cache: {{ dir: kept/here }}\n{ONE}"));
     w.file("a", "1").build(&[]).success();
-    assert!(w.has("kept/here/v1/actions") && !w.has(".conductor/cache"));
+    assert!(w.has("kept/here/v2/actions") && !w.has(".conductor/cache"));
     let w = w.env("CONDUCTOR_CACHE_DIR", "other");
     gone(&w).build(&[]).success().ran(&["A"]);
-    assert!(w.has("other/v1/actions"));
+    assert!(w.has("other/v2/actions"));
 }
 
 #[test]
