@@ -124,9 +124,14 @@ pub enum SpawnError {
     /// There is no such program.
     #[error("cannot find the program {}", .0.display())]
     NotFound(PathBuf),
-    /// The program is there, and the interpreter that its first line names, or its loader, is not.
-    #[error("cannot start {}: the interpreter that it names is not there", .0.display())]
-    NoInterpreter(PathBuf),
+    /// The script is there, and the interpreter that its first line names is not.
+    #[error("cannot start {}: its interpreter {} is not there", program.display(), interpreter.display())]
+    NoInterpreter {
+        /// The script.
+        program: PathBuf,
+        /// What it names.
+        interpreter: PathBuf,
+    },
     /// The working folder is not there.
     #[error("cannot enter the folder {}", .0.display())]
     Dir(PathBuf),

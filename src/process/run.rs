@@ -1,5 +1,6 @@
 //! One process from its start to the end of the last thing that it started.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, PipeReader, Read, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -252,11 +253,20 @@ fn spawn_error(program: &Path, dir: &Path, source: io::Error) -> SpawnError {
         SpawnError::Dir(dir.to_owned())
     } else if source.kind() != io::ErrorKind::NotFound {
         SpawnError::Other { program, source }
-    } else if program.exists() {
-        SpawnError::NoInterpreter(program)
+    } else if let Some(interpreter) = interpreter(&program).filter(|interpreter| !interpreter.exists()) {
+        SpawnError::NoInterpreter { program, interpreter }
     } else {
         SpawnError::NotFound(program)
     }
+}
+
+/// What the first line of a script names.
+fn interpreter(script: &Path) -> Option<PathBuf> {
+    let mut head = Vec::new();
+    File::open(script).ok()?.take(256).read_to_end(&mut head).ok()?;
+    let line = head.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
+    let name = line.trim_ascii().split(u8::is_ascii_whitespace).next()?;
+    Some(PathBuf::from(OsStr::from_bytes(name)))
 }
 
 fn not_confined(program: &Path, error: impl std::fmt::Display) -> SpawnError {

@@ -145,7 +145,7 @@ fn a_missing_program_in_an_argv_fails_the_task() {
 #[test]
 fn why_a_program_cannot_be_started_is_told() {
     let interpreted =
-        ("tool", "#!/no/such/interpreter\n", 0o755, "the interpreter that it names is not there");
+        ("tool", "#!/no/such/interpreter\n", 0o755, "its interpreter /no/such/interpreter is not there");
     let plain = ("tool", "#!/bin/sh\n", 0o644, "Permission denied");
     let gone = ("gone", "#!/bin/sh\n", 0o755, "cannot find the program");
     for isolation in ["none", "sandbox"] {
