@@ -401,7 +401,7 @@ mod tests {
     #[track_caller]
     fn check(seconds: &str, is_stopped: bool, order: Option<Order>, expected: Option<i32>) {
         let processes = Processes::new();
-        let mut spec = Spec {
+        let spec = Spec {
             argv: ["/bin/sleep", seconds].map(Into::into).to_vec(),
             dir: Path::new("/"),
             env: Vec::new(),
@@ -416,7 +416,7 @@ mod tests {
             confinement: None,
             on_line: &mut |_| {},
         };
-        let mut running = Running::start(&processes, &mut spec).unwrap();
+        let mut running = Running::start(&processes, &spec).unwrap();
         if let Some(order) = order {
             assert!(register::order(order, |entry| entry.instance == processes.id));
         }
