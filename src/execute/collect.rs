@@ -1,7 +1,6 @@
 //! After the command: what of the declared outputs is there, and what it says it read.
 
 use std::os::unix::ffi::OsStringExt as _;
-use std::time::SystemTime;
 
 use super::place::Place;
 use super::secrets::Finder;
@@ -96,7 +95,7 @@ pub(super) fn discovered(
     site: &Site,
     place: &Place,
     assignment: &Assignment,
-    started: SystemTime,
+    started: i64,
 ) -> Result<Discovered, String> {
     let task = &assignment.task;
     let Some((path, _)) = &task.depfile else { return Ok(Discovered::default()) };
@@ -114,9 +113,7 @@ pub(super) fn discovered(
     let mut paths = depfile::inside(place.root(), &task.dir, &prerequisites);
     paths.retain(|path| !declared(path) && !own(path));
     let seen = site.workspace.observe_all(&paths.iter().collect::<Vec<_>>());
-    let start = started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
-    let start = i64::try_from(start).unwrap_or(i64::MAX);
-    let young = |observed: &Observed| observed.signature.ctime_ns.max(observed.signature.mtime_ns) >= start;
+    let young = |observed: &Observed| observed.signature.may_be_of(started);
     // Apart, the command read a copy: what counts is whether the tree still has the same.
     let copied = |path: &WorkspacePath| place.workspace.observe(path).entry;
     let unknown = |path: &WorkspacePath, seen: &Observed| {

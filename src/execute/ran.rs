@@ -1,6 +1,6 @@
 //! A task's command that ran and succeeded: what the steps after it have in common, wherever it ran.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::checks::CheckFailure;
 use super::command::{Call, Paths};
@@ -13,8 +13,8 @@ use crate::process::{End, Ended, SpawnError};
 
 /// See the module.
 pub(super) struct Ran {
-    /// Before the command.
-    pub(super) started: SystemTime,
+    /// How the kernel stamped files before the command, in nanoseconds since 1970.
+    pub(super) started: i64,
     /// Of the command.
     pub(super) duration: Duration,
     /// Where its output is kept, where it printed something.
@@ -27,7 +27,7 @@ impl Ran {
     /// Runs the command; anything but success is a refusal.
     pub(super) fn command(site: &Site, place: &Place, assignment: &Assignment) -> Result<Self, Box<Failed>> {
         let task = &assignment.task;
-        let started = SystemTime::now();
+        let started = crate::workspace::stamp_now();
         let Work::Run(command) = &task.work else {
             return Err(Failed::before(Refusal::new("it has no command")));
         };

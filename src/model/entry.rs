@@ -86,6 +86,8 @@ pub struct Signature {
     pub mode: u32,
 }
 
+const SECOND: i64 = 1_000_000_000;
+
 impl Signature {
     /// The signature of nothing.
     pub const ABSENT: Self = Self { size: 0, mtime_ns: 0, ctime_ns: 0, inode: 0, mode: 0 };
@@ -100,20 +102,36 @@ impl Signature {
     /// stamp files once a tick (up to 10 ms); a file system that keeps whole seconds needs two of them.
     pub fn is_racy(&self, now_ns: i64) -> bool {
         const TICK: i64 = 20_000_000;
-        const SECOND: i64 = 1_000_000_000;
-        if *self == Self::ABSENT {
-            return false;
-        }
+        let slack = if self.is_in_seconds() { 2 * SECOND } else { TICK };
         // Whatever sets the mtime sets the ctime too, and only the kernel sets that.
-        let youngest = self.ctime_ns;
-        let coarse = self.mtime_ns % SECOND == 0 && self.ctime_ns % SECOND == 0;
-        youngest >= now_ns.saturating_sub(if coarse { 2 * SECOND } else { TICK })
+        *self != Self::ABSENT && self.ctime_ns >= now_ns.saturating_sub(slack)
+    }
+
+    /// Could the file have been written when the kernel stamped files with `stamp_ns`, or later?
+    pub fn may_be_of(&self, stamp_ns: i64) -> bool {
+        let slack = if self.is_in_seconds() { 2 * SECOND } else { 0 };
+        self.ctime_ns.max(self.mtime_ns) >= stamp_ns.saturating_sub(slack)
+    }
+
+    /// Does its file system keep whole seconds, as far as one can tell?
+    fn is_in_seconds(&self) -> bool {
+        self.mtime_ns % SECOND == 0 && self.ctime_ns % SECOND == 0
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_of_the_same_tick_may_have_been_written_after_it_began() {
+        let file = Signature { mtime_ns: 5_000_000_001, ctime_ns: 5_000_000_001, ..Default::default() };
+        assert!(file.may_be_of(5_000_000_001));
+        assert!(!file.may_be_of(5_000_000_002));
+        let coarse = Signature { mtime_ns: 5_000_000_000, ctime_ns: 5_000_000_000, ..Default::default() };
+        assert!(coarse.may_be_of(6_900_000_000));
+        assert!(!coarse.may_be_of(7_100_000_000));
+    }
 
     #[test]
     fn a_file_as_young_as_the_look_is_racy() {

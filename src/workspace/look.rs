@@ -10,6 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
+use rustix::time::{ClockId, clock_gettime};
 
 use super::nearby::Nearby;
 use super::{Workspace, parallel, relative};
@@ -171,6 +172,14 @@ pub(super) fn signature_of(stat: &Stat) -> Signature {
 
 fn nanoseconds(seconds: i64, nanoseconds: impl TryInto<i64>) -> i64 {
     seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds.try_into().unwrap_or_default())
+}
+
+/// What the kernel would stamp a file with that is written now, in nanoseconds since 1970. Its clock goes in ticks, and
+/// is behind the one that programs are told by up to one of them: whatever is written from now on has no older stamp
+/// than this, but may have an older one than the precise time.
+pub fn stamp_now() -> i64 {
+    let now = clock_gettime(ClockId::RealtimeCoarse);
+    nanoseconds(now.tv_sec, now.tv_nsec)
 }
 
 fn now_ns() -> i64 {

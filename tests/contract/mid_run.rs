@@ -138,6 +138,17 @@ fn a_header_that_nobody_knew_edited_in_mid_run_is_named() {
 }
 
 #[test]
+fn a_header_that_nobody_knew_written_in_the_very_tick_of_the_start_is_named() {
+    let w = World::new(
+        "tasks: { T1: { inputs: [], outputs: [o], depfile: d, run: \"echo 2 > h; cat h > o; echo 'o: h' > d\" } }",
+    );
+    w.file("h", "1");
+    let run = w.build(&[]);
+    run.fails_with(3);
+    assert_eq!(run.reasons("T1")[0]["path"], "h", "{run}");
+}
+
+#[test]
 fn an_edit_before_the_task_starts_is_picked_up() {
     let w = World::new(&format!(
         "

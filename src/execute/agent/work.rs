@@ -194,7 +194,7 @@ impl Start<'_> {
         let log = self.site.log(&task.id, None);
         let secrets = self.site.secrets(task);
         let dir = task.dir.under(self.place.root());
-        let (started, git) = (SystemTime::now(), self.git_settings());
+        let (started, git) = (crate::workspace::stamp_now(), self.git_settings());
         let number = session.runs.len() + 1;
         let mut transcript =
             Transcript::begin(&session.transcript(), number, &prepared.prompt, prepared.resume);
