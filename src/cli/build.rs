@@ -249,7 +249,7 @@ fn build(
     Opening { run, interrupted, mut notices }: Opening,
     output: &Output,
 ) -> Result<Exit, Stop> {
-    let start = Instant::now();
+    let (start, began) = (Instant::now(), crate::workspace::stamp_now());
     let (journal, intents) = Journal::open(&session.folder, Access::Write);
     let (state, found) = State::open(&session.folder, Access::Write);
     notices.extend(found);
@@ -286,6 +286,7 @@ fn build(
     interrupted.forward(&outbox);
     let events = outbox.clone();
     let site = Arc::new(Site {
+        began,
         workspace: Arc::clone(&session.workspace),
         folder: session.folder.clone(),
         processes: Processes::new(),

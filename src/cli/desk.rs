@@ -63,6 +63,7 @@ fn open(global: &Global, caller: Caller, command: &str, access: Access) -> Resul
     let found = caching::find(&session, repository.as_ref());
     notices.extend(found.notices);
     let site = Site {
+        began: crate::workspace::stamp_now(),
         workspace: Arc::clone(&session.workspace),
         folder: session.folder.clone(),
         processes: Processes::new(),

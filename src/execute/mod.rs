@@ -54,6 +54,8 @@ use crate::worktree::Repository;
 
 /// Where actions run: what all workers of one build share.
 pub struct Site {
+    /// How the kernel stamped files when the build began, in nanoseconds since 1970.
+    pub began: i64,
     /// The tree.
     pub workspace: Arc<Workspace>,
     /// `.conductor`

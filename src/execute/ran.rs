@@ -10,6 +10,7 @@ use super::{Site, checks};
 use crate::incremental::Assignment;
 use crate::model::{CheckEvidence, Reason, ReasonKind, Task, Work};
 use crate::process::{End, Ended, SpawnError};
+use crate::workspace::stamp_now;
 
 /// See the module.
 pub(super) struct Ran {
@@ -23,11 +24,26 @@ pub(super) struct Ran {
     pub(super) tail: Vec<u8>,
 }
 
+/// How the kernel stamps files from now on. Where files count that nobody has looked at, those that were there when the
+/// build began are to have an older stamp: that takes a tick (10 ms at most) if it began just now.
+fn stamp(site: &Site, task: &Task) -> i64 {
+    const TICK: u32 = 20;
+    for _ in 0..TICK {
+        let now = stamp_now();
+        if task.depfile.is_none() || now > site.began {
+            return now;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    // The clock was set back.
+    stamp_now()
+}
+
 impl Ran {
     /// Runs the command; anything but success is a refusal.
     pub(super) fn command(site: &Site, place: &Place, assignment: &Assignment) -> Result<Self, Box<Failed>> {
         let task = &assignment.task;
-        let started = crate::workspace::stamp_now();
+        let started = stamp(site, task);
         let Work::Run(command) = &task.work else {
             return Err(Failed::before(Refusal::new("it has no command")));
         };
