@@ -26,7 +26,7 @@ pub(super) struct Ran {
 
 /// How the kernel stamps files from now on. Where files count that nobody has looked at, those that were there when the
 /// build began are to have an older stamp: that takes a tick (10 ms at most) if it began just now.
-fn stamp(site: &Site, task: &Task) -> i64 {
+pub(super) fn stamp(site: &Site, task: &Task) -> i64 {
     const TICK: u32 = 20;
     for _ in 0..TICK {
         let now = stamp_now();

@@ -401,21 +401,9 @@ mod tests {
     #[track_caller]
     fn check(seconds: &str, is_stopped: bool, order: Option<Order>, expected: Option<i32>) {
         let processes = Processes::new();
-        let spec = Spec {
-            argv: ["/bin/sleep", seconds].map(Into::into).to_vec(),
-            dir: Path::new("/"),
-            env: Vec::new(),
-            stdin: Stdin::Null,
-            timeout: None,
-            stall: None,
-            grace: Duration::ZERO,
-            log: Path::new("/dev/null"),
-            secrets: &[],
-            owner: "T1",
-            progress: None,
-            confinement: None,
-            on_line: &mut |_| {},
-        };
+        let argv = ["/bin/sleep", seconds].map(Into::into).to_vec();
+        let mut on_line = |_: &[u8]| {};
+        let spec = super::super::tests::plain(argv, Path::new("/"), &mut on_line);
         let mut running = Running::start(&processes, &spec).unwrap();
         if let Some(order) = order {
             assert!(register::order(order, |entry| entry.instance == processes.id));

@@ -9,6 +9,25 @@ use rustix::process::{Pid, test_kill_process};
 
 use super::*;
 
+/// A process without anything that it need not have.
+pub(super) fn plain<'a>(argv: Vec<OsString>, dir: &'a Path, on_line: &'a mut dyn FnMut(&[u8])) -> Spec<'a> {
+    Spec {
+        argv,
+        dir,
+        env: Vec::new(),
+        stdin: Stdin::Null,
+        timeout: None,
+        stall: None,
+        grace: Duration::ZERO,
+        log: Path::new("/dev/null"),
+        secrets: &[],
+        owner: "T1",
+        progress: None,
+        confinement: None,
+        on_line,
+    }
+}
+
 /// A process to be run in a folder of its own.
 struct Trial {
     folder: tempfile::TempDir,
@@ -189,21 +208,7 @@ fn a_program_that_is_not_there_is_named() {
 #[test]
 fn a_folder_that_is_not_there_is_named() {
     let trial = Trial::sh("");
-    let error = trial.processes.run(Spec {
-        argv: trial.argv.clone(),
-        dir: Path::new("/no/such/folder"),
-        env: Vec::new(),
-        stdin: Stdin::Null,
-        timeout: None,
-        stall: None,
-        grace: Duration::ZERO,
-        log: Path::new("/dev/null"),
-        secrets: &[],
-        owner: "",
-        progress: None,
-        confinement: None,
-        on_line: &mut |_| {},
-    });
+    let error = trial.processes.run(plain(trial.argv.clone(), Path::new("/no/such/folder"), &mut |_| {}));
     assert_eq!(error.unwrap_err().to_string(), "cannot enter the folder /no/such/folder");
 }
 

@@ -17,7 +17,7 @@ use crate::execute::command::tree_size;
 use crate::execute::environment::environment;
 use crate::execute::perform::Refusal;
 use crate::execute::place::Place;
-use crate::execute::ran::{Failed, Ran, complaint, spawn_refusal};
+use crate::execute::ran::{Failed, Ran, complaint, spawn_refusal, stamp};
 use crate::incremental::Assignment;
 use crate::model::{
     Adapter, AgentEnd, AgentOutput, AgentRun, AgentWork, Budget, Event, PromptChannel, Task, Usage, Work,
@@ -194,7 +194,7 @@ impl Start<'_> {
         let log = self.site.log(&task.id, None);
         let secrets = self.site.secrets(task);
         let dir = task.dir.under(self.place.root());
-        let (started, git) = (crate::workspace::stamp_now(), self.git_settings());
+        let (started, git) = (stamp(self.site, task), self.git_settings());
         let number = session.runs.len() + 1;
         let mut transcript =
             Transcript::begin(&session.transcript(), number, &prepared.prompt, prepared.resume);
