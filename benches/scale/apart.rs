@@ -66,7 +66,7 @@ pub(crate) fn make(args: &[OsString]) -> Result<()> {
     let [count, root] = args else { return Err("worktrees COUNT ROOT".into()) };
     let root = Path::new(root);
     let repository = Repository::discover(root).ok_or("no repository")?;
-    let workspace = conductor::workspace::Workspace::open(root)?;
+    let workspace = conductor::workspace::Tree::open(root)?;
     let files = workspace.walk(&[WorkspacePath::root()]).paths;
     let place = root.join(".conductor/workspaces/bench");
     for _ in 0..count.to_str().ok_or("COUNT")?.parse()? {

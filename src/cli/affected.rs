@@ -15,7 +15,7 @@ use crate::model::{Diagnostic, LOCKFILE, Reason, ReasonKind, Task, WorkspacePath
 use crate::report::style::Paint;
 use crate::report::{Style, count, explain};
 use crate::store::{Access, State};
-use crate::workspace::{LinkTarget, Workspace};
+use crate::workspace::{LinkTarget, Root};
 use crate::worktree::{Changed, Error, Repository};
 
 pub(super) fn run(
@@ -89,7 +89,7 @@ fn no_repository() -> Stop {
 }
 
 /// What was changed, as the graph takes it. A link counts as changed where the file is that it leads to.
-fn edits(workspace: &Workspace, repository: &Repository, changed: &[Changed]) -> Result<Vec<Edit>, Error> {
+fn edits(workspace: &Root, repository: &Repository, changed: &[Changed]) -> Result<Vec<Edit>, Error> {
     let edit = |one: &Changed| Edit {
         kind: match (one.before, one.now) {
             (false, _) => ReasonKind::InputAdded,

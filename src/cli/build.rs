@@ -15,7 +15,7 @@ use super::session::{Session, warn};
 use super::shards;
 use super::{Exit, Output, Stop};
 use super::{caching, check, verify};
-use crate::execute::{Site, recover};
+use crate::execute::{RunContext, recover};
 use crate::graph::TaskIndex;
 use crate::incremental::{Caller, Engine, Options, Standing, Trust};
 use crate::manifest::unknown_cost;
@@ -264,7 +264,7 @@ fn build(
         isolation: args.isolation.map(IsolationMode::isolation),
         folder: session.folder.clone(),
     };
-    let mut engine = Engine::new(Arc::clone(&session.plan), Arc::clone(&session.workspace), state, options);
+    let mut engine = Engine::new(Arc::clone(&session.plan), session.workspace.clone(), state, options);
     engine.read_lock(Trust::Seen);
     engine.observe(&scope);
     session.refuse_unordered(&mut engine)?;
@@ -285,9 +285,9 @@ fn build(
     let (outbox, inbox) = sync_channel(BACKLOG);
     interrupted.forward(&outbox);
     let events = outbox.clone();
-    let site = Arc::new(Site {
+    let context = Arc::new(RunContext {
         began,
-        workspace: Arc::clone(&session.workspace),
+        tree: session.workspace.clone(),
         folder: session.folder.clone(),
         processes: Processes::new(),
         journal,
@@ -306,7 +306,7 @@ fn build(
         }),
     });
     let jobs = args.jobs.map_or_else(default_jobs, usize::from);
-    let mut audience = Audience { readers: readers(args, session, &site, asked, output)?, start };
+    let mut audience = Audience { readers: readers(args, session, &context, asked, output)?, start };
     audience.event(started(args, session, &run, jobs, &scope));
     for diagnostic in notices {
         audience.event(Event::Notice { diagnostic });
@@ -314,19 +314,20 @@ fn build(
     audience.flush();
     let options = schedule::Options { jobs, keep_going: args.keep_going, began: start };
     let build =
-        Build::new(engine, Arc::clone(&site), scope.clone(), options, (outbox, inbox), &mut audience)?;
+        Build::new(engine, Arc::clone(&context), scope.clone(), options, (outbox, inbox), &mut audience)?;
     let (result, mut engine) = build.run();
     // What could not be kept is read again the next time.
     let _ = engine.programs_mut().save(&session.folder);
     audience.readers.finish();
     let sample = args.verify.filter(|_| result.outcome == RunOutcome::Success);
-    let verified = sample.map(|sample| verify::run(&mut engine, &site, &scope, sample, &interrupted, output));
+    let verified =
+        sample.map(|sample| verify::run(&mut engine, &context, &scope, sample, &interrupted, output));
     if output.json {
         tell_json(&result, &engine, &scope, verified.as_ref())?;
     } else if let Some(verified) = &verified {
         output.say(&verify::render(verified, output.style()));
     }
-    tidy_up(session, &site, &mut engine);
+    tidy_up(session, &context, &mut engine);
     let found = verified.as_ref().map_or(Exit::Success, verify::exit);
     let signal = interrupted.signal().filter(|_| verified.is_some_and(|verified| verified.stopped));
     let exit = exit(&result).or(found).or(signal.map_or(Exit::Success, Exit::Signal));
@@ -356,14 +357,14 @@ impl Sink for Audience {
 }
 
 /// Lets go of what nobody needs any more.
-fn tidy_up(session: &Session, site: &Site, engine: &mut Engine) {
-    site.journal.clear();
+fn tidy_up(session: &Session, context: &RunContext, engine: &mut Engine) {
+    context.journal.clear();
     // What is on disk must not speak of anything that goes.
     if engine.state_mut().commit().is_ok() {
-        site.objects.sweep_if_due(|| engine.state().needed_objects());
+        context.objects.sweep_if_due(|| engine.state().needed_objects());
     }
     let _ = store::prune(&session.folder, KEEP.0, KEEP.1);
-    if let Some(cache) = &site.cache {
+    if let Some(cache) = &context.cache {
         let (max_size, max_age) = limits(session.plan.settings());
         let _ = cache.collect_if_due(max_size, max_age);
     }
@@ -426,12 +427,12 @@ fn asked_for(args: &BuildArgs, session: &Session) -> Result<Fanout, Stop> {
 fn readers(
     args: &BuildArgs,
     session: &Session,
-    site: &Site,
+    context: &RunContext,
     asked: Fanout,
     output: &Output,
 ) -> Result<Fanout, Stop> {
     let mut readers = asked;
-    readers.0.insert(0, Box::new(events::Lines::new(create(&site.run_dir.events())?)));
+    readers.0.insert(0, Box::new(events::Lines::new(create(&context.run_dir.events())?)));
     let plan = Arc::clone(&session.plan);
     let titles = Titles::new(move |task| plan.task(plan.index_of(task.as_str())?).ok()?.title.clone());
     let style = output.style();

@@ -12,7 +12,7 @@ use super::caching;
 use super::options::{ApproveArgs, Global, RejectArgs, ResolveArgs, RollbackArgs};
 use super::session::Session;
 use super::{Exit, Output, Stop};
-use crate::execute::{Site, recover};
+use crate::execute::{RunContext, recover};
 use crate::graph::TaskIndex;
 use crate::incremental::{Caller, Engine, Options};
 use crate::model::{Approval, Diagnostic, RunId, WorkspacePath};
@@ -55,16 +55,16 @@ fn open(global: &Global, caller: Caller, command: &str, access: Access) -> Resul
         isolation: None,
         folder: session.folder.clone(),
     };
-    let mut engine = Engine::new(Arc::clone(&session.plan), Arc::clone(&session.workspace), state, options);
+    let mut engine = Engine::new(Arc::clone(&session.plan), session.workspace.clone(), state, options);
     let everything: Vec<TaskIndex> = session.plan.order().collect();
     engine.observe(&everything);
     let run_dir = RunDir::of(&session.folder, &run);
     let repository = Repository::discover(session.workspace.root());
     let found = caching::find(&session, repository.as_ref());
     notices.extend(found.notices);
-    let site = Site {
+    let context = RunContext {
         began: crate::workspace::stamp_now(),
-        workspace: Arc::clone(&session.workspace),
+        tree: session.workspace.clone(),
         folder: session.folder.clone(),
         processes: Processes::new(),
         journal,
@@ -80,7 +80,7 @@ fn open(global: &Global, caller: Caller, command: &str, access: Access) -> Resul
         cache: found.cache,
         events: Box::new(|_| {}),
     };
-    Ok(Held { desk: Desk::new(engine, Arc::new(site)), session, notices, _lock: lock })
+    Ok(Held { desk: Desk::new(engine, Arc::new(context)), session, notices, _lock: lock })
 }
 
 impl Held {

@@ -13,11 +13,11 @@ use crate::incremental::{Caller, Engine, Options, ToolRunner, Trust};
 use crate::manifest::{self, Location, Origin};
 use crate::model::{Budget, Diagnostic, Sources, WorkspacePath};
 use crate::store::{self, Access, Programs, State};
-use crate::workspace::Workspace;
+use crate::workspace::Tree;
 
 /// A workspace with its plan.
 pub(super) struct Session {
-    pub(super) workspace: Arc<Workspace>,
+    pub(super) workspace: Tree,
     /// `.conductor`
     pub(super) folder: PathBuf,
     pub(super) plan: Arc<Plan>,
@@ -93,7 +93,7 @@ impl Session {
         };
         let usage = |code: &str, text: String| Stop::plain(Exit::Usage, Diagnostic::error(code, text));
         let workspace =
-            Workspace::open(&location.root).map_err(|error| usage("cli::workspace", error.to_string()))?;
+            Tree::open(&location.root).map_err(|error| usage("cli::workspace", error.to_string()))?;
         let here = start.strip_prefix(&location.root).ok().and_then(|path| {
             use std::os::unix::ffi::OsStrExt as _;
             WorkspacePath::new(path.as_os_str().as_bytes()).ok()
@@ -106,7 +106,7 @@ impl Session {
             (plan, header)
         };
         Ok(Self {
-            workspace: Arc::new(workspace),
+            workspace,
             folder: folder(&location),
             plan: Arc::new(plan),
             caller,
@@ -166,7 +166,7 @@ impl Session {
             isolation: None,
             folder: self.folder.clone(),
         };
-        Engine::new(Arc::clone(&self.plan), Arc::clone(&self.workspace), state, options)
+        Engine::new(Arc::clone(&self.plan), self.workspace.clone(), state, options)
     }
 
     /// Stops where it is not clear who edits and who reads what lies in the tree. The engine has observed it.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::interruption::Interruption;
 use super::{Exit, Output};
-use crate::execute::{Difference, DifferentLine, Site};
+use crate::execute::{Difference, DifferentLine, RunContext};
 use crate::graph::TaskIndex;
 use crate::incremental::Engine;
 use crate::model::TaskId;
@@ -38,7 +38,7 @@ pub(super) fn parse(text: &str) -> Result<Sample, String> {
 /// Runs the sample. Signals and `cancel` stop it.
 pub(super) fn run(
     engine: &mut Engine,
-    site: &Site,
+    context: &RunContext,
     scope: &[TaskIndex],
     sample: Sample,
     interrupted: &Interruption,
@@ -56,16 +56,16 @@ pub(super) fn run(
     };
     std::thread::scope(|threads| {
         let (stopped, over) = (&stopped, &over);
-        threads.spawn(move || watch(&inbox, site, stopped, over));
-        let verified = schedule::verify(engine, site, scope, sample, &mut tell);
+        threads.spawn(move || watch(&inbox, context, stopped, over));
+        let verified = schedule::verify(engine, context, scope, sample, &mut tell);
         over.store(true, Ordering::SeqCst);
         verified
     })
 }
 
 /// Stops what runs as soon as somebody asks for it.
-fn watch(inbox: &Receiver<Message>, site: &Site, stopped: &AtomicBool, over: &AtomicBool) {
-    let mut requests = RunDir::of(&site.folder, &site.run);
+fn watch(inbox: &Receiver<Message>, context: &RunContext, stopped: &AtomicBool, over: &AtomicBool) {
+    let mut requests = RunDir::of(&context.folder, &context.run);
     while !over.load(Ordering::SeqCst) {
         let again = match inbox.recv_timeout(TICK) {
             Ok(Message::Signal(_, times)) => Some(times > 1),
@@ -75,7 +75,7 @@ fn watch(inbox: &Receiver<Message>, site: &Site, stopped: &AtomicBool, over: &At
         let again = again.or_else(|| (!requests.poll_cancel().is_empty()).then_some(false));
         if let Some(again) = again {
             stopped.store(true, Ordering::SeqCst);
-            site.processes.stop_all(again);
+            context.processes.stop_all(again);
         }
     }
 }

@@ -3,12 +3,12 @@
 
 use std::path::PathBuf;
 
-use super::apart::{Apart, NotReady};
 use super::command::{Call, Paths};
+use super::command_result::complaint;
+use super::exec_root::ExecRoot;
+use super::isolated_dir::{IsolatedDir, NotReady};
 use super::perform::check_paths;
-use super::place::Place;
-use super::ran::complaint;
-use super::{Site, checks, pending};
+use super::{RunContext, checks, pending};
 use crate::incremental::Assignment;
 use crate::model::{Action, CheckEvidence, Command, Entry, Isolation, Record, Task, TaskId, WorkspacePath};
 use crate::workspace;
@@ -18,15 +18,24 @@ use crate::workspace;
 /// # Errors
 /// What the command said when it did not succeed.
 pub fn run_by_hand(
-    site: &Site,
+    context: &RunContext,
     task: &Task,
     action: &Action,
     command: &Command,
     part: &str,
 ) -> Result<(), String> {
-    let (place, paths) = (Place::tree(site), Paths::new(task, action));
-    let log = site.log(&task.id, Some(part));
-    let call = Call { site, place: &place, task, command, paths: &paths, log, stall: None, is_work: false };
+    let (exec_root, paths) = (ExecRoot::tree(context), Paths::new(task, action));
+    let log = context.log(&task.id, Some(part));
+    let call = Call {
+        context,
+        exec_root: &exec_root,
+        task,
+        command,
+        paths: &paths,
+        log,
+        stall: None,
+        is_work: false,
+    };
     let ended = call.run().map_err(|error| error.to_string())?;
     match complaint(task, &ended) {
         None => Ok(()),
@@ -43,100 +52,104 @@ pub fn run_by_hand(
 /// # Errors
 /// What the check that refused said, or why it could not be run.
 pub fn check_result(
-    site: &Site,
+    context: &RunContext,
     assignment: &Assignment,
     record: &Record,
     mine: Option<&WorkspacePath>,
 ) -> Result<Vec<CheckEvidence>, String> {
     if assignment.isolation == Isolation::None {
-        return checked(site, &Place::tree(site), assignment);
+        return checked(context, &ExecRoot::tree(context), assignment);
     }
-    let apart = match Apart::prepare(site, assignment) {
-        Ok(apart) => apart,
+    let isolated = match IsolatedDir::prepare(context, assignment) {
+        Ok(isolated) => isolated,
         Err(NotReady::Moved(paths)) => {
             let first = paths.first().map(ToString::to_string).unwrap_or_default();
             return Err(format!("{first} changed at this very moment"));
         }
         Err(NotReady::Failed(error)) => return Err(error.to_string()),
     };
-    let waiting = pending::folder(site, &assignment.task.id);
+    let waiting = pending::folder(context, &assignment.task.id);
     let run = || -> Result<Vec<CheckEvidence>, String> {
         let failed = |error: &dyn std::fmt::Display| error.to_string();
         let edited = record.edited.iter().map(|edited| (&edited.path, edited.after));
         let outputs = record.outputs.iter().map(|output| (&output.path, output.entry));
         for (path, entry) in outputs.chain(edited) {
-            let to = path.under(apart.place.root());
-            let from = from_where(site, &waiting, path, &entry, mine);
+            let to = path.under(isolated.exec_root.root());
+            let from = from_where(context, &waiting, path, &entry, mine);
             match from {
                 Some(from) => workspace::copy_file(&from, &to).map_err(|error| failed(&error))?,
                 None if !entry.exists() => workspace::remove_path(&to).map_err(|error| failed(&error))?,
                 None => {
                     let mode = if entry.executable { 0o755 } else { 0o644 };
-                    site.objects.restore(&entry, &to, mode).map_err(|error| failed(&error))?;
+                    context.objects.restore(&entry, &to, mode).map_err(|error| failed(&error))?;
                 }
             }
         }
-        let validation = checks::look_at_inputs(site, &assignment.validation);
-        apart
-            .bring_check_inputs(site, &assignment.task, &check_paths(&validation))
+        let validation = checks::look_at_inputs(context, &assignment.validation);
+        isolated
+            .bring_check_inputs(context, &assignment.task, &check_paths(&validation))
             .map_err(|error| failed(&error))?;
-        checked(site, &apart.place, assignment)
+        checked(context, &isolated.exec_root, assignment)
     };
     let verdict = run();
-    apart.remove();
+    isolated.remove();
     verdict
 }
 
 /// A file that holds `entry`: the person's own, what was set aside, or the tree's.
 fn from_where(
-    site: &Site,
+    context: &RunContext,
     waiting: &std::path::Path,
     path: &WorkspacePath,
     entry: &Entry,
     mine: Option<&WorkspacePath>,
 ) -> Option<PathBuf> {
-    let in_tree = path.under(site.workspace.root());
+    let in_tree = path.under(context.tree.root());
     let shown = path.under(waiting);
-    if mine == Some(path) || site.workspace.observe(path).entry == *entry {
+    if mine == Some(path) || context.tree.observe(path).entry == *entry {
         return Some(in_tree).filter(|file| file.symlink_metadata().is_ok());
     }
     Some(shown).filter(|file| file.symlink_metadata().is_ok())
 }
 
-fn checked(site: &Site, place: &Place, assignment: &Assignment) -> Result<Vec<CheckEvidence>, String> {
-    let verdict = checks::run(site, place, assignment, "validate", &assignment.task.validate);
+fn checked(
+    context: &RunContext,
+    exec_root: &ExecRoot,
+    assignment: &Assignment,
+) -> Result<Vec<CheckEvidence>, String> {
+    let verdict = checks::run(context, exec_root, assignment, "validate", &assignment.task.validate);
     verdict.failure.map_or(Ok(verdict.evidence), |failure| Err(failure.message))
 }
 
 /// Where a version of a file is kept that gave way in this run.
-fn kept_at(site: &Site, path: &WorkspacePath) -> PathBuf {
-    path.under(&site.folder.join("conflicts").join(&site.run.0))
+fn kept_at(context: &RunContext, path: &WorkspacePath) -> PathBuf {
+    path.under(&context.folder.join("conflicts").join(&context.run.0))
 }
 
 /// Moves the tree's version of a file out of the way; says where it is now, or nothing where none was there.
 ///
 /// # Errors
 /// It cannot be moved.
-pub fn keep_version(site: &Site, path: &WorkspacePath) -> Result<Option<String>, String> {
-    let (from, to) = (path.under(site.workspace.root()), kept_at(site, path));
+pub fn keep_version(context: &RunContext, path: &WorkspacePath) -> Result<Option<String>, String> {
+    let (from, to) = (path.under(context.tree.root()), kept_at(context, path));
     if from.symlink_metadata().is_err() {
         return Ok(None);
     }
     workspace::move_path(&from, &to).map_err(|error| error.to_string())?;
-    Ok(Some(site.shown(&to)))
+    Ok(Some(context.shown(&to)))
 }
 
 /// Takes [`keep_version`] back, where nothing has taken the file's place.
 ///
 /// # Errors
 /// It cannot be moved back.
-pub fn return_version(site: &Site, path: &WorkspacePath) -> Result<(), String> {
-    let (to, from) = (path.under(site.workspace.root()), kept_at(site, path));
+pub fn return_version(context: &RunContext, path: &WorkspacePath) -> Result<(), String> {
+    let (to, from) = (path.under(context.tree.root()), kept_at(context, path));
     if to.symlink_metadata().is_ok() || from.symlink_metadata().is_err() {
         return Ok(());
     }
     workspace::move_path(&from, &to).map_err(|error| error.to_string())?;
-    workspace::prune_empty_parents(&site.folder, &from);
+    workspace::prune_empty_parents(&context.folder, &from);
     Ok(())
 }
 
@@ -144,21 +157,21 @@ pub fn return_version(site: &Site, path: &WorkspacePath) -> Result<(), String> {
 ///
 /// # Errors
 /// It cannot be copied.
-pub fn copy_version(site: &Site, path: &WorkspacePath) -> Result<Option<String>, String> {
-    let (from, to) = (path.under(site.workspace.root()), kept_at(site, path));
+pub fn copy_version(context: &RunContext, path: &WorkspacePath) -> Result<Option<String>, String> {
+    let (from, to) = (path.under(context.tree.root()), kept_at(context, path));
     if from.symlink_metadata().is_err() {
         return Ok(None);
     }
     workspace::copy_file(&from, &to).map_err(|error| error.to_string())?;
-    Ok(Some(site.shown(&to)))
+    Ok(Some(context.shown(&to)))
 }
 
 /// Puts the tree's version of a file into a result that waits.
 ///
 /// # Errors
 /// It cannot be copied.
-pub fn show_version(site: &Site, task: &TaskId, path: &WorkspacePath) -> Result<(), String> {
-    let from = path.under(site.workspace.root());
-    let to = path.under(&pending::folder(site, task));
+pub fn show_version(context: &RunContext, task: &TaskId, path: &WorkspacePath) -> Result<(), String> {
+    let from = path.under(context.tree.root());
+    let to = path.under(&pending::folder(context, task));
     workspace::copy_file(&from, &to).map_err(|error| error.to_string())
 }

@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use regex::bytes::RegexBuilder;
 
-use super::Site;
+use super::RunContext;
 use super::command::{Call, Paths};
-use super::place::Place;
+use super::exec_root::ExecRoot;
 use crate::incremental::Assignment;
 use crate::model::{
     Check, CheckEvidence, CheckKind, Digest, Event, Input, Signature, Validation, WorkspacePath,
@@ -36,8 +36,8 @@ pub(super) struct CheckFailure {
 
 /// Runs `checks` in order until one refuses.
 pub(super) fn run(
-    site: &Site,
-    place: &Place,
+    context: &RunContext,
+    exec_root: &ExecRoot,
     assignment: &Assignment,
     phase: &str,
     checks: &[Check],
@@ -46,9 +46,9 @@ pub(super) fn run(
     let mut verdict = Verdict { evidence: Vec::new(), failure: None };
     for (number, check) in (1..).zip(checks) {
         let start = Instant::now();
-        let (mut evidence, failure) = one(site, place, assignment, phase, number, check, &paths);
+        let (mut evidence, failure) = one(context, exec_root, assignment, phase, number, check, &paths);
         evidence.duration = start.elapsed();
-        (site.events)(Event::CheckFinished {
+        (context.events)(Event::CheckFinished {
             task: assignment.task.id.clone(),
             phase: phase.to_owned(),
             evidence: evidence.clone(),
@@ -63,8 +63,8 @@ pub(super) fn run(
 }
 
 fn one(
-    site: &Site,
-    place: &Place,
+    context: &RunContext,
+    exec_root: &ExecRoot,
     assignment: &Assignment,
     phase: &str,
     number: usize,
@@ -85,14 +85,14 @@ fn one(
         (CheckEvidence { passed: failure.is_none(), message, ..evidence.clone() }, failure)
     };
     match &check.kind {
-        CheckKind::NonEmpty(path) => plain(is_empty(place, path)),
-        CheckKind::Matches { path, regex } => plain(does_not_match(place, path, regex)),
+        CheckKind::NonEmpty(path) => plain(is_empty(exec_root, path)),
+        CheckKind::Matches { path, regex } => plain(does_not_match(exec_root, path, regex)),
         CheckKind::Run(command) => {
             let part = format!("{phase}-{number}");
-            let log = site.log(&assignment.task.id, Some(&part));
+            let log = context.log(&assignment.task.id, Some(&part));
             let call = Call {
-                site,
-                place,
+                context,
+                exec_root,
                 task: &assignment.task,
                 command,
                 paths,
@@ -145,23 +145,23 @@ fn command_check(
     (refused, Some(failure))
 }
 
-fn is_empty(place: &Place, path: &WorkspacePath) -> Option<String> {
-    let signature = place.workspace.signature(path);
+fn is_empty(exec_root: &ExecRoot, path: &WorkspacePath) -> Option<String> {
+    let signature = exec_root.dir.signature(path);
     if signature == Signature::ABSENT {
         return Some(format!("{path} does not exist"));
     }
     if signature.is_folder() {
-        let files = place.workspace.list(path).unwrap_or_default();
-        let holds_one = files.iter().any(|file| !place.workspace.signature(file).is_folder());
+        let files = exec_root.dir.list(path).unwrap_or_default();
+        let holds_one = files.iter().any(|file| !exec_root.dir.signature(file).is_folder());
         return (!holds_one).then(|| format!("{path} holds no file"));
     }
     // A link is as empty as what it leads to.
-    let size = std::fs::metadata(path.under(place.workspace.root())).map_or(0, |metadata| metadata.len());
+    let size = std::fs::metadata(path.under(exec_root.dir.root())).map_or(0, |metadata| metadata.len());
     (size == 0).then(|| format!("{path} is empty"))
 }
 
-fn does_not_match(place: &Place, path: &WorkspacePath, regex: &str) -> Option<String> {
-    let content = match std::fs::read(path.under(place.workspace.root())) {
+fn does_not_match(exec_root: &ExecRoot, path: &WorkspacePath, regex: &str) -> Option<String> {
+    let content = match std::fs::read(path.under(exec_root.dir.root())) {
         Ok(content) => content,
         Err(error) => return Some(format!("{path} cannot be read: {error}")),
     };
@@ -174,10 +174,10 @@ fn does_not_match(place: &Place, path: &WorkspacePath, regex: &str) -> Option<St
 
 /// Brings the validation's inputs up to date: files of the tree as they are right now, so that an edit of a
 /// check while it runs shows at the next build; what tasks made as recorded.
-pub(super) fn look_at_inputs(site: &Site, validation: &Validation) -> Validation {
+pub(super) fn look_at_inputs(context: &RunContext, validation: &Validation) -> Validation {
     let look = |input: &Input| match &input.from {
         Some(_) => input.clone(),
-        None => Input { entry: site.workspace.observe(&input.path).entry, ..input.clone() },
+        None => Input { entry: context.tree.observe(&input.path).entry, ..input.clone() },
     };
     let inputs = validation.inputs.iter().map(look).collect();
     Validation { inputs, ..validation.clone() }

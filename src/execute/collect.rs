@@ -2,19 +2,19 @@
 
 use std::os::unix::ffi::OsStringExt as _;
 
-use super::place::Place;
+use super::exec_root::ExecRoot;
 use super::secrets::Finder;
 use super::staging::existing;
-use super::{Site, depfile};
+use super::{RunContext, depfile};
 use crate::incremental::Assignment;
 use crate::model::{EntryKind, Signature, Task, WorkspacePath};
-use crate::workspace::{Observed, Workspace};
+use crate::workspace::{Observed, Root};
 
 /// Every file, link and empty folder at the declared outputs, sorted by path; or what is wrong with them.
 /// `is_foreign` says of a path in an output folder that it is not the task's.
 pub(super) fn outputs(
-    site: &Site,
-    workspace: &Workspace,
+    context: &RunContext,
+    workspace: &Root,
     task: &Task,
     is_foreign: impl Fn(&WorkspacePath, &Signature) -> bool,
 ) -> Result<Vec<(WorkspacePath, Observed)>, String> {
@@ -50,18 +50,18 @@ pub(super) fn outputs(
             EntryKind::File | EntryKind::Link | EntryKind::Folder => {}
         }
     }
-    no_secret(site, workspace, task, &outputs)?;
+    no_secret(context, workspace, task, &outputs)?;
     Ok(outputs)
 }
 
 /// A result that holds a secret's value must not stand.
 pub(super) fn no_secret(
-    site: &Site,
-    workspace: &Workspace,
+    context: &RunContext,
+    workspace: &Root,
     task: &Task,
     outputs: &[(WorkspacePath, Observed)],
 ) -> Result<(), String> {
-    let Some(finder) = Finder::new(&site.secrets(task)) else { return Ok(()) };
+    let Some(finder) = Finder::new(&context.secrets(task)) else { return Ok(()) };
     for (path, observed) in outputs {
         if finder.finds(path.as_bytes()) {
             // Not even the message may tell its name.
@@ -92,14 +92,14 @@ pub(super) struct Discovered {
 
 /// Reads the depfile, where the task declares one.
 pub(super) fn discovered(
-    site: &Site,
-    place: &Place,
+    context: &RunContext,
+    exec_root: &ExecRoot,
     assignment: &Assignment,
     started: i64,
 ) -> Result<Discovered, String> {
     let task = &assignment.task;
     let Some((path, _)) = &task.depfile else { return Ok(Discovered::default()) };
-    let text = std::fs::read(path.under(place.root()))
+    let text = std::fs::read(path.under(exec_root.root()))
         .map_err(|error| format!("its depfile {path} cannot be read: {error}"))?;
     let guarded =
         |path: &WorkspacePath| assignment.snapshot.files.binary_search_by(|seen| seen.path.cmp(path)).is_ok();
@@ -110,14 +110,14 @@ pub(super) fn discovered(
     };
     let own = |path: &WorkspacePath| task.outputs.iter().any(|output| path.is_within(&output.path));
     let prerequisites = depfile::prerequisites(&text);
-    let mut paths = depfile::inside(place.root(), &task.dir, &prerequisites);
+    let mut paths = depfile::inside(exec_root.root(), &task.dir, &prerequisites);
     paths.retain(|path| !declared(path) && !own(path));
-    let seen = site.workspace.observe_all(&paths.iter().collect::<Vec<_>>());
+    let seen = context.tree.observe_all(&paths.iter().collect::<Vec<_>>());
     let young = |observed: &Observed| observed.signature.may_be_of(started);
     // Apart, the command read a copy: what counts is whether the tree still has the same.
-    let copied = |path: &WorkspacePath| place.workspace.observe(path).entry;
+    let copied = |path: &WorkspacePath| exec_root.dir.observe(path).entry;
     let unknown = |path: &WorkspacePath, seen: &Observed| {
-        if place.private.is_some() { copied(path) != seen.entry } else { !guarded(path) && young(seen) }
+        if exec_root.private.is_some() { copied(path) != seen.entry } else { !guarded(path) && young(seen) }
     };
     let too_young = paths.iter().zip(&seen).filter(|(path, seen)| unknown(path, seen));
     Ok(Discovered {

@@ -6,9 +6,9 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::Site;
+use super::RunContext;
 use super::environment::environment;
-use super::place::Place;
+use super::exec_root::ExecRoot;
 use super::secrets::values;
 use crate::incremental::Caller;
 use crate::model::{Action, Command, Event, Piece, RunId, Task, Template, WorkspacePath};
@@ -92,8 +92,8 @@ fn arguments(command: &Command, paths: &Paths, env: &BTreeMap<OsString, OsString
 
 /// A command that is about to run on behalf of a task.
 pub(super) struct Call<'a> {
-    pub(super) site: &'a Site,
-    pub(super) place: &'a Place,
+    pub(super) context: &'a RunContext,
+    pub(super) exec_root: &'a ExecRoot,
     pub(super) task: &'a Task,
     pub(super) command: &'a Command,
     pub(super) paths: &'a Paths,
@@ -106,8 +106,8 @@ pub(super) struct Call<'a> {
 impl Call<'_> {
     /// Runs it to its end.
     pub(super) fn run(&self) -> Result<Ended, SpawnError> {
-        let mut env = environment(self.task, &self.site.caller, &self.site.run);
-        self.place.adapt(&mut env, |name| self.task.env.iter().any(|variable| variable.name == name));
+        let mut env = environment(self.task, &self.context.caller, &self.context.run);
+        self.exec_root.adapt(&mut env, |name| self.task.env.iter().any(|variable| variable.name == name));
         let mut argv = arguments(self.command, self.paths, &env);
         if let (Command::Shell(_), Some(script)) =
             (self.command, argv.get(3).filter(|s| s.len() > LONGEST_ARGUMENT))
@@ -116,17 +116,17 @@ impl Call<'_> {
             write_script(&file, script)?;
             argv = vec![b"sh".to_vec(), b"-eu".to_vec(), file.into_os_string().into_vec()];
         }
-        let dir = self.task.dir.under(self.place.root());
+        let dir = self.task.dir.under(self.exec_root.root());
         let argv = resolve(argv, &env, &dir)?;
-        let secrets = self.site.secrets(self.task);
+        let secrets = self.context.secrets(self.task);
         let mut on_line = |line: &[u8]| {
             if self.is_work {
                 let line = String::from_utf8_lossy(line).into_owned();
-                (self.site.events)(Event::TaskOutput { task: self.task.id.clone(), line });
+                (self.context.events)(Event::TaskOutput { task: self.task.id.clone(), line });
             }
         };
-        let changes = || tree_size(self.place, self.task);
-        self.site.processes.run(Spec {
+        let changes = || tree_size(self.exec_root, self.task);
+        self.context.processes.run(Spec {
             argv,
             dir: &dir,
             env: env.into_iter().collect(),
@@ -138,22 +138,22 @@ impl Call<'_> {
             secrets: &secrets,
             owner: self.task.id.as_str(),
             progress: Some(&changes),
-            confinement: self.place.confinement(),
+            confinement: self.exec_root.confinement(),
             on_line: &mut on_line,
         })
     }
 }
 
 /// A number that moves when the task's outputs do: what keeps a silent task from being called stalled.
-pub(super) fn tree_size(place: &Place, task: &Task) -> u64 {
-    let workspace = &place.workspace;
+pub(super) fn tree_size(exec_root: &ExecRoot, task: &Task) -> u64 {
+    let workspace = &exec_root.dir;
     let size = |path: &WorkspacePath| {
         let signature = workspace.signature(path);
         signature.size.wrapping_add(signature.mtime_ns.unsigned_abs())
     };
     // Apart, everything that moves is the task's doing.
     let whole = [WorkspacePath::root()];
-    let edited = if place.private.is_some() { &whole[..] } else { &[] };
+    let edited = if exec_root.private.is_some() { &whole[..] } else { &[] };
     let outputs = task.outputs.iter().map(|output| &output.path).chain(edited);
     outputs.fold(0, |sum, path| {
         let below = workspace.list(path).unwrap_or_default();

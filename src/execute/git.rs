@@ -1,28 +1,28 @@
 //! The git side of a result that was made in a worktree: the commit that holds it, and the branch that is to
 //! stand there. conductor commits, never the task.
 
-use super::Site;
+use super::RunContext;
 use crate::incremental::{Assignment, Change};
 use crate::model::{Diagnostic, Entry, EntryKind, Isolation, Record, Task, TaskId, WorkspacePath};
 use crate::store::BranchMove;
-use crate::workspace::{Observed, Workspace};
+use crate::workspace::{Observed, Root};
 use crate::worktree::{Commit, Content, Repository, Trailers, branch_name};
 
 /// Commits a result: HEAD's tree, what the task's needs made, and what it made itself. No branch moves yet.
 /// The outputs lie below `at`.
 pub(super) fn commit(
-    site: &Site,
+    context: &RunContext,
     assignment: &Assignment,
-    at: &Workspace,
+    at: &Root,
     outputs: &[(WorkspacePath, Observed)],
     edited: &[Change],
 ) -> Result<BranchMove, String> {
-    let repository = site.repository.as_ref().ok_or("there is no git repository any more")?;
+    let repository = context.repository.as_ref().ok_or("there is no git repository any more")?;
     let task = &assignment.task;
     let mut entries: Vec<(WorkspacePath, Content)> =
         assignment.vanished.iter().map(|path| (path.clone(), Content::Absent)).collect();
     for made in &assignment.inherited {
-        entries.extend(content(site, &made.path, &made.entry).map(|content| (made.path.clone(), content)));
+        entries.extend(content(context, &made.path, &made.entry).map(|content| (made.path.clone(), content)));
     }
     let previous = assignment.previous.iter().map(|(output, _)| &output.path);
     let previous = previous.filter(|path| task.outputs.iter().any(|output| path.is_within(&output.path)));
@@ -32,12 +32,13 @@ pub(super) fn commit(
         entries.extend(content_at(at, path, &seen.entry).map(|content| (path.clone(), content)));
     }
     for change in edited.iter().filter(|change| change.before != change.after) {
-        entries
-            .extend(content(site, &change.path, &change.after).map(|content| (change.path.clone(), content)));
+        entries.extend(
+            content(context, &change.path, &change.after).map(|content| (change.path.clone(), content)),
+        );
     }
     let trailers = Trailers {
         task: task.id.as_str().to_owned(),
-        run: site.run.0.clone(),
+        run: context.run.0.clone(),
         key: assignment.key.0.to_hex(),
     };
     let title = title(task);
@@ -57,7 +58,7 @@ pub(super) fn commit(
 /// # Errors
 /// It cannot be committed.
 pub fn commit_adopted(
-    site: &Site,
+    context: &RunContext,
     assignment: &Assignment,
     record: &Record,
 ) -> Result<Option<BranchMove>, String> {
@@ -65,7 +66,7 @@ pub fn commit_adopted(
         return Ok(None);
     }
     let paths: Vec<&WorkspacePath> = record.outputs.iter().map(|output| &output.path).collect();
-    let seen = site.workspace.observe_all(&paths);
+    let seen = context.tree.observe_all(&paths);
     let outputs: Vec<(WorkspacePath, Observed)> = paths.into_iter().cloned().zip(seen).collect();
     let edited = record.edited.iter().map(|edited| Change {
         path: edited.path.clone(),
@@ -73,14 +74,14 @@ pub fn commit_adopted(
         after: edited.after,
     });
     let edited: Vec<Change> = edited.collect();
-    commit(site, assignment, &site.workspace, &outputs, &edited).map(Some)
+    commit(context, assignment, &context.tree, &outputs, &edited).map(Some)
 }
 
 /// Moves a branch to the commit of a result that has just been accepted; what somebody else put there is kept
 /// under another name. That it could not be moved loses nothing: the result stands, and the commit is told.
-pub fn move_branch(site: &Site, branch: &BranchMove) -> Option<Diagnostic> {
-    let repository = site.repository.as_ref()?;
-    let kept = if branch.foreign { repository.keep_aside(&branch.name, &site.run.0) } else { Ok(None) };
+pub fn move_branch(context: &RunContext, branch: &BranchMove) -> Option<Diagnostic> {
+    let repository = context.repository.as_ref()?;
+    let kept = if branch.foreign { repository.keep_aside(&branch.name, &context.run.0) } else { Ok(None) };
     let moved = kept.and_then(|kept| {
         let before = branch.before.as_deref().filter(|_| !branch.foreign);
         repository.set_branch(&branch.name, before, Some(&branch.after)).map(|()| kept)
@@ -102,8 +103,8 @@ pub fn move_branch(site: &Site, branch: &BranchMove) -> Option<Diagnostic> {
 ///
 /// # Errors
 /// It stands at a commit of somebody else's.
-pub fn check_branch(site: &Site, task: &TaskId, from: &str, to: Option<&str>) -> Result<(), String> {
-    let Some(repository) = site.repository.as_ref() else { return Ok(()) };
+pub fn check_branch(context: &RunContext, task: &TaskId, from: &str, to: Option<&str>) -> Result<(), String> {
+    let Some(repository) = context.repository.as_ref() else { return Ok(()) };
     let name = branch_name(task.as_str());
     match repository.branch_tip(&name).map_err(|error| error.to_string())? {
         Some(tip) if to != Some(&*tip) && !is_own(repository, &name, &tip, Some(from)) => {
@@ -117,8 +118,8 @@ pub fn check_branch(site: &Site, task: &TaskId, from: &str, to: Option<&str>) ->
 ///
 /// # Errors
 /// It cannot be moved.
-pub fn move_branch_back(site: &Site, task: &TaskId, to: Option<&str>) -> Result<(), String> {
-    let Some(repository) = site.repository.as_ref() else { return Ok(()) };
+pub fn move_branch_back(context: &RunContext, task: &TaskId, to: Option<&str>) -> Result<(), String> {
+    let Some(repository) = context.repository.as_ref() else { return Ok(()) };
     let name = branch_name(task.as_str());
     match repository.branch_tip(&name).map_err(|error| error.to_string())? {
         // A person removed it.
@@ -146,17 +147,17 @@ fn is_own(repository: &Repository, name: &str, tip: &str, recorded: Option<&str>
 }
 
 /// A state of a path: where the tree holds it from there, else from the objects.
-fn content(site: &Site, path: &WorkspacePath, entry: &Entry) -> Option<Content> {
+fn content(context: &RunContext, path: &WorkspacePath, entry: &Entry) -> Option<Content> {
     if !entry.exists() {
         return Some(Content::Absent);
     }
-    if site.workspace.observe(path).entry == *entry {
-        return content_at(&site.workspace, path, entry);
+    if context.tree.observe(path).entry == *entry {
+        return content_at(&context.tree, path, entry);
     }
     match entry.kind {
-        EntryKind::Link => site.objects.read(entry).ok().map(Content::Link),
+        EntryKind::Link => context.objects.read(entry).ok().map(Content::Link),
         EntryKind::File => Some(Content::File {
-            from: site.objects.file(entry),
+            from: context.objects.file(entry),
             executable: entry.executable,
             expected: Some(entry.digest),
         }),
@@ -164,7 +165,7 @@ fn content(site: &Site, path: &WorkspacePath, entry: &Entry) -> Option<Content> 
     }
 }
 
-fn content_at(at: &Workspace, path: &WorkspacePath, entry: &Entry) -> Option<Content> {
+fn content_at(at: &Root, path: &WorkspacePath, entry: &Entry) -> Option<Content> {
     use std::os::unix::ffi::OsStringExt as _;
     let from = path.under(at.root());
     match entry.kind {

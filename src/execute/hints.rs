@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
-use super::Site;
-use super::place::Place;
+use super::RunContext;
+use super::exec_root::ExecRoot;
 use crate::incremental::Assignment;
 use crate::model::{Signature, WorkspacePath};
 
@@ -15,24 +15,24 @@ const MOST: usize = 5;
 
 /// A sentence that says which lines to add to the manifest; none where nothing looks like it.
 pub(super) fn undeclared_reads(
-    site: &Site,
-    place: &Place,
+    context: &RunContext,
+    exec_root: &ExecRoot,
     assignment: &Assignment,
     said: &[u8],
 ) -> Option<String> {
-    place.private.as_ref()?;
+    exec_root.private.as_ref()?;
     let task = &assignment.task;
     let text = String::from_utf8_lossy(said);
-    let dir = task.dir.under(place.root());
+    let dir = task.dir.under(exec_root.root());
     let split = |c: char| {
         c.is_whitespace()
             || matches!(c, '\'' | '"' | '`' | ':' | ',' | ';' | '(' | ')' | '<' | '>' | '=' | '[' | ']')
     };
     let mut found = BTreeSet::new();
     for word in text.split(split).filter(|word| !word.is_empty()) {
-        let Some(path) = seen_from(&dir, word, place.root(), site.workspace.root()) else { continue };
-        let missing = place.workspace.signature(&path) == Signature::ABSENT;
-        let there = site.workspace.signature(&path);
+        let Some(path) = seen_from(&dir, word, exec_root.root(), context.tree.root()) else { continue };
+        let missing = exec_root.dir.signature(&path) == Signature::ABSENT;
+        let there = context.tree.signature(&path);
         if missing && there != Signature::ABSENT && !path.as_bytes().starts_with(b".conductor") {
             let slash = if there.is_folder() { "/" } else { "" };
             found.insert(format!("{path}{slash}"));

@@ -9,13 +9,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use super::Site;
+use super::RunContext;
 use super::staging::{Found, Staged, StagingError};
 use crate::graph::TaskIndex;
 use crate::incremental::{Assignment, Move};
 use crate::model::{Diagnostic, Entry, EntryKind, Isolation, TaskId, WorkspacePath};
 use crate::store::{BranchMove, Intent, Planned};
-use crate::workspace::{self, Observed, Workspace};
+use crate::workspace::{self, Observed, Root};
 
 /// Why a result did not come into the tree.
 pub(super) enum Obstacle {
@@ -52,31 +52,31 @@ pub(super) enum Source {
 
 /// Brings `outputs`, which lie below `made`, to their places in the tree.
 pub(super) fn integrate(
-    site: &Site,
+    context: &RunContext,
     assignment: &Assignment,
     attempt: u32,
-    (made, source): (&Workspace, Source),
+    (made, source): (&Root, Source),
     outputs: &[(WorkspacePath, Observed)],
     branch: Option<BranchMove>,
 ) -> Result<Integrated, Obstacle> {
     let entries: BTreeMap<&WorkspacePath, Entry> =
         outputs.iter().map(|(path, seen)| (path, seen.entry)).collect();
-    let found = Found::look(site, assignment, false)?;
-    let conflicts = conflicts(site, assignment, &found, &entries);
+    let found = Found::look(context, assignment, false)?;
+    let conflicts = conflicts(context, assignment, &found, &entries);
     if !conflicts.is_empty() && assignment.isolation != Isolation::None {
         return Err(Obstacle::Conflict(conflicts));
     }
-    let mut staged = Staged::begin_found(site, &assignment.task, attempt, found, false, branch)?;
+    let mut staged = Staged::begin_found(context, &assignment.task, attempt, found, false, branch)?;
     // In the tree a person's version gives way: it is kept with the conflicts.
     let overwrite = assignment.isolation == Isolation::None;
-    let mut coming = Coming { site, made, source, overwrite, brought: Vec::new() };
+    let mut coming = Coming { context, made, source, overwrite, brought: Vec::new() };
     let came = coming.bring_all(&staged, outputs);
-    let came = came.and_then(|outputs| Ok((outputs, staged.keep_conflicts(site, &entries)?)));
+    let came = came.and_then(|outputs| Ok((outputs, staged.keep_conflicts(context, &entries)?)));
     match came {
         Ok((outputs, warnings)) => Ok(Integrated { staged, outputs, warnings }),
         Err(obstacle) => {
             coming.take_back();
-            staged.restore(site, None)?;
+            staged.restore(context, None)?;
             Err(obstacle)
         }
     }
@@ -84,9 +84,9 @@ pub(super) fn integrate(
 
 /// A result on its way into the tree.
 struct Coming<'a> {
-    site: &'a Site,
+    context: &'a RunContext,
     /// Below this its files lie.
-    made: &'a Workspace,
+    made: &'a Root,
     source: Source,
     /// What stands in its way has been kept elsewhere.
     overwrite: bool,
@@ -109,12 +109,12 @@ impl Coming<'_> {
             return Err(Obstacle::Conflict(late));
         }
         let paths: Vec<&WorkspacePath> = outputs.iter().map(|(path, _)| path).collect();
-        let seen = self.site.workspace.observe_all(&paths);
+        let seen = self.context.tree.observe_all(&paths);
         Ok(paths.into_iter().cloned().zip(seen).collect())
     }
 
     fn bring(&mut self, path: &WorkspacePath, entry: &Entry) -> Result<(), Obstacle> {
-        let to = path.under(self.site.workspace.root());
+        let to = path.under(self.context.tree.root());
         let there = to.symlink_metadata().ok();
         let in_the_way = || Obstacle::Conflict(vec![path.clone()]);
         match there {
@@ -124,7 +124,7 @@ impl Coming<'_> {
             Some(there) if there.is_dir() => workspace::remove_path(&to).map_err(|_| in_the_way())?,
             // It was not there, or it was a file of a person with the same content.
             Some(_) if !self.overwrite => {
-                let same = self.site.workspace.observe(path).entry == *entry;
+                let same = self.context.tree.observe(path).entry == *entry;
                 return if same { Ok(()) } else { Err(in_the_way()) };
             }
             _ => {}
@@ -143,7 +143,7 @@ impl Coming<'_> {
         for path in self.brought.iter().filter(|_| self.source == Source::Spent) {
             // Where it cannot be moved it is lost, and made anew by the next build.
             let _ =
-                workspace::move_path(&path.under(self.site.workspace.root()), &path.under(self.made.root()));
+                workspace::move_path(&path.under(self.context.tree.root()), &path.under(self.made.root()));
         }
     }
 }
@@ -152,7 +152,7 @@ impl Coming<'_> {
 /// with git; that counts for a task that was never built here, so that a fresh clone which holds last week's
 /// results can be built.
 fn conflicts(
-    site: &Site,
+    context: &RunContext,
     assignment: &Assignment,
     found: &Found,
     entries: &BTreeMap<&WorkspacePath, Entry>,
@@ -164,8 +164,8 @@ fn conflicts(
         .iter()
         .chain(foreign)
         .filter(|path| {
-            let same = entries.get(path) == Some(&site.workspace.observe(path).entry);
-            !(same || is_first && site.git_has(&path.under(site.workspace.root())))
+            let same = entries.get(path) == Some(&context.tree.observe(path).entry);
+            !(same || is_first && context.git_has(&path.under(context.tree.root())))
         })
         .cloned()
         .collect();
@@ -197,12 +197,12 @@ impl Landed {
 /// # Errors
 /// They could not be written, or their bytes are gone; the tree is as it was.
 pub fn land(
-    site: &Site,
+    context: &RunContext,
     name: &dyn Fn(TaskIndex) -> TaskId,
     number: usize,
     moves: Vec<Move>,
 ) -> Result<Landed, String> {
-    bring_to(site, name, &format!("landing-{number}"), true, moves)
+    bring_to(context, name, &format!("landing-{number}"), true, moves)
 }
 
 /// Had the landing that `aside` names been recorded when the one was that `last` names? Those of one run are
@@ -221,12 +221,12 @@ pub(super) fn is_covered(aside: &str, last: &str) -> bool {
 ///
 /// # Errors
 /// As for [`land`].
-pub fn put_back(site: &Site, task: &TaskId, moves: Vec<Move>) -> Result<Landed, String> {
-    bring_to(site, &|_| task.clone(), "rollback", false, moves)
+pub fn put_back(context: &RunContext, task: &TaskId, moves: Vec<Move>) -> Result<Landed, String> {
+    bring_to(context, &|_| task.clone(), "rollback", false, moves)
 }
 
 fn bring_to(
-    site: &Site,
+    context: &RunContext,
     task: &dyn Fn(TaskIndex) -> TaskId,
     name: &str,
     landing: bool,
@@ -235,7 +235,7 @@ fn bring_to(
     let vacated: BTreeSet<WorkspacePath> =
         moves.iter().filter(|step| !step.to.exists()).map(|step| step.path.clone()).collect();
     let (moves, contested): (Vec<Move>, Vec<Move>) =
-        moves.into_iter().partition(|step| holds(site, step, &vacated));
+        moves.into_iter().partition(|step| holds(context, step, &vacated));
     let contested: Vec<WorkspacePath> = contested.into_iter().map(|step| step.path).collect();
     let written: Vec<&Move> = moves.iter().filter(|step| step.from != step.to).collect();
     let mut landed = Landed { moves: Vec::new(), contested, staged: None };
@@ -244,43 +244,44 @@ fn bring_to(
         let planned = written.iter().map(|step| Planned { path: step.path.clone(), folder: false });
         let there = written.iter().filter(|step| step.from.exists());
         let intent = Intent {
-            aside: format!("{}/{}.{name}", site.run, task.file_name()),
+            aside: format!("{}/{}.{name}", context.run, task.file_name()),
             task,
-            run: site.run.clone(),
+            run: context.run.clone(),
             outputs: planned.collect(),
             moved_aside: there.map(|step| step.path.clone()).collect(),
             foreign: Vec::new(),
             branch: None,
             landing,
         };
-        let staged = Staged::open(site, intent, Vec::new(), Vec::new()).map_err(|error| error.to_string())?;
-        match write_states(site, &staged, &written) {
+        let staged =
+            Staged::open(context, intent, Vec::new(), Vec::new()).map_err(|error| error.to_string())?;
+        match write_states(context, &staged, &written) {
             Ok(()) => landed.staged = Some(staged),
             Err(cause) => {
-                staged.restore(site, None).map_err(|error| format!("{cause}; and {error}"))?;
+                staged.restore(context, None).map_err(|error| format!("{cause}; and {error}"))?;
                 return Err(cause);
             }
         }
     }
     let paths: Vec<&WorkspacePath> = moves.iter().map(|step| &step.path).collect();
-    let seen = site.workspace.observe_all(&paths);
+    let seen = context.tree.observe_all(&paths);
     landed.moves = moves.into_iter().zip(seen).collect();
     Ok(landed)
 }
 
 /// Does the tree hold what it is said to hold? A folder is nothing, if all that it holds is about to go.
-fn holds(site: &Site, step: &Move, vacated: &BTreeSet<WorkspacePath>) -> bool {
-    let now = site.workspace.observe(&step.path).entry;
+fn holds(context: &RunContext, step: &Move, vacated: &BTreeSet<WorkspacePath>) -> bool {
+    let now = context.tree.observe(&step.path).entry;
     let goes = |path: &WorkspacePath| vacated.contains(path);
-    let is_vacated = || site.workspace.list(&step.path).is_ok_and(|below| below.iter().all(goes));
+    let is_vacated = || context.tree.list(&step.path).is_ok_and(|below| below.iter().all(goes));
     let is_nothing = now.kind == EntryKind::Folder && !step.from.exists();
     now == step.from || (is_nothing && (!step.to.exists() || is_vacated()))
 }
 
-fn write_states(site: &Site, staged: &Staged, written: &[&Move]) -> Result<(), String> {
-    staged.set_aside(&site.workspace).map_err(|error| error.to_string())?;
+fn write_states(context: &RunContext, staged: &Staged, written: &[&Move]) -> Result<(), String> {
+    staged.set_aside(&context.tree).map_err(|error| error.to_string())?;
     for step in written {
-        let (to, aside) = (step.path.under(site.workspace.root()), staged.kept(&step.path));
+        let (to, aside) = (step.path.under(context.tree.root()), staged.kept(&step.path));
         if step.from.exists() && super::staging::entry_at(staged.aside(), &aside) != step.from {
             return Err(format!("{} changed at this very moment", step.path));
         }
@@ -289,9 +290,9 @@ fn write_states(site: &Site, staged: &Staged, written: &[&Move]) -> Result<(), S
         }
         if step.to.exists() {
             let mode = file_mode(&aside, step.to.executable);
-            site.objects.restore(&step.to, &to, mode).map_err(|error| error.to_string())?;
+            context.objects.restore(&step.to, &to, mode).map_err(|error| error.to_string())?;
         } else {
-            workspace::prune_empty_parents(site.workspace.root(), &to);
+            workspace::prune_empty_parents(context.tree.root(), &to);
         }
     }
     Ok(())

@@ -5,77 +5,90 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::agent::{self, Session};
-use super::apart::{Apart, NotReady, writes};
+use super::command_result::CommandResult;
 use super::integrate::{Obstacle, Source, integrate};
+use super::isolated_dir::{IsolatedDir, NotReady, writes};
 use super::perform::{Done, Outcome, Refusal, check_paths, require};
-use super::ran::Ran;
 use super::staging::{Staged, StagingError};
-use super::{Site, checks, collect, git, hints, pending};
+use super::{RunContext, checks, collect, git, hints, pending};
 use crate::agent::Evidence;
 use crate::incremental::{Assignment, Change, Produced};
 use crate::model::{
     CheckKind, Diagnostic, Integrate, Isolation, Reason, ReasonKind, Signature, Wait, WorkspacePath, Writes,
 };
-use crate::workspace::{Observed, Workspace};
+use crate::workspace::{Observed, Root};
 
 /// One attempt.
-pub(super) fn attempt(site: &Site, assignment: &Assignment, attempt: u32) -> Result<Outcome, Box<Refusal>> {
-    require(site, &super::place::Place::tree(site), assignment)?;
-    let mut session = Session::of(site, assignment);
-    let mut apart = match prepare(site, assignment, session.as_mut()) {
-        Ok(apart) => apart,
+pub(super) fn attempt(
+    context: &RunContext,
+    assignment: &Assignment,
+    attempt: u32,
+) -> Result<Outcome, Box<Refusal>> {
+    require(context, &super::exec_root::ExecRoot::tree(context), assignment)?;
+    let mut session = Session::of(context, assignment);
+    let mut isolated = match prepare(context, assignment, session.as_mut()) {
+        Ok(isolated) => isolated,
         Err(NotReady::Moved(paths)) => return Ok(Outcome::Moved(paths)),
         Err(NotReady::Failed(error)) => return Err(error.into()),
     };
-    let outcome = run(site, assignment, &mut apart, session.as_mut(), attempt)
-        .and_then(|made| finish(site, assignment, attempt, made));
+    let outcome = run(context, assignment, &mut isolated, session.as_mut(), attempt)
+        .and_then(|made| finish(context, assignment, attempt, made));
     if let Some(session) = session {
         return match outcome {
             Ok(outcome) => {
-                apart.remove();
+                isolated.remove();
                 session.close(None);
                 Ok(outcome)
             }
-            Err(refusal) => {
-                Err(Box::new(agent::conclude(site, assignment, session, Some(apart), *refusal, attempt)))
-            }
+            Err(refusal) => Err(Box::new(agent::conclude(
+                context,
+                assignment,
+                session,
+                Some(isolated),
+                *refusal,
+                attempt,
+            ))),
         };
     }
     match outcome {
         Ok(outcome) => {
-            apart.remove();
+            isolated.remove();
             Ok(outcome)
         }
         // What a task wrote in sight of a secret may hold it, and is not kept.
         Err(refusal) if refusal.cancelled || !assignment.task.secrets.is_empty() => {
-            apart.remove();
+            isolated.remove();
             Err(refusal)
         }
         Err(mut refusal) => {
-            apart.leave_for_a_person(site, assignment, &mut refusal);
+            isolated.leave_for_a_person(context, assignment, &mut refusal);
             Err(refusal)
         }
     }
 }
 
 /// The folder in which an agent left off, else a new one.
-fn prepare(site: &Site, assignment: &Assignment, session: Option<&mut Session>) -> Result<Apart, NotReady> {
+fn prepare(
+    context: &RunContext,
+    assignment: &Assignment,
+    session: Option<&mut Session>,
+) -> Result<IsolatedDir, NotReady> {
     if let Some(session) = session {
         if let Some(suspended) = session.take_suspended()
-            && let Some(apart) = Apart::reopen(site, assignment, suspended)?
+            && let Some(isolated) = IsolatedDir::reopen(context, assignment, suspended)?
         {
-            return Ok(apart);
+            return Ok(isolated);
         }
         session.lose_folder();
     }
-    Apart::prepare(site, assignment)
+    IsolatedDir::prepare(context, assignment)
 }
 
 /// What an attempt made, before it is brought anywhere.
 pub(super) struct Made {
     pub(super) produced: Produced,
     /// Below this the outputs lie.
-    pub(super) at: Workspace,
+    pub(super) at: Root,
     pub(super) changed: Vec<WorkspacePath>,
     pub(super) unchecked: Option<Refusal>,
     pub(super) warnings: Vec<Diagnostic>,
@@ -85,64 +98,64 @@ pub(super) struct Made {
 }
 
 fn run(
-    site: &Site,
+    context: &RunContext,
     assignment: &Assignment,
-    apart: &mut Apart,
+    isolated: &mut IsolatedDir,
     mut session: Option<&mut Session>,
     attempt: u32,
 ) -> Result<Made, Box<Refusal>> {
     let task = &assignment.task;
-    if !apart.is_reopened() {
-        apart.bring_copies(site, &task.copy)?;
-        apart.set_up(site, assignment)?;
-        apart.mark()?;
+    if !isolated.is_reopened() {
+        isolated.bring_copies(context, &task.copy)?;
+        isolated.set_up(context, assignment)?;
+        isolated.mark()?;
     }
     let ran = match session.as_deref_mut() {
-        Some(session) => agent::work(site, &apart.place, assignment, session, attempt),
-        None => Ran::command(site, &apart.place, assignment),
+        Some(session) => agent::work(context, &isolated.exec_root, assignment, session, attempt),
+        None => CommandResult::command(context, &isolated.exec_root, assignment),
     };
     let ran = ran.map_err(|failed| {
         let mut refusal = failed.refusal;
-        if let Some(hint) = hints::undeclared_reads(site, &apart.place, assignment, &failed.tail) {
+        if let Some(hint) = hints::undeclared_reads(context, &isolated.exec_root, assignment, &failed.tail) {
             refusal.message = format!("{}\n{hint}", refusal.message);
         }
         Box::new(refusal)
     })?;
-    let foreign = |path: &WorkspacePath, now: &Signature| apart.is_copied(path, now);
-    let outputs = collect::outputs(site, &apart.place.workspace, task, foreign).map_err(|e| {
-        let hint = hints::undeclared_reads(site, &apart.place, assignment, &ran.tail);
+    let foreign = |path: &WorkspacePath, now: &Signature| isolated.is_copied(path, now);
+    let outputs = collect::outputs(context, &isolated.exec_root.dir, task, foreign).map_err(|e| {
+        let hint = hints::undeclared_reads(context, &isolated.exec_root, assignment, &ran.tail);
         ran.refuse(hint.map_or(e.clone(), |hint| format!("{e}\n{hint}")))
     })?;
-    let discovered =
-        collect::discovered(site, &apart.place, assignment, ran.started).map_err(|e| ran.refuse(e))?;
+    let discovered = collect::discovered(context, &isolated.exec_root, assignment, ran.started)
+        .map_err(|e| ran.refuse(e))?;
     let mut warnings = Vec::new();
-    warnings.extend(undeclared(site, assignment, apart, &ran)?);
-    let edited = apart.edited(assignment)?;
-    no_secret_in_edits(site, assignment, apart, &edited).map_err(|e| ran.refuse(e))?;
+    warnings.extend(undeclared(context, assignment, isolated, &ran)?);
+    let edited = isolated.edited(assignment)?;
+    no_secret_in_edits(context, assignment, isolated, &edited).map_err(|e| ran.refuse(e))?;
     if session.is_some() {
-        agent::look(site, assignment, &outputs, &edited).map_err(|e| ran.refuse(e))?;
+        agent::look(context, assignment, &outputs, &edited).map_err(|e| ran.refuse(e))?;
     }
-    apart.keep(site, &edited)?;
+    isolated.keep(context, &edited)?;
     let at = if task.validate.iter().any(|check| matches!(check.kind, CheckKind::Run(_))) {
-        apart.set_apart(&outputs)?
+        isolated.set_apart(&outputs)?
     } else {
-        Workspace::open(apart.place.root()).map_err(StagingError::from)?
+        Root::open(isolated.exec_root.root()).map_err(StagingError::from)?
     };
-    let validation = checks::look_at_inputs(site, &assignment.validation);
-    let before_checks = if session.is_some() { apart.listing()? } else { BTreeMap::new() };
-    apart.bring_check_inputs(site, task, &check_paths(&validation))?;
-    let (evidence, unchecked) = match ran.validate(site, &apart.place, assignment) {
+    let validation = checks::look_at_inputs(context, &assignment.validation);
+    let before_checks = if session.is_some() { isolated.listing()? } else { BTreeMap::new() };
+    isolated.bring_check_inputs(context, task, &check_paths(&validation))?;
+    let (evidence, unchecked) = match ran.validate(context, &isolated.exec_root, assignment) {
         Err(refusal) if session.is_some() => {
-            apart.absolve(&before_checks)?;
+            isolated.absolve(&before_checks)?;
             return Err(refusal);
         }
         validated => validated?,
     };
     let agent = session.and_then(|session| {
-        agent::tell(site, assignment, session, attempt);
-        agent::result(site, assignment, session)
+        agent::tell(context, assignment, session, attempt);
+        agent::result(context, assignment, session)
     });
-    let mut changed = assignment.snapshot.changes(&site.workspace);
+    let mut changed = assignment.snapshot.changes(&context.tree);
     changed.extend(discovered.too_young);
     let produced = Produced {
         discovered: discovered.inputs,
@@ -161,7 +174,7 @@ fn run(
 
 /// Brings the result to where it belongs, or sets it aside until a person has spoken.
 pub(super) fn finish(
-    site: &Site,
+    context: &RunContext,
     assignment: &Assignment,
     attempt: u32,
     made: Made,
@@ -171,27 +184,36 @@ pub(super) fn finish(
         if let Some(refusal) = unchecked {
             return Err(Box::new(refusal));
         }
-        return pending::hold(site, assignment, Wait::Approval, &at, produced, warnings, log);
+        return pending::hold(context, assignment, Wait::Approval, &at, produced, warnings, log);
     }
     let mut branch = None;
     if assignment.isolation == Isolation::Worktree {
-        let step = git::commit(site, assignment, &at, &produced.outputs, &produced.edited)
+        let step = git::commit(context, assignment, &at, &produced.outputs, &produced.edited)
             .map_err(|message| Box::new(Refusal::new(message)))?;
         produced.commit = Some(step.after.clone());
         branch = Some(step);
     }
     let staged = if produced.on_branch {
-        keep_outputs(site, &at, &produced.outputs)?;
-        Some(Staged::open_branch(site, &assignment.task, attempt, branch.clone())?)
+        keep_outputs(context, &at, &produced.outputs)?;
+        Some(Staged::open_branch(context, &assignment.task, attempt, branch.clone())?)
     } else {
-        match integrate(site, assignment, attempt, (&at, Source::Spent), &produced.outputs, branch.clone()) {
+        match integrate(context, assignment, attempt, (&at, Source::Spent), &produced.outputs, branch.clone())
+        {
             Ok(came) => {
                 produced.outputs = came.outputs;
                 warnings.extend(came.warnings);
                 Some(came.staged)
             }
             Err(Obstacle::Conflict(paths)) => {
-                return pending::hold(site, assignment, Wait::Conflict(paths), &at, produced, warnings, log);
+                return pending::hold(
+                    context,
+                    assignment,
+                    Wait::Conflict(paths),
+                    &at,
+                    produced,
+                    warnings,
+                    log,
+                );
             }
             Err(Obstacle::Failed(error)) => return Err(error.into()),
         }
@@ -202,12 +224,12 @@ pub(super) fn finish(
 
 /// Outputs that stay on a branch are kept for the tasks that need them.
 fn keep_outputs(
-    site: &Site,
-    at: &Workspace,
+    context: &RunContext,
+    at: &Root,
     outputs: &[(WorkspacePath, Observed)],
 ) -> Result<(), Box<Refusal>> {
     for (path, observed) in outputs {
-        let kept = site.objects.put(&path.under(at.root()), &observed.entry);
+        let kept = context.objects.put(&path.under(at.root()), &observed.entry);
         kept.map_err(|error| Box::new(Refusal::new(error.to_string())))?;
     }
     Ok(())
@@ -215,13 +237,13 @@ fn keep_outputs(
 
 /// Undeclared writes fail the task, or are named.
 fn undeclared(
-    site: &Site,
+    context: &RunContext,
     assignment: &Assignment,
-    apart: &Apart,
-    ran: &Ran,
+    isolated: &IsolatedDir,
+    ran: &CommandResult,
 ) -> Result<Option<Diagnostic>, Box<Refusal>> {
     let task = &assignment.task;
-    let paths = apart.undeclared(site, assignment)?;
+    let paths = isolated.undeclared(context, assignment)?;
     let Some(first) = paths.first() else { return Ok(None) };
     let named: Vec<String> = paths.iter().take(8).map(ToString::to_string).collect();
     let more = paths.len() - named.len();
@@ -250,13 +272,13 @@ fn undeclared(
 }
 
 fn no_secret_in_edits(
-    site: &Site,
+    context: &RunContext,
     assignment: &Assignment,
-    apart: &Apart,
+    isolated: &IsolatedDir,
     edited: &[Change],
 ) -> Result<(), String> {
     let changed = edited.iter().filter(|change| change.after.exists() && change.after != change.before);
     let seen: Vec<(WorkspacePath, Observed)> =
-        changed.map(|change| (change.path.clone(), apart.place.workspace.observe(&change.path))).collect();
-    collect::no_secret(site, &apart.place.workspace, &assignment.task, &seen)
+        changed.map(|change| (change.path.clone(), isolated.exec_root.dir.observe(&change.path))).collect();
+    collect::no_secret(context, &isolated.exec_root.dir, &assignment.task, &seen)
 }

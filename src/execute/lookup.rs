@@ -4,7 +4,7 @@
 use crate::incremental::Assignment;
 use crate::model::{Action, CacheMode, Input, ReasonKind, Task, Via, WorkspacePath};
 use crate::store::Cache;
-use crate::workspace::{Observed, Workspace};
+use crate::workspace::{Observed, Root};
 
 /// Are results of this task ever kept?
 pub(super) fn is_kept(task: &Task) -> bool {
@@ -20,7 +20,7 @@ pub(super) fn is_wanted(assignment: &Assignment) -> bool {
 }
 
 /// Does the cache have a result for this task as things are? A cheap look that writes nothing.
-pub fn would_be_restored(cache: &Cache, workspace: &Workspace, assignment: &Assignment) -> bool {
+pub fn would_be_restored(cache: &Cache, workspace: &Root, assignment: &Assignment) -> bool {
     let known = |action: &Action| cache.peek(action.key());
     cache.is_read()
         && is_wanted(assignment)
@@ -43,7 +43,7 @@ pub(super) fn declared(action: &Action) -> Action {
 /// now.
 pub(super) fn candidates<'a>(
     cache: &Cache,
-    workspace: &'a Workspace,
+    workspace: &'a Root,
     assignment: &'a Assignment,
 ) -> Box<dyn Iterator<Item = Candidate> + 'a> {
     if assignment.task.depfile.is_none() {

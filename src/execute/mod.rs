@@ -4,23 +4,23 @@
 //! It decides nothing about other tasks, and records nothing: the coordinator does both.
 
 mod agent;
-mod apart;
 mod byhand;
 mod checks;
 mod collect;
 mod command;
+mod command_result;
 mod depfile;
 mod environment;
+mod exec_root;
 mod git;
 mod hints;
 mod integrate;
 mod isolated;
+mod isolated_dir;
 mod keep;
 mod lookup;
 mod pending;
 mod perform;
-mod place;
-mod ran;
 mod recover;
 mod repeat;
 mod restore;
@@ -29,35 +29,34 @@ mod staging;
 mod suspend;
 
 pub use agent::{Agents, Examined, Ledger, Login, Unfinished, examine, next_prompt, unfinished};
-pub use apart::{remove_all, unenforced};
 pub use byhand::{check_result, copy_version, keep_version, return_version, run_by_hand, show_version};
 pub use command::run_tool;
 pub use git::{check_branch, commit_adopted, move_branch, move_branch_back, needs_repository};
 pub use integrate::{Landed, land, put_back};
+pub use isolated_dir::{remove_all, unenforced};
 pub use keep::keep_result;
 pub use lookup::would_be_restored;
 pub use pending::{Released, clear as clear_pending, folder as pending_folder, release, turn_into_conflict};
-pub use perform::{Course, Done, Outcome, Refusal, Waiting, perform};
+pub use perform::{Disposition, Done, Outcome, Refusal, Waiting, perform};
 pub use recover::recover;
 pub use repeat::{Difference, DifferentLine, Repeated, repeat};
 pub use staging::{Staged, StagingError};
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use crate::incremental::Caller;
 use crate::model::{Event, RunId, TaskId};
 use crate::process::Processes;
 use crate::store::{Attempts, Cache, Flakes, Journal, Maker, Objects, RunDir};
-use crate::workspace::Workspace;
+use crate::workspace::Tree;
 use crate::worktree::Repository;
 
 /// Where actions run: what all workers of one build share.
-pub struct Site {
+pub struct RunContext {
     /// How the kernel stamped files when the build began, in nanoseconds since 1970.
     pub began: i64,
     /// The tree.
-    pub workspace: Arc<Workspace>,
+    pub tree: Tree,
     /// `.conductor`
     pub folder: PathBuf,
     /// Running children.
@@ -88,7 +87,7 @@ pub struct Site {
     pub events: Box<dyn Fn(Event) + Send + Sync>,
 }
 
-impl Site {
+impl RunContext {
     /// The log of a task, or of one of its checks.
     fn log(&self, task: &TaskId, part: Option<&str>) -> PathBuf {
         let log = self.run_dir.log(task);
@@ -97,7 +96,7 @@ impl Site {
 
     /// A path below the workspace root, for people.
     fn shown(&self, path: &Path) -> String {
-        path.strip_prefix(self.workspace.root()).unwrap_or(path).display().to_string()
+        path.strip_prefix(self.tree.root()).unwrap_or(path).display().to_string()
     }
 
     /// Does git have exactly these bytes?

@@ -6,30 +6,30 @@ use std::path::PathBuf;
 use super::integrate::{Obstacle, Source, integrate};
 use super::perform::{Outcome, Refusal, Waiting};
 use super::staging::{Staged, StagingError};
-use super::{Site, git};
+use super::{RunContext, git};
 use crate::incremental::{Assignment, Change, Produced};
 use crate::model::{Diagnostic, EntryKind, Isolation, Pending, TaskId, Wait, WorkspacePath};
 use crate::store::BranchMove;
-use crate::workspace::{self, Observed, Workspace};
+use crate::workspace::{self, Observed, Root};
 
 /// Where a task's waiting result lies.
-pub fn folder(site: &Site, task: &TaskId) -> PathBuf {
-    site.folder.join("pending").join(task.file_name())
+pub fn folder(context: &RunContext, task: &TaskId) -> PathBuf {
+    context.folder.join("pending").join(task.file_name())
 }
 
 /// Sets a result aside.
 pub(super) fn hold(
-    site: &Site,
+    context: &RunContext,
     assignment: &Assignment,
     wait: Wait,
-    made: &Workspace,
+    made: &Root,
     produced: Produced,
     mut warnings: Vec<Diagnostic>,
     log: Option<String>,
 ) -> Result<Outcome, Box<Refusal>> {
     let keep = || -> Result<(), StagingError> {
-        let folder = folder(site, &assignment.task.id);
-        clear(site, &assignment.task.id).map_err(|error| StagingError(error.to_string()))?;
+        let folder = folder(context, &assignment.task.id);
+        clear(context, &assignment.task.id).map_err(|error| StagingError(error.to_string()))?;
         workspace::make_folder(&folder)?;
         for (path, observed) in &produced.outputs {
             let to = path.under(&folder);
@@ -43,7 +43,7 @@ pub(super) fn hold(
             produced.edited.iter().filter(|change| change.after != change.before && change.after.exists())
         {
             let mode = if change.after.executable { 0o755 } else { 0o644 };
-            let restored = site.objects.restore(&change.after, &change.path.under(&folder), mode);
+            let restored = context.objects.restore(&change.after, &change.path.under(&folder), mode);
             restored.map_err(|error| StagingError(error.to_string()))?;
         }
         Ok(())
@@ -51,8 +51,8 @@ pub(super) fn hold(
     keep()?;
     if let Wait::Conflict(paths) = &wait {
         let made: Vec<&WorkspacePath> = produced.outputs.iter().map(|(path, _)| path).collect();
-        keep_new_versions(site, &assignment.task.id, &made, paths)?;
-        warnings.extend(paths.iter().map(|path| conflict(site, &assignment.task.id, path)));
+        keep_new_versions(context, &assignment.task.id, &made, paths)?;
+        warnings.extend(paths.iter().map(|path| conflict(context, &assignment.task.id, path)));
     }
     Ok(Outcome::Waiting(Box::new(Waiting { wait, produced, warnings, log })))
 }
@@ -60,13 +60,13 @@ pub(super) fn hold(
 /// Keeps what a waiting result holds at and below `paths` where a person will look for it:
 /// `.conductor/conflicts/RUN/PATH`.
 fn keep_new_versions(
-    site: &Site,
+    context: &RunContext,
     task: &TaskId,
     made: &[&WorkspacePath],
     paths: &[WorkspacePath],
 ) -> Result<(), StagingError> {
-    let kept = site.folder.join("conflicts").join(&site.run.0);
-    let folder = folder(site, task);
+    let kept = context.folder.join("conflicts").join(&context.run.0);
+    let folder = folder(context, task);
     for path in made.iter().filter(|made| paths.iter().any(|path| made.is_within(path))) {
         let from = path.under(&folder);
         if from.is_dir() && !from.is_symlink() {
@@ -84,26 +84,26 @@ fn keep_new_versions(
 /// # Errors
 /// The new versions cannot be kept.
 pub fn turn_into_conflict(
-    site: &Site,
+    context: &RunContext,
     task: &TaskId,
     pending: &mut Pending,
     paths: Vec<WorkspacePath>,
 ) -> Result<Vec<Diagnostic>, StagingError> {
     let made: Vec<&WorkspacePath> = pending.record.outputs.iter().map(|output| &output.path).collect();
-    keep_new_versions(site, task, &made, &paths)?;
-    let told = paths.iter().map(|path| conflict(site, task, path)).collect();
+    keep_new_versions(context, task, &made, &paths)?;
+    let told = paths.iter().map(|path| conflict(context, task, path)).collect();
     pending.wait = Wait::Conflict(paths);
     Ok(told)
 }
 
 /// Says that a person's version stands in the way, and what to do.
-fn conflict(site: &Site, task: &TaskId, path: &WorkspacePath) -> Diagnostic {
-    let kept = path.under(&site.folder.join("conflicts").join(&site.run.0));
+fn conflict(context: &RunContext, task: &TaskId, path: &WorkspacePath) -> Diagnostic {
+    let kept = path.under(&context.folder.join("conflicts").join(&context.run.0));
     let message =
         format!("{path} is not what conductor made; the new version by {task} does not overwrite it");
     let both = format!("`conductor resolve {path} --theirs` takes conductor's, `--mine` keeps yours");
     Diagnostic::error("build::conflict", message).help(if kept.symlink_metadata().is_ok() {
-        format!("the new version is kept in {}; {both}", site.shown(&kept))
+        format!("the new version is kept in {}; {both}", context.shown(&kept))
     } else {
         format!("the new version has nothing there; {both}")
     })
@@ -113,14 +113,14 @@ fn conflict(site: &Site, task: &TaskId, path: &WorkspacePath) -> Diagnostic {
 ///
 /// # Errors
 /// Its folder cannot be removed.
-pub fn clear(site: &Site, task: &TaskId) -> std::io::Result<()> {
-    let folder = folder(site, task);
+pub fn clear(context: &RunContext, task: &TaskId) -> std::io::Result<()> {
+    let folder = folder(context, task);
     match std::fs::remove_dir_all(&folder) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(std::io::Error::new(error.kind(), format!("cannot remove {}: {error}", folder.display())))
         }
         _ => {
-            workspace::prune_empty_parents(&site.folder, &folder);
+            workspace::prune_empty_parents(&context.folder, &folder);
             Ok(())
         }
     }
@@ -143,19 +143,19 @@ pub struct Released {
 /// # Errors
 /// Its files are not those that were shown, a person's version stands in the way, or they cannot be written.
 pub fn release(
-    site: &Site,
+    context: &RunContext,
     assignment: &Assignment,
     pending: &Pending,
     attempt: u32,
 ) -> Result<Result<Released, Vec<WorkspacePath>>, String> {
     let record = &pending.record;
-    let folder = folder(site, &assignment.task.id);
-    let made = Workspace::open(&folder).map_err(|error| error.to_string())?;
+    let folder = folder(context, &assignment.task.id);
+    let made = Root::open(&folder).map_err(|error| error.to_string())?;
     let paths: Vec<&WorkspacePath> = record.outputs.iter().map(|output| &output.path).collect();
     let seen = made.observe_all(&paths);
     for (output, seen) in record.outputs.iter().zip(&seen) {
         if output.entry != seen.entry {
-            let place = site.shown(&output.path.under(&folder));
+            let place = context.shown(&output.path.under(&folder));
             return Err(format!(
                 "{place} is not what was made and checked; run `conductor build --force` for it"
             ));
@@ -164,14 +164,14 @@ pub fn release(
     for edited in record.edited.iter().filter(|edited| edited.after != edited.before && edited.after.exists())
     {
         if made.observe(&edited.path).entry != edited.after {
-            let place = site.shown(&edited.path.under(&folder));
+            let place = context.shown(&edited.path.under(&folder));
             return Err(format!(
                 "{place} is not what was made and checked; run `conductor build --force` for it"
             ));
         }
     }
     let mut outputs: Vec<(WorkspacePath, Observed)> = paths.into_iter().cloned().zip(seen).collect();
-    let discovered = pending.discovered.iter().map(|path| (path.clone(), site.workspace.observe(path)));
+    let discovered = pending.discovered.iter().map(|path| (path.clone(), context.tree.observe(path)));
     let discovered = discovered.collect();
     let edited: Vec<Change> = record
         .edited
@@ -180,18 +180,18 @@ pub fn release(
         .collect();
     let (mut branch, mut warnings) = (None, Vec::new());
     if assignment.isolation == Isolation::Worktree {
-        branch = Some(git::commit(site, assignment, &made, &outputs, &edited)?);
+        branch = Some(git::commit(context, assignment, &made, &outputs, &edited)?);
     }
     let staged;
     if record.on_branch {
         for output in &record.outputs {
             let from = output.path.under(&folder);
-            site.objects.put(&from, &output.entry).map_err(|error| error.to_string())?;
+            context.objects.put(&from, &output.entry).map_err(|error| error.to_string())?;
         }
-        let open = Staged::open_branch(site, &assignment.task, attempt, branch.clone());
+        let open = Staged::open_branch(context, &assignment.task, attempt, branch.clone());
         staged = Some(open.map_err(|error| error.to_string())?);
     } else {
-        match integrate(site, assignment, attempt, (&made, Source::Kept), &outputs, branch.clone()) {
+        match integrate(context, assignment, attempt, (&made, Source::Kept), &outputs, branch.clone()) {
             Ok(came) => {
                 (staged, outputs) = (Some(came.staged), came.outputs);
                 warnings.extend(came.warnings);

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::agent::{self, Session};
-use super::apart::{Apart, NotReady};
 use super::checks::{self, CheckFailure};
 use super::command::{Call, Paths};
-use super::place::Place;
-use super::ran::{Ran, complaint, spawn_refusal};
+use super::command_result::{CommandResult, complaint, spawn_refusal};
+use super::exec_root::ExecRoot;
+use super::isolated_dir::{IsolatedDir, NotReady};
 use super::restore::restore;
 use super::staging::{Staged, StagingError};
-use super::{Site, collect, isolated, pending};
+use super::{RunContext, collect, isolated, pending};
 use crate::agent::{Evidence, FailedCheck};
 use crate::incremental::{Assignment, Produced};
 use crate::model::{
@@ -115,14 +115,14 @@ pub struct Refusal {
     /// Where its output is kept, where it printed something.
     pub log: Option<String>,
     /// What is to become of an agent's task.
-    pub course: Course,
+    pub course: Disposition,
     /// What an agent is to know of it that tries again.
     pub evidence: Evidence,
 }
 
 /// What is to become of a task whose attempt did not succeed.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub enum Course {
+pub enum Disposition {
     /// It has failed, or is tried again where that may help.
     #[default]
     Ordinary,
@@ -152,7 +152,7 @@ impl Refusal {
             cancelled: false,
             duration: Duration::ZERO,
             log: None,
-            course: Course::Ordinary,
+            course: Disposition::Ordinary,
             evidence: Evidence::default(),
         }
     }
@@ -173,15 +173,15 @@ impl From<CheckFailure> for Refusal {
 }
 
 /// Does what the assignment says, once.
-pub fn perform(site: &Site, assignment: &Assignment, attempt: u32) -> Outcome {
-    let changed = assignment.snapshot.changes(&site.workspace);
+pub fn perform(context: &RunContext, assignment: &Assignment, attempt: u32) -> Outcome {
+    let changed = assignment.snapshot.changes(&context.tree);
     if !changed.is_empty() {
         return Outcome::Moved(changed);
     }
-    if let Some(outcome) = restore(site, assignment, attempt) {
+    if let Some(outcome) = restore(context, assignment, attempt) {
         return outcome;
     }
-    (site.events)(Event::TaskStarted {
+    (context.events)(Event::TaskStarted {
         task: assignment.task.id.clone(),
         key: assignment.key,
         reasons: assignment.reasons.clone(),
@@ -189,22 +189,27 @@ pub fn perform(site: &Site, assignment: &Assignment, attempt: u32) -> Outcome {
         validation_only: assignment.validation_only,
     });
     let outcome = match (&assignment.task.work, assignment.isolation) {
-        (Work::Gate, _) => gate(site, assignment),
-        (_, Isolation::None) if assignment.validation_only => Ok(validate_in_tree(site, assignment)),
-        (_, Isolation::None) => in_tree(site, assignment, attempt),
-        _ if assignment.validation_only => validate_apart(site, assignment),
-        _ => isolated::attempt(site, assignment, attempt),
+        (Work::Gate, _) => gate(context, assignment),
+        (_, Isolation::None) if assignment.validation_only => Ok(validate_in_tree(context, assignment)),
+        (_, Isolation::None) => in_tree(context, assignment, attempt),
+        _ if assignment.validation_only => validate_apart(context, assignment),
+        _ => isolated::attempt(context, assignment, attempt),
     };
     outcome.unwrap_or_else(Outcome::Refused)
 }
 
-fn validate_in_tree(site: &Site, assignment: &Assignment) -> Outcome {
-    let validation = checks::look_at_inputs(site, &assignment.validation);
-    validate_alone(site, &Place::tree(site), assignment, validation)
+fn validate_in_tree(context: &RunContext, assignment: &Assignment) -> Outcome {
+    let validation = checks::look_at_inputs(context, &assignment.validation);
+    validate_alone(context, &ExecRoot::tree(context), assignment, validation)
 }
 
-fn validate_alone(site: &Site, place: &Place, assignment: &Assignment, validation: Validation) -> Outcome {
-    let verdict = checks::run(site, place, assignment, "validate", &assignment.task.validate);
+fn validate_alone(
+    context: &RunContext,
+    exec_root: &ExecRoot,
+    assignment: &Assignment,
+    validation: Validation,
+) -> Outcome {
+    let verdict = checks::run(context, exec_root, assignment, "validate", &assignment.task.validate);
     match verdict.failure {
         None => Outcome::Validated(validation, verdict.evidence),
         Some(failure) if failure.could_not_run => Outcome::Refused(Box::new(failure.into())),
@@ -216,21 +221,21 @@ fn validate_alone(site: &Site, place: &Place, assignment: &Assignment, validatio
     }
 }
 
-fn validate_apart(site: &Site, assignment: &Assignment) -> Result<Outcome, Box<Refusal>> {
-    let mut apart = match Apart::prepare(site, assignment) {
-        Ok(apart) => apart,
+fn validate_apart(context: &RunContext, assignment: &Assignment) -> Result<Outcome, Box<Refusal>> {
+    let mut isolated = match IsolatedDir::prepare(context, assignment) {
+        Ok(isolated) => isolated,
         Err(NotReady::Moved(paths)) => return Ok(Outcome::Moved(paths)),
         Err(NotReady::Failed(error)) => return Err(error.into()),
     };
     let outcome = (|| {
-        apart.bring_result(site, assignment)?;
-        apart.bring_copies(site, &assignment.task.copy)?;
-        apart.set_up(site, assignment)?;
-        let validation = checks::look_at_inputs(site, &assignment.validation);
-        apart.bring_check_inputs(site, &assignment.task, &check_paths(&validation))?;
-        Ok(validate_alone(site, &apart.place, assignment, validation))
+        isolated.bring_result(context, assignment)?;
+        isolated.bring_copies(context, &assignment.task.copy)?;
+        isolated.set_up(context, assignment)?;
+        let validation = checks::look_at_inputs(context, &assignment.validation);
+        isolated.bring_check_inputs(context, &assignment.task, &check_paths(&validation))?;
+        Ok(validate_alone(context, &isolated.exec_root, assignment, validation))
     })();
-    apart.remove();
+    isolated.remove();
     outcome
 }
 
@@ -240,12 +245,17 @@ pub(super) fn check_paths(validation: &Validation) -> Vec<WorkspacePath> {
 }
 
 /// Runs `setup`, which prepares a private folder and is no part of the task.
-pub(super) fn set_up(site: &Site, place: &Place, assignment: &Assignment) -> Result<(), Box<Refusal>> {
+pub(super) fn set_up(
+    context: &RunContext,
+    exec_root: &ExecRoot,
+    assignment: &Assignment,
+) -> Result<(), Box<Refusal>> {
     let Some(command) = &assignment.task.setup else { return Ok(()) };
     let task = &assignment.task;
     let paths = Paths::new(task, &assignment.action);
-    let log = site.log(&task.id, Some("setup"));
-    let call = Call { site, place, task, command, paths: &paths, log, stall: task.stall, is_work: false };
+    let log = context.log(&task.id, Some("setup"));
+    let call =
+        Call { context, exec_root, task, command, paths: &paths, log, stall: task.stall, is_work: false };
     let ended = call.run().map_err(|error| spawn_refusal(&error))?;
     match complaint(task, &ended) {
         None => Ok(()),
@@ -258,10 +268,11 @@ pub(super) fn set_up(site: &Site, place: &Place, assignment: &Assignment) -> Res
     }
 }
 
-fn gate(site: &Site, assignment: &Assignment) -> Result<Outcome, Box<Refusal>> {
+fn gate(context: &RunContext, assignment: &Assignment) -> Result<Outcome, Box<Refusal>> {
     let start = Instant::now();
-    let validation = checks::look_at_inputs(site, &assignment.validation);
-    let verdict = checks::run(site, &Place::tree(site), assignment, "gate", &assignment.task.validate);
+    let validation = checks::look_at_inputs(context, &assignment.validation);
+    let verdict =
+        checks::run(context, &ExecRoot::tree(context), assignment, "gate", &assignment.task.validate);
     if let Some(failure) = verdict.failure {
         let reason = Reason::new(ReasonKind::GateFailed).name(failure.definition.clone());
         return Err(Box::new(Refusal { reason, duration: start.elapsed(), ..failure.into() }));
@@ -273,7 +284,7 @@ fn gate(site: &Site, assignment: &Assignment) -> Result<Outcome, Box<Refusal>> {
         duration: start.elapsed(),
         ..Produced::default()
     };
-    let changed = assignment.snapshot.changes(&site.workspace);
+    let changed = assignment.snapshot.changes(&context.tree);
     let done = Done {
         produced,
         staged: None,
@@ -288,20 +299,20 @@ fn gate(site: &Site, assignment: &Assignment) -> Result<Outcome, Box<Refusal>> {
 }
 
 /// `isolation: none`: in the tree, with the previous outputs aside.
-fn in_tree(site: &Site, assignment: &Assignment, attempt: u32) -> Result<Outcome, Box<Refusal>> {
-    let place = Place::tree(site);
-    require(site, &place, assignment)?;
-    let mut session = Session::of(site, assignment);
-    let mut staged = Staged::begin(site, assignment, attempt)?;
-    let done = attempt_staged(site, &place, assignment, &mut staged, session.as_mut(), attempt);
+fn in_tree(context: &RunContext, assignment: &Assignment, attempt: u32) -> Result<Outcome, Box<Refusal>> {
+    let exec_root = ExecRoot::tree(context);
+    require(context, &exec_root, assignment)?;
+    let mut session = Session::of(context, assignment);
+    let mut staged = Staged::begin(context, assignment, attempt)?;
+    let done = attempt_staged(context, &exec_root, assignment, &mut staged, session.as_mut(), attempt);
     let outcome = match done {
-        Ok(done) if assignment.task.approve => hold_back(site, assignment, staged, done),
+        Ok(done) if assignment.task.approve => hold_back(context, assignment, staged, done),
         Ok(done) => Ok(Outcome::Done(Box::new(Done { staged: Some(staged), ..done }))),
-        Err(refusal) => Err(Box::new(take_back(site, assignment, staged, *refusal))),
+        Err(refusal) => Err(Box::new(take_back(context, assignment, staged, *refusal))),
     };
     match (session, outcome) {
         (Some(session), Err(refusal)) => {
-            Err(Box::new(agent::conclude(site, assignment, session, None, *refusal, attempt)))
+            Err(Box::new(agent::conclude(context, assignment, session, None, *refusal, attempt)))
         }
         (Some(session), outcome) => {
             session.close(None);
@@ -312,21 +323,25 @@ fn in_tree(site: &Site, assignment: &Assignment, attempt: u32) -> Result<Outcome
 }
 
 /// What the tree held before comes back.
-fn take_back(site: &Site, assignment: &Assignment, staged: Staged, mut refusal: Refusal) -> Refusal {
-    let failed = site.run_dir.path().join("failed").join(assignment.task.id.file_name());
+fn take_back(context: &RunContext, assignment: &Assignment, staged: Staged, mut refusal: Refusal) -> Refusal {
+    let failed = context.run_dir.path().join("failed").join(assignment.task.id.file_name());
     // What was made in sight of a secret may hold it, and is not kept.
     let kept = assignment.task.secrets.is_empty().then_some(&*failed);
-    if let Err(error) = staged.restore(site, kept) {
+    if let Err(error) = staged.restore(context, kept) {
         refusal.message = format!("{}\nand its outputs could not be put back: {error}", refusal.message);
     } else if failed.exists() {
-        refusal.message = format!("{}\nwhat it made is kept in {}", refusal.message, site.shown(&failed));
+        refusal.message = format!("{}\nwhat it made is kept in {}", refusal.message, context.shown(&failed));
     }
     refusal
 }
 
 /// The checks before the command. They look at the tree, wherever the command will run.
-pub(super) fn require(site: &Site, place: &Place, assignment: &Assignment) -> Result<(), Box<Refusal>> {
-    let required = checks::run(site, place, assignment, "require", &assignment.task.require);
+pub(super) fn require(
+    context: &RunContext,
+    exec_root: &ExecRoot,
+    assignment: &Assignment,
+) -> Result<(), Box<Refusal>> {
+    let required = checks::run(context, exec_root, assignment, "require", &assignment.task.require);
     match required.failure {
         Some(failure) => Err(Box::new(Refusal { retryable: true, ..failure.into() })),
         None => Ok(()),
@@ -335,7 +350,7 @@ pub(super) fn require(site: &Site, place: &Place, assignment: &Assignment) -> Re
 
 /// Sets a result that wants approval aside; the previous outputs come back.
 fn hold_back(
-    site: &Site,
+    context: &RunContext,
     assignment: &Assignment,
     staged: Staged,
     done: Done,
@@ -349,40 +364,41 @@ fn hold_back(
         }
         (None, None) => {
             let Done { produced, warnings, log, .. } = done;
-            pending::hold(site, assignment, Wait::Approval, &site.workspace, produced, warnings, log)
+            pending::hold(context, assignment, Wait::Approval, &context.tree, produced, warnings, log)
         }
     };
-    staged.restore(site, None)?;
+    staged.restore(context, None)?;
     held
 }
 
 fn attempt_staged(
-    site: &Site,
-    place: &Place,
+    context: &RunContext,
+    exec_root: &ExecRoot,
     assignment: &Assignment,
     staged: &mut Staged,
     mut session: Option<&mut Session>,
     attempt: u32,
 ) -> Result<Done, Box<Refusal>> {
     let ran = match session.as_deref_mut() {
-        Some(session) => agent::work(site, place, assignment, session, attempt)?,
-        None => Ran::command(site, place, assignment)?,
+        Some(session) => agent::work(context, exec_root, assignment, session, attempt)?,
+        None => CommandResult::command(context, exec_root, assignment)?,
     };
     let foreign = |path: &WorkspacePath, now: &Signature| staged.is_untouched(path, now);
     let outputs =
-        collect::outputs(site, &site.workspace, &assignment.task, foreign).map_err(|e| ran.refuse(e))?;
-    let discovered = collect::discovered(site, place, assignment, ran.started).map_err(|e| ran.refuse(e))?;
+        collect::outputs(context, &context.tree, &assignment.task, foreign).map_err(|e| ran.refuse(e))?;
+    let discovered =
+        collect::discovered(context, exec_root, assignment, ran.started).map_err(|e| ran.refuse(e))?;
     if session.is_some() {
-        agent::look(site, assignment, &outputs, &[]).map_err(|e| ran.refuse(e))?;
+        agent::look(context, assignment, &outputs, &[]).map_err(|e| ran.refuse(e))?;
     }
-    let validation = checks::look_at_inputs(site, &assignment.validation);
-    let (evidence, unchecked) = ran.validate(site, place, assignment)?;
-    let outputs = settled(site, outputs).map_err(|e| ran.refuse(e))?;
+    let validation = checks::look_at_inputs(context, &assignment.validation);
+    let (evidence, unchecked) = ran.validate(context, exec_root, assignment)?;
+    let outputs = settled(context, outputs).map_err(|e| ran.refuse(e))?;
     let agent = session.and_then(|session| {
-        agent::tell(site, assignment, session, attempt);
-        agent::result(site, assignment, session)
+        agent::tell(context, assignment, session, attempt);
+        agent::result(context, assignment, session)
     });
-    let mut changed = assignment.snapshot.changes(&site.workspace);
+    let mut changed = assignment.snapshot.changes(&context.tree);
     changed.extend(discovered.too_young);
     let made: BTreeMap<&WorkspacePath, Entry> =
         outputs.iter().map(|(path, seen)| (path, seen.entry)).collect();
@@ -390,7 +406,7 @@ fn attempt_staged(
     let warnings = if assignment.task.approve {
         Vec::new()
     } else {
-        staged.keep_conflicts(site, &made).map_err(|error| ran.refuse(error.to_string()))?
+        staged.keep_conflicts(context, &made).map_err(|error| ran.refuse(error.to_string()))?
     };
     let produced = Produced {
         discovered: discovered.inputs,
@@ -408,16 +424,16 @@ fn attempt_staged(
 
 /// The checks must leave the outputs alone; what they only touched is looked at again.
 pub(super) fn settled(
-    site: &Site,
+    context: &RunContext,
     outputs: Vec<(WorkspacePath, Observed)>,
 ) -> Result<Vec<(WorkspacePath, Observed)>, String> {
     let mut settled = Vec::with_capacity(outputs.len());
     for (path, before) in outputs {
-        if site.workspace.signature(&path) == before.signature {
+        if context.tree.signature(&path) == before.signature {
             settled.push((path, before));
             continue;
         }
-        let now = site.workspace.observe(&path);
+        let now = context.tree.observe(&path);
         if now.entry != before.entry {
             return Err(format!("{path} changed while its checks ran"));
         }

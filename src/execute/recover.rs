@@ -10,7 +10,7 @@ use super::staging::restore;
 use crate::model::{Diagnostic, Event, RunId, TaskId, UNFINISHED};
 use crate::report::events;
 use crate::store::{BranchMove, Intent, Objects, RunDir, State, list_runs};
-use crate::workspace::Workspace;
+use crate::workspace::Root;
 use crate::worktree::{Error, Repository};
 
 /// How many runs that never came to their end are looked at.
@@ -20,7 +20,7 @@ const LAST_EVENT: i64 = 4096;
 
 /// Brings the tree back to the last good outputs. Called with the lock held, before anything is looked at.
 /// Returns what a person should know.
-pub fn recover(workspace: &Workspace, folder: &Path, state: &State, intents: &[Intent]) -> Vec<Diagnostic> {
+pub fn recover(workspace: &Root, folder: &Path, state: &State, intents: &[Intent]) -> Vec<Diagnostic> {
     // A check or a gate may have run that has no intent, so the journal does not name all runs.
     let mut runs: BTreeSet<RunId> = unfinished(folder).collect();
     runs.extend(intents.iter().map(|intent| intent.run.clone()));
@@ -49,11 +49,11 @@ pub fn recover(workspace: &Workspace, folder: &Path, state: &State, intents: &[I
     orphans(workspace, &folder.join("aside"), intents);
     for place in unclaimed(folder, state) {
         // What cannot be removed now is tried again by the next build.
-        let _ = super::apart::remove_all(&place);
+        let _ = super::isolated_dir::remove_all(&place);
         crate::workspace::prune_empty_parents(folder, &place);
     }
     // Results from the cache that never came in.
-    let _ = super::apart::remove_all(&folder.join(super::restore::INCOMING));
+    let _ = super::isolated_dir::remove_all(&folder.join(super::restore::INCOMING));
     let workspaces = folder.join("workspaces");
     let moved = intents.iter().any(|intent| intent.branch.is_some());
     if moved || workspaces.is_dir() {
@@ -90,11 +90,11 @@ fn git_side(
 
 /// Sandboxes of killed attempts: those that were kept on purpose have no private part any more.
 fn private_folders(workspaces: &Path) {
-    let private = workspaces.join(super::apart::PRIVATE);
+    let private = workspaces.join(super::isolated_dir::PRIVATE);
     for entry in std::fs::read_dir(&private).into_iter().flatten().flatten() {
         for folder in [workspaces.join(entry.file_name()), entry.path()] {
             // What cannot be removed now is removed when the task runs again.
-            let _ = super::apart::remove_all(&folder);
+            let _ = super::isolated_dir::remove_all(&folder);
         }
     }
     let _ = std::fs::remove_dir(&private);
@@ -168,7 +168,7 @@ fn unclaimed(folder: &Path, state: &State) -> Vec<PathBuf> {
 /// What a recorded result replaced and what still lies aside is kept for a rollback, as it would have been.
 fn keep_replaced(folder: &Path, intent: &Intent) {
     let objects = Objects::of(folder);
-    let Ok(moved) = Workspace::open(&folder.join("aside").join(&intent.aside).join("moved")) else { return };
+    let Ok(moved) = Root::open(&folder.join("aside").join(&intent.aside).join("moved")) else { return };
     for path in &intent.moved_aside {
         // Where it cannot be kept, a rollback will say so.
         let _ = objects.take(&path.under(moved.root()), &moved.observe(path).entry);
@@ -179,7 +179,7 @@ fn keep_replaced(folder: &Path, intent: &Intent) {
 /// Outputs that are still set aside though no intent speaks of them (the journal was lost): they are the
 /// last good ones, or a person's, and go back where nothing took their place; else they are kept with the
 /// conflicts.
-fn orphans(workspace: &Workspace, aside: &Path, intents: &[Intent]) {
+fn orphans(workspace: &Root, aside: &Path, intents: &[Intent]) {
     let Ok(runs) = std::fs::read_dir(aside) else { return };
     let conflicts = aside.with_file_name("conflicts");
     for run in runs.flatten() {
@@ -187,7 +187,7 @@ fn orphans(workspace: &Workspace, aside: &Path, intents: &[Intent]) {
         for attempt in attempts.flatten() {
             let place = attempt.path();
             let known = intents.iter().any(|intent| aside.join(&intent.aside) == place);
-            let Ok(moved) = Workspace::open(&place.join("moved")) else { continue };
+            let Ok(moved) = Root::open(&place.join("moved")) else { continue };
             if known {
                 continue;
             }

@@ -3,15 +3,15 @@
 
 use std::os::unix::ffi::OsStringExt as _;
 
-use super::apart::{Apart, NotReady};
 use super::command::{Call, Paths};
+use super::command_result::{complaint, spawn_refusal};
+use super::isolated_dir::{IsolatedDir, NotReady};
 use super::perform::Refusal;
-use super::ran::{complaint, spawn_refusal};
-use super::{Site, collect};
+use super::{RunContext, collect};
 use crate::incremental::Assignment;
 use crate::model::{Entry, EntryKind, Record, Signature, Work, WorkspacePath};
 use crate::process::End;
-use crate::workspace::Workspace;
+use crate::workspace::Root;
 
 /// A path at which two runs of one key left something else.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -56,14 +56,14 @@ const LONGEST_TEXT: usize = 4 << 20;
 const LONGEST_LINE: usize = 160;
 
 /// Runs the task of the assignment, which says where, and compares with its record.
-pub fn repeat(site: &Site, assignment: &Assignment, record: &Record) -> Repeated {
-    let mut apart = match Apart::prepare(site, assignment) {
-        Ok(apart) => apart,
+pub fn repeat(context: &RunContext, assignment: &Assignment, record: &Record) -> Repeated {
+    let mut isolated = match IsolatedDir::prepare(context, assignment) {
+        Ok(isolated) => isolated,
         Err(NotReady::Moved(_)) => return Repeated::Moved,
         Err(NotReady::Failed(error)) => return Repeated::Failed(error.to_string()),
     };
-    let compared = run(site, assignment, record, &mut apart);
-    apart.remove();
+    let compared = run(context, assignment, record, &mut isolated);
+    isolated.remove();
     match compared {
         Ok(differences) => Repeated::Compared(differences),
         Err(refusal) if refusal.cancelled => Repeated::Stopped,
@@ -72,22 +72,23 @@ pub fn repeat(site: &Site, assignment: &Assignment, record: &Record) -> Repeated
 }
 
 fn run(
-    site: &Site,
+    context: &RunContext,
     assignment: &Assignment,
     record: &Record,
-    apart: &mut Apart,
+    isolated: &mut IsolatedDir,
 ) -> Result<Vec<Difference>, Box<Refusal>> {
     let task = &assignment.task;
     let Work::Run(command) = &task.work else {
         return Err(Box::new(Refusal::new("only commands are run again")));
     };
-    apart.bring_copies(site, &task.copy)?;
-    apart.set_up(site, assignment)?;
-    apart.mark()?;
+    isolated.bring_copies(context, &task.copy)?;
+    isolated.set_up(context, assignment)?;
+    isolated.mark()?;
     let paths = Paths::new(task, &assignment.action);
-    let log = site.log(&task.id, Some("verify"));
-    let place = &apart.place;
-    let call = Call { site, place, task, command, paths: &paths, log, stall: task.stall, is_work: false };
+    let log = context.log(&task.id, Some("verify"));
+    let exec_root = &isolated.exec_root;
+    let call =
+        Call { context, exec_root, task, command, paths: &paths, log, stall: task.stall, is_work: false };
     let ended = call.run().map_err(|error| spawn_refusal(&error))?;
     if let Some(message) = complaint(task, &ended) {
         let cancelled = matches!(ended.end, End::Cancelled | End::Stopped);
@@ -95,22 +96,22 @@ fn run(
         let message = format!("{message}\n{said}").trim_end().to_owned();
         return Err(Box::new(Refusal { cancelled, ..Refusal::new(message) }));
     }
-    let foreign = |path: &WorkspacePath, now: &Signature| apart.is_copied(path, now);
-    let made = collect::outputs(site, &apart.place.workspace, task, foreign)
+    let foreign = |path: &WorkspacePath, now: &Signature| isolated.is_copied(path, now);
+    let made = collect::outputs(context, &isolated.exec_root.dir, task, foreign)
         .map_err(|message| Box::new(Refusal::new(message)))?;
     let mut again: Vec<(WorkspacePath, Entry)> =
         made.into_iter().map(|(path, seen)| (path, seen.entry)).collect();
     let mut before: Vec<(WorkspacePath, Entry)> =
         record.outputs.iter().map(|output| (output.path.clone(), output.entry)).collect();
-    again.extend(apart.edited(assignment)?.into_iter().map(|change| (change.path, change.after)));
+    again.extend(isolated.edited(assignment)?.into_iter().map(|change| (change.path, change.after)));
     before.extend(record.edited.iter().map(|edited| (edited.path.clone(), edited.after)));
-    Ok(compare(site, record, &apart.place.workspace, &before, &again))
+    Ok(compare(context, record, &isolated.exec_root.dir, &before, &again))
 }
 
 fn compare(
-    site: &Site,
+    context: &RunContext,
     record: &Record,
-    apart: &Workspace,
+    isolated: &Root,
     before: &[(WorkspacePath, Entry)],
     again: &[(WorkspacePath, Entry)],
 ) -> Vec<Difference> {
@@ -124,8 +125,8 @@ fn compare(
     differing
         .filter(|(_, recorded, again)| recorded != again)
         .map(|(path, recorded, again)| {
-            let old = recorded_bytes(site, record, path, &recorded);
-            let new = bytes_at(apart, path, &again);
+            let old = recorded_bytes(context, record, path, &recorded);
+            let new = bytes_at(isolated, path, &again);
             let line = old.zip(new).and_then(|(old, new)| first_difference(&old, &new));
             Difference { path: path.clone(), recorded, again, line }
         })
@@ -133,14 +134,19 @@ fn compare(
 }
 
 /// The bytes of a recorded state: from the tree where it is there, else from the objects.
-fn recorded_bytes(site: &Site, record: &Record, path: &WorkspacePath, entry: &Entry) -> Option<Vec<u8>> {
-    if !record.on_branch && site.workspace.observe(path).entry == *entry {
-        return bytes_at(&site.workspace, path, entry);
+fn recorded_bytes(
+    context: &RunContext,
+    record: &Record,
+    path: &WorkspacePath,
+    entry: &Entry,
+) -> Option<Vec<u8>> {
+    if !record.on_branch && context.tree.observe(path).entry == *entry {
+        return bytes_at(&context.tree, path, entry);
     }
-    if entry.kind == EntryKind::File { site.objects.read(entry).ok() } else { None }
+    if entry.kind == EntryKind::File { context.objects.read(entry).ok() } else { None }
 }
 
-fn bytes_at(workspace: &Workspace, path: &WorkspacePath, entry: &Entry) -> Option<Vec<u8>> {
+fn bytes_at(workspace: &Root, path: &WorkspacePath, entry: &Entry) -> Option<Vec<u8>> {
     let place = path.under(workspace.root());
     match entry.kind {
         EntryKind::File => {

@@ -6,45 +6,45 @@
 
 use std::time::Instant;
 
-use super::apart::{Apart, NotReady, remove_all};
 use super::checks::{self, CheckFailure};
+use super::exec_root::ExecRoot;
 use super::integrate::{Obstacle, Source, integrate};
 use super::isolated::{self, Made};
+use super::isolated_dir::{IsolatedDir, NotReady, remove_all};
 use super::lookup::{Candidate, candidates, is_wanted};
 use super::perform::{Done, Outcome, Refusal, check_paths, settled};
-use super::place::Place;
-use super::{Site, collect, pending};
+use super::{RunContext, collect, pending};
 use crate::incremental::{Assignment, Change, Produced};
 use crate::model::{
     CheckEvidence, EntryKind, Event, Integrate, Isolation, OutputEntry, Reason, ReasonKind, Validation, Via,
     Wait, WorkspacePath,
 };
 use crate::store::{BesideKind, Cache, CacheEntry, Hold, Missing};
-use crate::workspace::{self, Globs, Observed, Workspace};
+use crate::workspace::{self, Globs, Observed, Root};
 
 /// Where results from the cache are brought together, below `.conductor`.
 pub(super) const INCOMING: &str = "incoming";
 
 /// Brings a result in from the cache; none where there is none that can be used.
-pub(super) fn restore(site: &Site, assignment: &Assignment, attempt: u32) -> Option<Outcome> {
-    let cache = site.cache.as_ref().filter(|cache| cache.is_read())?;
+pub(super) fn restore(context: &RunContext, assignment: &Assignment, attempt: u32) -> Option<Outcome> {
+    let cache = context.cache.as_ref().filter(|cache| cache.is_read())?;
     if attempt > 1 || !is_wanted(assignment) {
         return None;
     }
     let start = Instant::now();
-    let candidates = candidates(cache, &site.workspace, assignment);
+    let candidates = candidates(cache, &context.tree, assignment);
     let mut promising = candidates.filter(|candidate| cache.may_have(candidate.action.key())).peekable();
     promising.peek()?;
     // What is found now stays until it is fetched.
     let hold = cache.hold();
     let find = |candidate: Candidate| Some((cache.find(candidate.action.key())?, candidate));
     let (entry, candidate) = promising.find_map(find)?;
-    let coming = Coming { site, cache, assignment, attempt, entry, candidate, start };
+    let coming = Coming { context, cache, assignment, attempt, entry, candidate, start };
     let outcome = coming.bring(hold);
     let folder = coming.folder();
     // What cannot be removed now is removed by the next build's recovery.
     let _ = remove_all(&folder);
-    workspace::prune_empty_parents(&site.folder, &folder);
+    workspace::prune_empty_parents(&context.folder, &folder);
     outcome.unwrap_or_else(|why| {
         let task = &assignment.task.id;
         cache.complain(format!("the result of {task} was not restored, and the task ran: {why}"));
@@ -54,7 +54,7 @@ pub(super) fn restore(site: &Site, assignment: &Assignment, attempt: u32) -> Opt
 
 /// A result on its way from the cache.
 struct Coming<'a> {
-    site: &'a Site,
+    context: &'a RunContext,
     cache: &'a Cache,
     assignment: &'a Assignment,
     attempt: u32,
@@ -74,12 +74,12 @@ enum Judged {
 
 impl Coming<'_> {
     fn folder(&self) -> std::path::PathBuf {
-        self.site.folder.join(INCOMING).join(self.assignment.task.id.file_name())
+        self.context.folder.join(INCOMING).join(self.assignment.task.id.file_name())
     }
 
     /// `Ok(None)` is a miss about which there is nothing to say.
     fn bring(&self, hold: Option<Hold>) -> Result<Option<Outcome>, String> {
-        let (site, assignment) = (self.site, self.assignment);
+        let (context, assignment) = (self.context, self.assignment);
         self.hold_against_the_task()?;
         let folder = self.folder();
         remove_all(&folder).map_err(|error| error.to_string())?;
@@ -90,20 +90,19 @@ impl Coming<'_> {
             Err(Missing::Content(_)) => return Ok(None),
             Err(Missing::Target(why)) => return Err(why),
         }
-        let at = Workspace::open(&folder).map_err(|error| error.to_string())?;
+        let at = Root::open(&folder).map_err(|error| error.to_string())?;
         let outputs = self.entry.outputs.iter().map(|file| {
             let path = file.output.path.clone();
             let signature = at.signature(&path);
             (path, Observed { signature, entry: file.output.entry, racy: true })
         });
         let outputs: Vec<(WorkspacePath, Observed)> = outputs.collect();
-        collect::no_secret(site, &at, &assignment.task, &outputs)?;
-        let changed = assignment.snapshot.changes(&site.workspace);
+        collect::no_secret(context, &at, &assignment.task, &outputs)?;
+        let changed = assignment.snapshot.changes(&context.tree);
         if !changed.is_empty() {
             return Ok(Some(Outcome::Moved(changed)));
         }
-        let same =
-            |(path, seen): &(WorkspacePath, Observed)| site.workspace.signature(path) == seen.signature;
+        let same = |(path, seen): &(WorkspacePath, Observed)| context.tree.signature(path) == seen.signature;
         if !self.candidate.discovered.iter().all(same) {
             return Ok(None);
         }
@@ -111,7 +110,7 @@ impl Coming<'_> {
         let log = self.entry.beside(BesideKind::Log);
         let log = log.and_then(|log| self.cache.fetch_beside(&log.digest, log.size));
         drop(hold);
-        let validation = checks::look_at_inputs(site, &assignment.validation);
+        let validation = checks::look_at_inputs(context, &assignment.validation);
         let entries: Vec<OutputEntry> = self.entry.outputs.iter().map(|file| file.output.clone()).collect();
         let today = validation.key(&self.candidate.action.components(), &entries);
         let produced = self.produced(outputs, validation);
@@ -169,7 +168,7 @@ impl Coming<'_> {
         folders.sort();
         folders.dedup();
         let is_link = |folder: &&WorkspacePath| {
-            folder.under(self.site.workspace.root()).symlink_metadata().is_ok_and(|it| it.is_symlink())
+            folder.under(self.context.tree.root()).symlink_metadata().is_ok_and(|it| it.is_symlink())
         };
         match folders.iter().find(is_link) {
             Some(link) => Err(format!("{link} is a link, and what is restored goes through none")),
@@ -178,14 +177,14 @@ impl Coming<'_> {
     }
 
     /// States of edited files, and the transcript, are kept with the objects, as after a run.
-    fn keep_states(&self, at: &Workspace) -> Result<(), String> {
-        let objects = &self.site.objects;
+    fn keep_states(&self, at: &Root) -> Result<(), String> {
+        let objects = &self.context.objects;
         for edit in self.entry.edited.iter().filter(|edit| edit.is_change() && edit.after.exists()) {
             objects.put(&edit.path.under(at.root()), &edit.after).map_err(|error| error.to_string())?;
         }
         let inputs = self.assignment.action.inputs.iter().filter(|input| input.via == Via::Edits);
         for input in inputs.filter(|input| self.assignment.snapshot.holds(&input.path, &input.entry)) {
-            let from = input.path.under(self.site.workspace.root());
+            let from = input.path.under(self.context.tree.root());
             objects.put(&from, &input.entry).map_err(|error| error.to_string())?;
         }
         let transcript = self.entry.agent.as_ref().and_then(|agent| agent.transcript);
@@ -236,45 +235,46 @@ impl Coming<'_> {
 
     fn bring_into_the_tree(
         &self,
-        at: &Workspace,
+        at: &Root,
         mut produced: Produced,
         holds: bool,
     ) -> Result<Option<Outcome>, String> {
-        let (site, assignment) = (self.site, self.assignment);
+        let (context, assignment) = (self.context, self.assignment);
         if self.must_wait() {
             let hold = || {
-                pending::hold(site, assignment, Wait::Approval, at, produced, Vec::new(), None)
+                pending::hold(context, assignment, Wait::Approval, at, produced, Vec::new(), None)
                     .map(Some)
                     .map_err(|refusal| refusal.message)
             };
             return if holds { hold() } else { Ok(None) };
         }
-        let came = integrate(site, assignment, self.attempt, (at, Source::Spent), &produced.outputs, None);
+        let came = integrate(context, assignment, self.attempt, (at, Source::Spent), &produced.outputs, None);
         let came = match came {
             Ok(came) => came,
             Err(Obstacle::Conflict(_)) => return Ok(None),
             Err(Obstacle::Failed(error)) => return Err(error.to_string()),
         };
         produced.outputs = came.outputs;
-        let judged = if holds { Judged::Accepted(produced.evidence) } else { self.judge(&Place::tree(site)) };
+        let judged =
+            if holds { Judged::Accepted(produced.evidence) } else { self.judge(&ExecRoot::tree(context)) };
         let (evidence, unchecked) = match judged {
             Judged::Accepted(evidence) => (evidence, None),
             Judged::Unchecked(evidence, refusal) => (evidence, Some(*refusal)),
             Judged::No(outcome) => {
-                came.staged.restore(site, None).map_err(|error| error.to_string())?;
+                came.staged.restore(context, None).map_err(|error| error.to_string())?;
                 return Ok(outcome);
             }
         };
         produced.evidence = evidence;
         produced.validated = unchecked.is_none();
-        match settled(site, produced.outputs) {
+        match settled(context, produced.outputs) {
             Ok(outputs) => produced.outputs = outputs,
             Err(why) => {
-                came.staged.restore(site, None).map_err(|error| error.to_string())?;
+                came.staged.restore(context, None).map_err(|error| error.to_string())?;
                 return Err(why);
             }
         }
-        let changed = assignment.snapshot.changes(&site.workspace);
+        let changed = assignment.snapshot.changes(&context.tree);
         Ok(Some(Outcome::Done(Box::new(Done {
             produced,
             staged: Some(came.staged),
@@ -287,12 +287,7 @@ impl Coming<'_> {
         }))))
     }
 
-    fn bring_apart(
-        &self,
-        at: Workspace,
-        mut produced: Produced,
-        holds: bool,
-    ) -> Result<Option<Outcome>, String> {
+    fn bring_apart(&self, at: Root, mut produced: Produced, holds: bool) -> Result<Option<Outcome>, String> {
         let mut unchecked = None;
         if !holds {
             match self.judge_apart(&at, &produced)? {
@@ -305,22 +300,22 @@ impl Coming<'_> {
             }
         }
         let restored = Some(self.start.elapsed());
-        let changed = self.assignment.snapshot.changes(&self.site.workspace);
+        let changed = self.assignment.snapshot.changes(&self.context.tree);
         let made = Made { produced, at, changed, unchecked, warnings: Vec::new(), log: self.log(), restored };
-        let outcome = isolated::finish(self.site, self.assignment, self.attempt, made);
+        let outcome = isolated::finish(self.context, self.assignment, self.attempt, made);
         outcome.map(Some).map_err(|refusal| refusal.message)
     }
 
-    fn judge(&self, place: &Place) -> Judged {
+    fn judge(&self, exec_root: &ExecRoot) -> Judged {
         let assignment = self.assignment;
-        (self.site.events)(Event::TaskStarted {
+        (self.context.events)(Event::TaskStarted {
             task: assignment.task.id.clone(),
             key: self.candidate.action.key(),
             reasons: assignment.reasons.clone(),
             attempt: self.attempt,
             validation_only: true,
         });
-        let verdict = checks::run(self.site, place, assignment, "validate", &assignment.task.validate);
+        let verdict = checks::run(self.context, exec_root, assignment, "validate", &assignment.task.validate);
         let Some(failure) = verdict.failure else { return Judged::Accepted(verdict.evidence) };
         match (failure.cancelled, failure.could_not_run) {
             (true, _) => Judged::No(Some(Outcome::Refused(Box::new(failure.into())))),
@@ -334,38 +329,40 @@ impl Coming<'_> {
         Refusal { reason, log: self.log(), ..failure.into() }
     }
 
-    fn judge_apart(&self, at: &Workspace, produced: &Produced) -> Result<Judged, String> {
-        let (site, assignment) = (self.site, self.assignment);
-        let mut apart = match Apart::prepare(site, assignment) {
-            Ok(apart) => apart,
+    fn judge_apart(&self, at: &Root, produced: &Produced) -> Result<Judged, String> {
+        let (context, assignment) = (self.context, self.assignment);
+        let mut isolated = match IsolatedDir::prepare(context, assignment) {
+            Ok(isolated) => isolated,
             Err(NotReady::Moved(paths)) => return Ok(Judged::No(Some(Outcome::Moved(paths)))),
             Err(NotReady::Failed(error)) => return Err(error.to_string()),
         };
         let mut judge = || -> Result<Judged, String> {
-            apart
-                .bring_made(site, at, &produced.outputs, &produced.edited)
+            isolated
+                .bring_made(context, at, &produced.outputs, &produced.edited)
                 .map_err(|error| error.to_string())?;
-            apart.bring_copies(site, &assignment.task.copy).map_err(|error| error.to_string())?;
-            apart.set_up(site, assignment).map_err(|refusal| refusal.message)?;
+            isolated.bring_copies(context, &assignment.task.copy).map_err(|error| error.to_string())?;
+            isolated.set_up(context, assignment).map_err(|refusal| refusal.message)?;
             let inputs = check_paths(&produced.validation);
-            apart.bring_check_inputs(site, &assignment.task, &inputs).map_err(|error| error.to_string())?;
-            Ok(self.judge(&apart.place))
+            isolated
+                .bring_check_inputs(context, &assignment.task, &inputs)
+                .map_err(|error| error.to_string())?;
+            Ok(self.judge(&isolated.exec_root))
         };
         let judged = judge();
-        apart.remove();
+        isolated.remove();
         judged
     }
 
     /// Where this run keeps what the task printed when it ran.
     fn log(&self) -> Option<String> {
         let has_log = self.entry.beside(BesideKind::Log).is_some();
-        has_log.then(|| self.site.shown(&self.site.log(&self.assignment.task.id, None)))
+        has_log.then(|| self.context.shown(&self.context.log(&self.assignment.task.id, None)))
     }
 
     /// What the task printed is told again.
     fn replay(&self, bytes: &[u8]) {
         let task = &self.assignment.task.id;
-        let place = self.site.log(task, None);
+        let place = self.context.log(task, None);
         if let Some(folder) = place.parent() {
             // A log that cannot be written costs its reader, not the build.
             let _ = workspace::make_folder(folder).map(|()| std::fs::write(&place, bytes));
@@ -374,7 +371,7 @@ impl Coming<'_> {
         let said = self.entry.agent.as_ref().and_then(|agent| agent.text.as_deref());
         for line in String::from_utf8_lossy(said.map_or(bytes, str::as_bytes)).lines() {
             let line = line.to_owned();
-            (self.site.events)(Event::TaskOutput { task: task.clone(), line });
+            (self.context.events)(Event::TaskOutput { task: task.clone(), line });
         }
     }
 }

@@ -6,12 +6,12 @@ use std::path::Path;
 
 use aho_corasick::AhoCorasick;
 
-use super::Site;
+use super::RunContext;
 use crate::incremental::Caller;
 use crate::model::{Task, Work};
 use crate::process::secret_forms;
 
-impl Site {
+impl RunContext {
     /// The values of the task's secrets, and of those that its agent's program is given.
     pub(super) fn secrets(&self, task: &Task) -> Vec<Vec<u8>> {
         let adapter = match &task.work {

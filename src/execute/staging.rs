@@ -9,11 +9,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use super::Site;
+use super::RunContext;
 use crate::incremental::Assignment;
 use crate::model::{Diagnostic, Entry, EntryKind, Signature, Task, WorkspacePath};
 use crate::store::{BranchMove, Intent, Objects, Planned, Ticket};
-use crate::workspace::{self, Workspace};
+use crate::workspace::{self, Root};
 
 /// What was set aside for one attempt of one task.
 pub struct Staged {
@@ -46,16 +46,20 @@ const FOREIGN: &str = "foreign";
 
 impl Staged {
     /// Sets everything aside and makes the folders of the outputs.
-    pub(super) fn begin(site: &Site, assignment: &Assignment, attempt: u32) -> Result<Self, StagingError> {
+    pub(super) fn begin(
+        context: &RunContext,
+        assignment: &Assignment,
+        attempt: u32,
+    ) -> Result<Self, StagingError> {
         let task = &assignment.task;
-        let found = Found::look(site, assignment, task.incremental)?;
-        Self::begin_found(site, task, attempt, found, task.incremental, None)
+        let found = Found::look(context, assignment, task.incremental)?;
+        Self::begin_found(context, task, attempt, found, task.incremental, None)
     }
 
     /// As [`Self::begin`], where a look has been taken already. `keep` leaves the previous outputs where they
     /// are; `branch` is about to move as well.
     pub(super) fn begin_found(
-        site: &Site,
+        context: &RunContext,
         task: &Task,
         attempt: u32,
         found: Found,
@@ -67,19 +71,19 @@ impl Staged {
             outputs.iter().map(|output| Planned { path: output.path.clone(), folder: output.folder });
         let intent = Intent {
             task: task.id.clone(),
-            run: site.run.clone(),
+            run: context.run.clone(),
             outputs: outputs.collect(),
             moved_aside: found.moved,
             foreign: found.foreign,
-            aside: format!("{}/{}.{attempt}", site.run, task.id.file_name()),
+            aside: format!("{}/{}.{attempt}", context.run, task.id.file_name()),
             branch,
             landing: false,
         };
-        let staged = Self::open(site, intent, found.persons, found.replaced)?;
-        match staged.set_aside(&site.workspace).and_then(|()| make_folders(&site.workspace, task)) {
+        let staged = Self::open(context, intent, found.persons, found.replaced)?;
+        match staged.set_aside(&context.tree).and_then(|()| make_folders(&context.tree, task)) {
             Ok(()) => Ok(staged),
             Err(error) => {
-                staged.restore(site, None)?;
+                staged.restore(context, None)?;
                 Err(error)
             }
         }
@@ -87,33 +91,33 @@ impl Staged {
 
     /// For a result that stays on a branch: only that moves.
     pub(super) fn open_branch(
-        site: &Site,
+        context: &RunContext,
         task: &Task,
         attempt: u32,
         branch: Option<BranchMove>,
     ) -> Result<Self, StagingError> {
         let intent = Intent {
             task: task.id.clone(),
-            run: site.run.clone(),
+            run: context.run.clone(),
             outputs: Vec::new(),
             moved_aside: Vec::new(),
             foreign: Vec::new(),
-            aside: format!("{}/{}.{attempt}", site.run, task.id.file_name()),
+            aside: format!("{}/{}.{attempt}", context.run, task.id.file_name()),
             branch,
             landing: false,
         };
-        Self::open(site, intent, Vec::new(), Vec::new())
+        Self::open(context, intent, Vec::new(), Vec::new())
     }
 
     /// Writes down what is about to happen.
     pub(super) fn open(
-        site: &Site,
+        context: &RunContext,
         intent: Intent,
         persons: Vec<WorkspacePath>,
         replaced: Vec<(WorkspacePath, Entry)>,
     ) -> Result<Self, StagingError> {
-        let aside = site.folder.join("aside").join(&intent.aside);
-        let begin = || site.journal.begin(&intent).map_err(|error| StagingError(error.to_string()));
+        let aside = context.folder.join("aside").join(&intent.aside);
+        let begin = || context.journal.begin(&intent).map_err(|error| StagingError(error.to_string()));
         let ticket = (!intent.is_nothing()).then(begin).transpose()?;
         Ok(Self { intent, ticket, aside, persons, replaced })
     }
@@ -144,7 +148,7 @@ impl Staged {
         path.under(&self.aside.join(MOVED))
     }
 
-    pub(super) fn set_aside(&self, workspace: &Workspace) -> Result<(), StagingError> {
+    pub(super) fn set_aside(&self, workspace: &Root) -> Result<(), StagingError> {
         for (path, _) in self.foreign_files() {
             workspace::copy_file(&path.under(workspace.root()), &path.under(&self.aside.join(FOREIGN)))?;
         }
@@ -182,10 +186,10 @@ impl Staged {
     /// `.conductor/conflicts/RUN/PATH` unless git has it; a warning names it.
     pub(super) fn keep_conflicts(
         &mut self,
-        site: &Site,
+        context: &RunContext,
         made: &BTreeMap<&WorkspacePath, Entry>,
     ) -> Result<Vec<Diagnostic>, StagingError> {
-        let workspace = &site.workspace;
+        let workspace = &context.tree;
         self.replaced.retain(|(path, entry)| made.get(path) != Some(entry));
         let overwritten = self.foreign_files().filter(|(path, before)| workspace.signature(path) != *before);
         let overwritten = overwritten.map(|(path, _)| (path, path.under(&self.aside.join(FOREIGN))));
@@ -193,13 +197,13 @@ impl Staged {
         let mut warnings = Vec::new();
         warnings.extend(self.strangers(workspace, made));
         for (path, kept) in replaced.chain(overwritten) {
-            if made.get(path) == Some(&entry_at(&self.aside, &kept)) || site.git_has(&kept) {
+            if made.get(path) == Some(&entry_at(&self.aside, &kept)) || context.git_has(&kept) {
                 continue;
             }
-            let place = path.under(&site.folder.join("conflicts").join(&site.run.0));
+            let place = path.under(&context.folder.join("conflicts").join(&context.run.0));
             // A copy: after a crash it is this one that goes back.
             workspace::copy_file(&kept, &place)?;
-            let said = format!("your version is kept in {}", site.shown(&place));
+            let said = format!("your version is kept in {}", context.shown(&place));
             let message = format!("{path} was not what conductor made; {} replaced it", self.intent.task);
             warnings.push(Diagnostic::warning("build::conflict", message).help(said));
         }
@@ -207,7 +211,7 @@ impl Staged {
     }
 
     /// Files that lie in the output folders and that this task did not make.
-    fn strangers(&self, workspace: &Workspace, made: &BTreeMap<&WorkspacePath, Entry>) -> Option<Diagnostic> {
+    fn strangers(&self, workspace: &Root, made: &BTreeMap<&WorkspacePath, Entry>) -> Option<Diagnostic> {
         let untouched =
             self.intent.foreign.iter().filter(|(path, before)| workspace.signature(path) == *before);
         let untouched = untouched.filter(|(path, _)| !made.contains_key(path));
@@ -225,35 +229,35 @@ impl Staged {
     }
 
     /// The result is recorded: what was set aside is kept for a rollback, or not needed any more.
-    pub fn finish(self, site: &Site) {
+    pub fn finish(self, context: &RunContext) {
         for (path, entry) in &self.replaced {
             // Where it cannot be kept (a full disk), a rollback will say so.
-            let _ = site.objects.take(&self.kept(path), entry);
+            let _ = context.objects.take(&self.kept(path), entry);
         }
         if self.intent.sets_aside() {
-            discard(&self.aside, &site.folder.join("aside"));
+            discard(&self.aside, &context.folder.join("aside"));
         }
-        self.end(site);
+        self.end(context);
     }
 
-    fn end(self, site: &Site) {
+    fn end(self, context: &RunContext) {
         if let Some(ticket) = self.ticket {
-            site.journal.end(ticket);
+            context.journal.end(ticket);
         }
     }
 
     /// The task failed: what it made goes to `failed`, for a person to look at, and everything that was set
     /// aside comes back.
-    pub fn restore(self, site: &Site, failed: Option<&Path>) -> Result<(), StagingError> {
-        restore(&site.workspace, &site.folder, &self.intent, failed)?;
-        self.end(site);
+    pub fn restore(self, context: &RunContext, failed: Option<&Path>) -> Result<(), StagingError> {
+        restore(&context.tree, &context.folder, &self.intent, failed)?;
+        self.end(context);
         Ok(())
     }
 }
 
 /// Undoes an attempt: for the worker after a failure, and for recovery after a crash.
 pub(super) fn restore(
-    workspace: &Workspace,
+    workspace: &Root,
     folder: &Path,
     intent: &Intent,
     failed: Option<&Path>,
@@ -312,7 +316,7 @@ fn is_there(path: &Path) -> bool {
 }
 
 /// Takes something that a failed task made out of the way.
-fn clear(workspace: &Workspace, path: &WorkspacePath, failed: Option<&Path>) -> Result<(), StagingError> {
+fn clear(workspace: &Root, path: &WorkspacePath, failed: Option<&Path>) -> Result<(), StagingError> {
     let place = path.under(workspace.root());
     match failed {
         Some(failed) if !place.is_dir() || place.is_symlink() => {
@@ -333,15 +337,12 @@ fn discard(aside: &Path, root: &Path) {
 /// The content of a file that was set aside.
 pub(super) fn entry_at(aside: &Path, kept: &Path) -> Entry {
     let path = kept.strip_prefix(aside).ok().map(|path| path.as_os_str().as_bytes());
-    let entry = Workspace::open(aside).ok().zip(path.and_then(|path| WorkspacePath::new(path).ok()));
+    let entry = Root::open(aside).ok().zip(path.and_then(|path| WorkspacePath::new(path).ok()));
     entry.map_or_else(Entry::absent, |(aside, path)| aside.observe(&path).entry)
 }
 
 /// What stands at or below a path: itself for a file, all below for a folder, nothing where nothing is.
-pub(super) fn existing(
-    workspace: &Workspace,
-    path: &WorkspacePath,
-) -> Result<Vec<WorkspacePath>, StagingError> {
+pub(super) fn existing(workspace: &Root, path: &WorkspacePath) -> Result<Vec<WorkspacePath>, StagingError> {
     let signature = workspace.signature(path);
     if signature == Signature::ABSENT {
         return Ok(Vec::new());
@@ -350,7 +351,7 @@ pub(super) fn existing(
 }
 
 /// The folders that its outputs and its depfile lie in.
-pub(super) fn make_folders(workspace: &Workspace, task: &Task) -> Result<(), StagingError> {
+pub(super) fn make_folders(workspace: &Root, task: &Task) -> Result<(), StagingError> {
     for output in &task.outputs {
         let folder = if output.folder { Some(output.path.clone()) } else { output.path.parent() };
         if let Some(folder) = folder.filter(|folder| !folder.is_root()) {
@@ -366,7 +367,7 @@ pub(super) fn make_folders(workspace: &Workspace, task: &Task) -> Result<(), Sta
 
 /// Where a person removed a recorded file, the folders that held nothing else are no result of anybody.
 fn prune_vacated(
-    workspace: &Workspace,
+    workspace: &Root,
     output: &crate::model::Output,
     recorded: &HashMap<&WorkspacePath, (Entry, Signature)>,
 ) {
@@ -390,7 +391,11 @@ pub(super) struct Found {
 
 impl Found {
     /// `keep`: the previous outputs are to stay where they are.
-    pub(super) fn look(site: &Site, assignment: &Assignment, keep: bool) -> Result<Self, StagingError> {
+    pub(super) fn look(
+        context: &RunContext,
+        assignment: &Assignment,
+        keep: bool,
+    ) -> Result<Self, StagingError> {
         let recorded: HashMap<&WorkspacePath, (Entry, Signature)> = assignment
             .previous
             .iter()
@@ -398,9 +403,9 @@ impl Found {
             .collect();
         let mut found = Self::default();
         for output in &assignment.task.outputs {
-            prune_vacated(&site.workspace, output, &recorded);
-            for path in existing(&site.workspace, &output.path)? {
-                found.sort_out(site, output, path, &recorded, keep);
+            prune_vacated(&context.tree, output, &recorded);
+            for path in existing(&context.tree, &output.path)? {
+                found.sort_out(context, output, path, &recorded, keep);
             }
         }
         // A depfile of an earlier run must not pass for one of this run.
@@ -408,12 +413,12 @@ impl Found {
         let is_output =
             |path: &&WorkspacePath| assignment.task.outputs.iter().any(|o| path.is_within(&o.path));
         for path in depfile.filter(|path| !is_output(path)) {
-            if is_there(&path.under(site.workspace.root())) {
+            if is_there(&path.under(context.tree.root())) {
                 found.moved.push(path.clone());
             }
         }
         for path in &assignment.leftovers {
-            let is_own = |(entry, _): &(Entry, Signature)| site.workspace.observe(path).entry == *entry;
+            let is_own = |(entry, _): &(Entry, Signature)| context.tree.observe(path).entry == *entry;
             if let Some((entry, _)) = recorded.get(path).filter(|known| is_own(known)) {
                 found.replaced.push((path.clone(), *entry));
                 found.moved.push(path.clone());
@@ -424,15 +429,15 @@ impl Found {
 
     fn sort_out(
         &mut self,
-        site: &Site,
+        context: &RunContext,
         output: &crate::model::Output,
         path: WorkspacePath,
         recorded: &HashMap<&WorkspacePath, (Entry, Signature)>,
         keep: bool,
     ) {
-        let now = site.workspace.signature(&path);
+        let now = context.tree.signature(&path);
         let own = recorded.get(&path).is_some_and(|(entry, signature)| {
-            *signature == now || site.workspace.observe(&path).entry == *entry
+            *signature == now || context.tree.observe(&path).entry == *entry
         });
         let inside = path != output.path;
         if inside && !recorded.contains_key(&path) {

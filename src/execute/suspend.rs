@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Site;
-use super::apart::{Apart, folders, git_failed, private_place, remove_all};
+use super::RunContext;
+use super::isolated_dir::{IsolatedDir, folders, git_failed, private_root, remove_all};
 use super::perform::Refusal;
 use super::staging::StagingError;
 use crate::incremental::Assignment;
@@ -22,7 +22,7 @@ pub(super) struct Suspended {
     prepared: Vec<WorkspacePath>,
 }
 
-impl Apart {
+impl IsolatedDir {
     /// Leaves the folder to be gone on in. What is beside it (TMPDIR, results on their way) goes.
     pub(super) fn suspend(self, why: &str) -> Suspended {
         let suspended = Suspended {
@@ -36,12 +36,12 @@ impl Apart {
 
     /// The folder in which an earlier attempt left off; none where it is gone.
     pub(super) fn reopen(
-        site: &Site,
+        context: &RunContext,
         assignment: &Assignment,
         suspended: Suspended,
     ) -> Result<Option<Self>, StagingError> {
-        let (folder, private) = folders(site, &assignment.task);
-        let linked = match (assignment.isolation, &site.repository) {
+        let (folder, private) = folders(context, &assignment.task);
+        let linked = match (assignment.isolation, &context.repository) {
             (Isolation::Worktree, Some(repository)) => {
                 let Some(linked) = repository.reopen(&folder).map_err(git_failed)? else { return Ok(None) };
                 Some(linked)
@@ -51,16 +51,16 @@ impl Apart {
             _ => return Ok(None),
         };
         remove_all(&private)?;
-        let place = private_place(site, assignment, &folder, &private, linked.as_ref())?;
+        let exec_root = private_root(context, assignment, &folder, &private, linked.as_ref())?;
         let Suspended { before, copied, prepared } = suspended;
         let (copied, prepared) = (copied.into_iter().collect(), prepared.into_iter().collect());
         let before = before.into_iter().collect();
         let reopened = true;
-        let mut apart = Self { place, folder, private, before, copied, prepared, linked, reopened };
-        let extra = |path: &WorkspacePath| apart.copied.contains(path) || apart.prepared.contains(path);
-        let seen: Vec<WorkspacePath> = apart.before.keys().filter(|path| !extra(path)).cloned().collect();
-        apart.hide_from_git(&seen)?;
-        Ok(Some(apart))
+        let mut isolated = Self { exec_root, folder, private, before, copied, prepared, linked, reopened };
+        let extra = |path: &WorkspacePath| isolated.copied.contains(path) || isolated.prepared.contains(path);
+        let seen: Vec<WorkspacePath> = isolated.before.keys().filter(|path| !extra(path)).cloned().collect();
+        isolated.hide_from_git(&seen)?;
+        Ok(Some(isolated))
     }
 
     /// Is it one in which an earlier attempt left off?
@@ -69,10 +69,15 @@ impl Apart {
     }
 
     /// Leaves the folder of a failure for a person to look at, and says where it is.
-    pub(super) fn leave_for_a_person(self, site: &Site, assignment: &Assignment, refusal: &mut Refusal) {
+    pub(super) fn leave_for_a_person(
+        self,
+        context: &RunContext,
+        assignment: &Assignment,
+        refusal: &mut Refusal,
+    ) {
         let what = if assignment.isolation == Isolation::Worktree { "worktree" } else { "sandbox" };
         let place = self.leave("its task failed");
-        refusal.message = format!("{}\nits {what} is kept in {}", refusal.message, site.shown(&place));
+        refusal.message = format!("{}\nits {what} is kept in {}", refusal.message, context.shown(&place));
     }
 
     /// Counts what checks have made since `since` as conductor's, so that the agent is not blamed for it.

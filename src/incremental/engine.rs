@@ -12,7 +12,7 @@ use crate::model::{
     Signature, Task, TaskId, Validation, WorkspacePath,
 };
 use crate::store;
-use crate::workspace::Workspace;
+use crate::workspace::Tree;
 
 /// What an engine is made for.
 pub struct Options {
@@ -34,7 +34,7 @@ pub struct Options {
 pub struct Engine {
     pub(super) db: Database,
     pub(super) plan: Arc<Plan>,
-    pub(super) workspace: Arc<Workspace>,
+    pub(super) workspace: Tree,
     pub(super) state: store::State,
     pub(super) world: World,
     pub(super) forced: BTreeSet<TaskIndex>,
@@ -125,7 +125,7 @@ struct Inherited {
 
 impl Engine {
     /// Takes over the recorded state. Looks at nothing yet.
-    pub fn new(plan: Arc<Plan>, workspace: Arc<Workspace>, state: store::State, options: Options) -> Self {
+    pub fn new(plan: Arc<Plan>, workspace: Tree, state: store::State, options: Options) -> Self {
         let n = plan.len();
         let files = state.file_count();
         Self {

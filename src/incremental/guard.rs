@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::model::{Entry, Signature, WorkspacePath};
-use crate::workspace::{Globs, Workspace};
+use crate::workspace::{Globs, Root};
 
 /// The files that a task reads, as they were.
 #[derive(Clone, Default)]
@@ -33,7 +33,7 @@ pub struct Seen {
 impl Seen {
     /// Is the file as it was, given its signature now? Where all but the time of its last change of status
     /// and its permissions is the same (another hard link, a `chmod`), the content decides.
-    fn holds(&self, now: &Signature, workspace: &Workspace) -> bool {
+    fn holds(&self, now: &Signature, workspace: &Root) -> bool {
         let written = |seen: &Signature| (seen.size, seen.mtime_ns, seen.inode);
         self.signature == *now
             || (written(&self.signature) == written(now) && workspace.observe(&self.path).entry == self.entry)
@@ -59,7 +59,7 @@ pub struct Listing {
 
 impl Listing {
     /// What matches now.
-    pub fn look(&self, workspace: &Workspace) -> Vec<WorkspacePath> {
+    pub fn look(&self, workspace: &Root) -> Vec<WorkspacePath> {
         let named = self.named.iter().flat_map(|folder| workspace.walk_named(folder).paths);
         self.select(workspace.walk(&self.bases).paths.into_iter().chain(named))
     }
@@ -81,7 +81,7 @@ impl Snapshot {
     }
 
     /// The paths that are not as they were: changed, appeared or gone. Empty means that the key still holds.
-    pub fn changes(&self, workspace: &Workspace) -> Vec<WorkspacePath> {
+    pub fn changes(&self, workspace: &Root) -> Vec<WorkspacePath> {
         let paths: Vec<&[u8]> = self.files.iter().map(|seen| seen.path.as_bytes()).collect();
         let now = workspace.signatures(&paths);
         let mut changed: Vec<WorkspacePath> = self

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::outcome::plain;
 use super::{Build, Phase};
-use crate::execute::{Course, Refusal};
+use crate::execute::{Disposition, Refusal};
 use crate::graph::TaskIndex;
 use crate::incremental::Assignment;
 use crate::model::{Event, Failure, Reason, ReasonKind, Status, TaskResult, Usage, Work};
@@ -139,7 +139,7 @@ impl Build<'_> {
         attempt: u32,
         refusal: Refusal,
     ) -> Option<Refusal> {
-        let Course::Wait { adapter, wait } = &refusal.course else { return Some(refusal) };
+        let Disposition::Wait { adapter, wait } = &refusal.course else { return Some(refusal) };
         let (index, task) = (assignment.index, &assignment.task);
         let first = task.retries.map_or(Duration::from_secs(1), |retries| retries.backoff);
         let most = task.limit_wait.unwrap_or(LIMIT_WAIT);
@@ -159,7 +159,7 @@ impl Build<'_> {
     pub(super) fn pause(&mut self, assignment: &Assignment, refusal: Refusal) {
         let reason =
             Reason::new(ReasonKind::PreviousFailed).name("paused").new_value(refusal.message.clone());
-        let failure = Failure::new(assignment.key, reason.clone(), self.site.run.clone());
+        let failure = Failure::new(assignment.key, reason.clone(), self.context.run.clone());
         self.engine.refuse(assignment.index, &failure);
         let key = Some(assignment.key);
         let result =
@@ -173,7 +173,7 @@ impl Build<'_> {
 
     /// What the agents of this build used; none where none ran.
     pub(super) fn spent(&self) -> Option<Usage> {
-        let spent = self.site.agents.ledger.total();
+        let spent = self.context.agents.ledger.total();
         (spent != Usage::default()).then_some(spent)
     }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::execute::{self, Site, Staged};
+use crate::execute::{self, RunContext, Staged};
 use crate::graph::TaskIndex;
 use crate::incremental::{Accepted, Assignment, Engine, Produced, Verdict};
 use crate::model::{
@@ -46,7 +46,7 @@ pub struct Settled {
 /// See the module. The engine has observed every task.
 pub struct Desk {
     pub(super) engine: Engine,
-    pub(super) site: Arc<Site>,
+    pub(super) context: Arc<RunContext>,
     pub(super) staged: Vec<Staged>,
     landings: usize,
     /// Tasks whose waiting result is in the tree, and not yet durably recorded.
@@ -55,8 +55,8 @@ pub struct Desk {
 
 impl Desk {
     /// For decisions on what the engine has observed.
-    pub fn new(engine: Engine, site: Arc<Site>) -> Self {
-        Self { engine, site, staged: Vec::new(), landings: 0, taken_in: Vec::new() }
+    pub fn new(engine: Engine, context: Arc<RunContext>) -> Self {
+        Self { engine, context, staged: Vec::new(), landings: 0, taken_in: Vec::new() }
     }
 
     /// The engine, after a decision, for whoever wants to know more of it.
@@ -88,9 +88,9 @@ impl Desk {
         self.close()?;
         if let Some(record) = self.engine.recorded(index) {
             // It was printed in another run.
-            execute::keep_result(&self.site, &assignment, &record, false);
+            execute::keep_result(&self.context, &assignment, &record, false);
         }
-        settled.notices.extend(self.site.cache.iter().flat_map(Cache::settle));
+        settled.notices.extend(self.context.cache.iter().flat_map(Cache::settle));
         Ok(settled)
     }
 
@@ -107,7 +107,7 @@ impl Desk {
         let mut pending = pending.clone();
         pending.record.approval = Some(approval);
         let Some(failure) = self.engine.state().failure(&id) else { return refused };
-        if let Err(error) = execute::turn_into_conflict(&self.site, &id, &mut pending, paths) {
+        if let Err(error) = execute::turn_into_conflict(&self.context, &id, &mut pending, paths) {
             return Refused::Failed(Diagnostic::error("approve::files", error.to_string()));
         }
         let reason = Reason::new(ReasonKind::OutputModified).path(&first);
@@ -123,10 +123,10 @@ impl Desk {
         let pending = self.awaiting_approval(index)?;
         let mut reason = Reason::new(ReasonKind::ValidationFailed).name("approve");
         reason.new = Some(note.unwrap_or("rejected").to_owned());
-        let failure = Failure::new(pending.record.key, reason, self.site.run.clone());
+        let failure = Failure::new(pending.record.key, reason, self.context.run.clone());
         self.engine.refuse(index, &failure);
         self.close()?;
-        let cleared = execute::clear_pending(&self.site, &self.id(index));
+        let cleared = execute::clear_pending(&self.context, &self.id(index));
         let notice = cleared.err().map(|error| Diagnostic::warning("approve::left", error.to_string()));
         Ok(Settled { notices: notice.into_iter().collect(), ..Settled::default() })
     }
@@ -160,7 +160,7 @@ impl Desk {
         pending: &Pending,
         approval: Option<Approval>,
     ) -> Result<Settled, Refused> {
-        let released = execute::release(&self.site, assignment, pending, 0)
+        let released = execute::release(&self.context, assignment, pending, 0)
             .map_err(|message| Refused::Integrity(Diagnostic::error("approve::other_files", message)))?;
         let released = match (released, approval.clone()) {
             (Ok(released), _) => released,
@@ -172,9 +172,9 @@ impl Desk {
         let produced = Produced { approval, ..released.produced };
         let changed = produced.outputs.iter().map(|(path, _)| path.clone()).collect();
         let mut settled = Settled { changed, notices: released.warnings };
-        match self.engine.accept(assignment, &self.site.run, produced) {
+        match self.engine.accept(assignment, &self.context.run, produced) {
             Accepted::Recorded { .. } => {
-                let moved = released.branch.and_then(|branch| execute::move_branch(&self.site, &branch));
+                let moved = released.branch.and_then(|branch| execute::move_branch(&self.context, &branch));
                 settled.notices.extend(moved);
             }
             Accepted::Overtaken(paths) => return Err(self.undo(&paths)),
@@ -187,7 +187,7 @@ impl Desk {
     fn undo(&mut self, paths: &[WorkspacePath]) -> Refused {
         for staged in self.staged.drain(..) {
             // What cannot be put back now is put back by the next build's recovery.
-            let _ = staged.restore(&self.site, None);
+            let _ = staged.restore(&self.context, None);
         }
         let named = paths.first().map(ToString::to_string).unwrap_or_default();
         Refused::Stale(Diagnostic::error("approve::stale", format!("{named} changed at this very moment")))
@@ -215,12 +215,12 @@ impl Desk {
         }
         self.landings += 1;
         let plan = Arc::clone(self.engine.plan());
-        let landed = execute::land(&self.site, &|editor| plan.task_id(editor), self.landings, moves)
+        let landed = execute::land(&self.context, &|editor| plan.task_id(editor), self.landings, moves)
             .map_err(|message| Refused::Failed(Diagnostic::error("edits::landing", message)))?;
         if !landed.contested.is_empty() {
             let refused = in_the_way(&landed.contested);
             if let Some(staged) = landed.staged {
-                let _ = staged.restore(&self.site, None);
+                let _ = staged.restore(&self.context, None);
             }
             return Err(refused);
         }
@@ -232,24 +232,24 @@ impl Desk {
 
     /// Makes it durable, and lets go of what it replaced.
     pub(super) fn close(&mut self) -> Result<(), Refused> {
-        let kept = self.site.objects.sync();
+        let kept = self.context.objects.sync();
         kept.and_then(|()| self.engine.state_mut().finish()).map_err(|error| {
             let help = "nothing is lost: the next build puts the last recorded files back";
             Refused::Failed(Diagnostic::error("build::state", error.to_string()).help(help))
         })?;
         for staged in self.staged.drain(..) {
-            staged.finish(&self.site);
+            staged.finish(&self.context);
         }
         for task in self.taken_in.drain(..) {
             // What cannot be removed now is removed by the next build's recovery.
-            let _ = execute::clear_pending(&self.site, &task);
+            let _ = execute::clear_pending(&self.context, &task);
         }
         Ok(())
     }
 
     /// Which run this is, in the records.
     pub fn run(&self) -> &RunId {
-        &self.site.run
+        &self.context.run
     }
 }
 

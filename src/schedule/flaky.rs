@@ -23,8 +23,8 @@ impl Build<'_> {
             return;
         }
         let by_check = refusal.reason.kind == ReasonKind::ValidationFailed;
-        let (task, key, run) = (assignment.task.id.clone(), assignment.key, self.site.run.clone());
-        self.site.flakes.failed(&task, key, &run, by_check);
+        let (task, key, run) = (assignment.task.id.clone(), assignment.key, self.context.run.clone());
+        self.context.flakes.failed(&task, key, &run, by_check);
         let passed = assignment.record.as_ref().filter(|record| record.key == key && !by_check);
         if let Some(record) = passed {
             self.withdraw(record);
@@ -40,9 +40,9 @@ impl Build<'_> {
         if !is_comparable(assignment) {
             return;
         }
-        let (task, run) = (assignment.task.id.clone(), self.site.run.clone());
+        let (task, run) = (assignment.task.id.clone(), self.context.run.clone());
         // A depfile may have made another key of it meanwhile; it failed under the one with which it began.
-        if let Some(earlier) = self.site.flakes.failure(&task, &assignment.key, &run) {
+        if let Some(earlier) = self.context.flakes.failure(&task, &assignment.key, &run) {
             let kind = FlakeKind::PassedAfterFailure;
             let (task, run) = (task.clone(), run.clone());
             self.note(assignment, Flake { task, key, run, earlier, kind, paths: Vec::new() });
@@ -60,7 +60,7 @@ impl Build<'_> {
 
     /// A result that was kept before it was doubtful is taken back.
     fn withdraw(&mut self, record: &Record) {
-        if let Some(Err(error)) = self.site.cache.as_ref().map(|cache| cache.withdraw(record)) {
+        if let Some(Err(error)) = self.context.cache.as_ref().map(|cache| cache.withdraw(record)) {
             let diagnostic = Diagnostic::warning("build::cache", error.to_string());
             self.sink.event(Event::Notice { diagnostic });
         }
@@ -68,7 +68,7 @@ impl Build<'_> {
 
     fn note(&mut self, assignment: &Assignment, flake: Flake) {
         let message = format!("{} is flaky: {}", flake.task, flake.sentence());
-        self.site.flakes.note(flake);
+        self.context.flakes.note(flake);
         let diagnostic = Diagnostic::warning("build::flaky", message)
             .label(assignment.task.at, "declared here")
             .help("its result is kept out of the cache; does it read something that it does not declare?");

@@ -48,7 +48,7 @@ impl Build<'_> {
         if !moves.is_empty() {
             self.landings += 1;
             let plan = Arc::clone(self.engine.plan());
-            let landed = execute::land(&self.site, &|editor| plan.task_id(editor), self.landings, moves)?;
+            let landed = execute::land(&self.context, &|editor| plan.task_id(editor), self.landings, moves)?;
             self.engine.landed(&landed.moves, landed.name());
             self.unsettled.extend(landed.staged);
             contested.extend(landed.contested);

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
-use crate::execute::{self, Outcome, Site, Staged};
+use crate::execute::{self, Outcome, RunContext, Staged};
 use crate::graph::{TaskIndex, cone, critical_path};
 use crate::incremental::{Assignment, Engine, Verdict};
 use crate::model::{
@@ -105,7 +105,7 @@ const REST: Duration = Duration::from_millis(2);
 #[expect(clippy::struct_excessive_bools, reason = "each is a thing that has happened, or has not")]
 pub struct Build<'a> {
     engine: Engine,
-    site: Arc<Site>,
+    context: Arc<RunContext>,
     options: Options,
     scope: Vec<TaskIndex>,
     phases: Vec<Phase>,
@@ -155,7 +155,7 @@ impl<'a> Build<'a> {
     /// Prepares a build of `scope` (closed, in dependency order), which the engine has observed.
     pub fn new(
         engine: Engine,
-        site: Arc<Site>,
+        context: Arc<RunContext>,
         scope: Vec<TaskIndex>,
         options: Options,
         channel: (SyncSender<Message>, Receiver<Message>),
@@ -200,7 +200,7 @@ impl<'a> Build<'a> {
             retries: BinaryHeap::new(),
             gates: Gates::default(),
             under_way: UnderWay::default(),
-            cancels: RunDir::of(&site.folder, &site.run),
+            cancels: RunDir::of(&context.folder, &context.run),
             unrecorded: HashSet::new(),
             unsettled: Vec::new(),
             taken_in: Vec::new(),
@@ -218,7 +218,7 @@ impl<'a> Build<'a> {
             outbox: channel.0,
             inbox: channel.1,
             engine,
-            site,
+            context,
             options,
             scope,
             phases,
@@ -243,8 +243,8 @@ impl<'a> Build<'a> {
         self.land_what_stands();
         self.sink.flush();
         self.commit(true);
-        self.site.attempts.write();
-        for diagnostic in self.site.cache.iter().flat_map(store::Cache::settle) {
+        self.context.attempts.write();
+        for diagnostic in self.context.cache.iter().flat_map(store::Cache::settle) {
             self.sink.event(Event::Notice { diagnostic });
         }
         self.look_back();
@@ -260,7 +260,7 @@ impl<'a> Build<'a> {
             saved,
         });
         let result = RunResult {
-            run: self.site.run.clone(),
+            run: self.context.run.clone(),
             outcome,
             signal: self.signal,
             summary: self.summary,
@@ -352,7 +352,7 @@ impl<'a> Build<'a> {
             Message::Signal(signal, count) => {
                 self.signal.get_or_insert(signal);
                 self.halt();
-                self.site.processes.stop_all(count > 1);
+                self.context.processes.stop_all(count > 1);
             }
             Message::Finished { assignment, attempt, outcome, next } => {
                 self.ended(&assignment, attempt, outcome, next);
@@ -375,7 +375,7 @@ impl<'a> Build<'a> {
         }
         if self.looked.elapsed() >= TICK {
             self.looked = Instant::now();
-            self.site.attempts.write();
+            self.context.attempts.write();
             for request in self.cancels.poll_cancel() {
                 match request {
                     CancelRequest::All => self.handle(Message::Signal(15, 1)),
@@ -393,19 +393,19 @@ impl<'a> Build<'a> {
             return;
         }
         self.committed = Instant::now();
-        if let Some(cache) = &self.site.cache {
+        if let Some(cache) = &self.context.cache {
             cache.flush();
         }
-        let kept = self.site.objects.sync();
+        let kept = self.context.objects.sync();
         let state = self.engine.state_mut();
         match kept.and_then(|()| if last { state.finish() } else { state.commit() }) {
             Ok(()) => {
                 for staged in self.unsettled.drain(..) {
-                    staged.finish(&self.site);
+                    staged.finish(&self.context);
                 }
                 for task in self.taken_in.drain(..) {
                     // What cannot be removed now is removed by the next build's recovery.
-                    let _ = execute::clear_pending(&self.site, &task);
+                    let _ = execute::clear_pending(&self.context, &task);
                 }
             }
             Err(error) if last || !self.broken => {

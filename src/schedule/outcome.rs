@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Build, PATIENCE, Phase};
-use crate::execute::{self, Course, Done, Outcome, Refusal};
+use crate::execute::{self, Disposition, Done, Outcome, Refusal};
 use crate::graph::TaskIndex;
 use crate::incremental::{Accepted, Assignment};
 use crate::model::{
@@ -39,7 +39,7 @@ impl Build<'_> {
         attempt: u32,
         outcome: Outcome,
     ) {
-        let waits = |refusal: &Refusal| matches!(refusal.course, Course::Wait { .. });
+        let waits = |refusal: &Refusal| matches!(refusal.course, Disposition::Wait { .. });
         if !matches!(&outcome, Outcome::Refused(refusal) if waits(refusal)) {
             self.agent_passed(assignment);
         }
@@ -58,7 +58,7 @@ impl Build<'_> {
             }
             Outcome::Waiting(waiting) => self.waiting(index, assignment, *waiting),
             Outcome::Invalid(reason) => {
-                let failure = Failure::new(assignment.key, reason, self.site.run.clone());
+                let failure = Failure::new(assignment.key, reason, self.context.run.clone());
                 self.engine.refuse(index, &failure);
                 self.attempts[index as usize] = 0;
                 self.enqueue(index);
@@ -96,8 +96,11 @@ impl Build<'_> {
                 .map(|(path, seen)| OutputEntry { path: path.clone(), entry: seen.entry }),
         );
         if let Some(message) = self.engine.unordered_creation(index, &done.produced.edited) {
-            let failure =
-                Failure::new(assignment.key, Reason::new(ReasonKind::PreviousFailed), self.site.run.clone());
+            let failure = Failure::new(
+                assignment.key,
+                Reason::new(ReasonKind::PreviousFailed),
+                self.context.run.clone(),
+            );
             self.engine.refuse(index, &failure);
             self.put_back(done.staged, &message);
             self.fail(index, Some(assignment), message, done.log, done.produced.duration);
@@ -125,7 +128,7 @@ impl Build<'_> {
         };
         let apart = assignment.isolation != Isolation::None;
         let mut changed = if done.changed.is_empty() || apart {
-            match self.engine.accept(assignment, &self.site.run, done.produced) {
+            match self.engine.accept(assignment, &self.context.run, done.produced) {
                 Accepted::Recorded { outputs_changed, key } => {
                     self.move_branch(done.branch.as_ref());
                     result.key = Some(key);
@@ -183,7 +186,7 @@ impl Build<'_> {
             return;
         }
         if let Some(record) = self.engine.recorded(assignment.index) {
-            self.site.attempts.keep(&Attempt {
+            self.context.attempts.keep(&Attempt {
                 task: assignment.task.id.clone(),
                 status,
                 action: record.action.clone(),
@@ -200,15 +203,15 @@ impl Build<'_> {
         let is_retried = self.attempts[assignment.index as usize] > 1 && !is_agent;
         let is_vague = !changed.is_empty() && assignment.task.depfile.is_some();
         let Some(record) = self.engine.recorded(assignment.index) else { return };
-        let flaky = |key| self.site.flakes.is_flaky(&assignment.task.id, key);
+        let flaky = |key| self.context.flakes.is_flaky(&assignment.task.id, key);
         if !is_retried && !is_vague && !flaky(&record.key) && !flaky(&assignment.key) {
-            execute::keep_result(&self.site, assignment, &record, has_log);
+            execute::keep_result(&self.context, assignment, &record, has_log);
         }
     }
 
     /// What a result replaced comes back.
     fn put_back(&mut self, staged: Option<crate::execute::Staged>, why: &str) {
-        let restored = staged.map_or(Ok(()), |staged| staged.restore(&self.site, None));
+        let restored = staged.map_or(Ok(()), |staged| staged.restore(&self.context, None));
         if let Err(error) = restored {
             self.broken = true;
             let message = format!("{why}; and its outputs could not be put back: {error}");
@@ -218,7 +221,7 @@ impl Build<'_> {
 
     /// The branch of an accepted result goes where the result is.
     pub(super) fn move_branch(&mut self, branch: Option<&BranchMove>) {
-        if let Some(diagnostic) = branch.and_then(|branch| execute::move_branch(&self.site, branch)) {
+        if let Some(diagnostic) = branch.and_then(|branch| execute::move_branch(&self.context, branch)) {
             self.sink.event(Event::Notice { diagnostic });
         }
     }
@@ -231,7 +234,7 @@ impl Build<'_> {
         outputs: Vec<OutputEntry>,
         reason: Reason,
     ) {
-        let failure = Failure { outputs, ..Failure::new(assignment.key, reason, self.site.run.clone()) };
+        let failure = Failure { outputs, ..Failure::new(assignment.key, reason, self.context.run.clone()) };
         self.engine.refuse(index, &failure);
         self.unrecorded.insert(index);
     }
@@ -249,9 +252,9 @@ impl Build<'_> {
         self.saw_failure(assignment, &refusal);
         let Some(refusal) = self.wait_for_provider(assignment, attempt, refusal) else { return };
         match &refusal.course {
-            Course::Pause | Course::Wait { .. } => return self.pause(assignment, refusal),
-            Course::Stop { adapter } => self.stop_adapter(assignment, adapter),
-            Course::Ordinary => {}
+            Disposition::Pause | Disposition::Wait { .. } => return self.pause(assignment, refusal),
+            Disposition::Stop { adapter } => self.stop_adapter(assignment, adapter),
+            Disposition::Ordinary => {}
         }
         let retries = assignment.task.retries;
         if let Some(retries) = retries.filter(|r| refusal.retryable && attempt <= r.max && !self.halted) {
@@ -273,7 +276,7 @@ impl Build<'_> {
         }
         // A check that could not run says nothing of the outputs: they stand, and it is tried again.
         if !assignment.validation_only {
-            let failure = Failure::new(assignment.key, refusal.reason, self.site.run.clone());
+            let failure = Failure::new(assignment.key, refusal.reason, self.context.run.clone());
             self.engine.refuse(index, &failure);
         }
         self.fail(index, Some(assignment), refusal.message, refusal.log, refusal.duration);
@@ -296,7 +299,7 @@ impl Build<'_> {
             self.halt();
         }
         if let Some(assignment) = assignment {
-            self.site.attempts.keep(&Attempt {
+            self.context.attempts.keep(&Attempt {
                 task: assignment.task.id.clone(),
                 status: Status::Failed,
                 action: assignment.action.clone(),

@@ -77,7 +77,7 @@ impl Desk {
                 return Some((index, Conflict::Held(pending)));
             }
         }
-        let now = self.site.workspace.observe(path).entry;
+        let now = self.context.tree.observe(path).entry;
         for index in plan.indices() {
             let Some(record) = self.engine.state().record(&plan.task_id(index)) else { continue };
             let output = record.output(path).filter(|_| !record.on_branch);
@@ -104,11 +104,11 @@ impl Desk {
         pending: Pending,
     ) -> Result<Settled, Refused> {
         let assignment = self.waiting_assignment(index)?;
-        let kept = execute::keep_version(&self.site, path).map_err(failed)?;
+        let kept = execute::keep_version(&self.context, path).map_err(failed)?;
         let mut settled = match self.narrow(index, path, pending, &assignment) {
             Ok(settled) => settled,
             Err(refused) => {
-                execute::return_version(&self.site, path).map_err(failed)?;
+                execute::return_version(&self.context, path).map_err(failed)?;
                 return Err(refused);
             }
         };
@@ -124,7 +124,7 @@ impl Desk {
         mut pending: Pending,
     ) -> Result<Settled, Refused> {
         let assignment = self.waiting_assignment(index)?;
-        let entry = self.site.workspace.observe(path).entry;
+        let entry = self.context.tree.observe(path).entry;
         let outputs = &mut pending.record.outputs;
         let below = outputs.iter().any(|output| output.path != *path && output.path.is_within(path));
         if below || !matches!(entry.kind, EntryKind::File | EntryKind::Link) {
@@ -136,12 +136,12 @@ impl Desk {
         outputs.retain(|output| output.path != *path);
         outputs.push(OutputEntry { path: path.clone(), entry });
         outputs.sort_by(|a, b| a.path.cmp(&b.path));
-        let evidence = execute::check_result(&self.site, &assignment, &pending.record, Some(path))
+        let evidence = execute::check_result(&self.context, &assignment, &pending.record, Some(path))
             .map_err(|message| refused_by_checks(path, &message))?;
         pending.record.evidence = evidence;
         let components = pending.record.action.components();
         pending.record.validation_key = pending.record.validation.key(&components, &pending.record.outputs);
-        execute::show_version(&self.site, &assignment.task.id, path).map_err(failed)?;
+        execute::show_version(&self.context, &assignment.task.id, path).map_err(failed)?;
         self.narrow(index, path, pending, &assignment)
     }
 
@@ -169,14 +169,14 @@ impl Desk {
 
     /// conductor's version goes back to where it was.
     fn put_theirs(&mut self, index: TaskIndex, path: &WorkspacePath, to: Entry) -> Result<Settled, Refused> {
-        if to.exists() && !self.site.objects.has(&to) {
+        if to.exists() && !self.context.objects.has(&to) {
             let message = format!("what conductor made at {path} was not kept");
             let help =
                 format!("`conductor build {}` makes it anew and keeps your version aside", self.id(index));
             return Err(Refused::Failed(Diagnostic::error("resolve::not_kept", message).help(help)));
         }
-        let kept = execute::copy_version(&self.site, path).map_err(failed)?;
-        let from = self.site.workspace.observe(path).entry;
+        let kept = execute::copy_version(&self.context, path).map_err(failed)?;
+        let from = self.context.tree.observe(path).entry;
         let mut settled = Settled::default();
         let step = Move { path: path.clone(), from, to, editor: index };
         self.put(vec![step], &mut settled)?;
@@ -190,7 +190,7 @@ impl Desk {
         path: &WorkspacePath,
         mut record: Record,
     ) -> Result<Settled, Refused> {
-        let entry = self.site.workspace.observe(path).entry;
+        let entry = self.context.tree.observe(path).entry;
         if !entry.exists() {
             record.outputs.retain(|output| output.path != *path);
         }
@@ -206,14 +206,14 @@ impl Desk {
         path: &WorkspacePath,
         mut record: Record,
     ) -> Result<Settled, Refused> {
-        let entry = self.site.workspace.observe(path).entry;
+        let entry = self.context.tree.observe(path).entry;
         for edited in record.edited.iter_mut().filter(|edited| edited.path == *path) {
             edited.after = entry;
             edited.landed = true;
         }
-        self.site
+        self.context
             .objects
-            .put(&path.under(self.site.workspace.root()), &entry)
+            .put(&path.under(self.context.tree.root()), &entry)
             .map_err(|error| Refused::Failed(Diagnostic::error("resolve::keep", error.to_string())))?;
         self.adopt(index, path, record)
     }
@@ -226,17 +226,17 @@ impl Desk {
         mut record: Record,
     ) -> Result<Settled, Refused> {
         let assignment = self.engine.assignment(index).map_err(Refused::Failed)?;
-        let evidence = execute::check_result(&self.site, &assignment, &record, Some(path))
+        let evidence = execute::check_result(&self.context, &assignment, &record, Some(path))
             .map_err(|message| refused_by_checks(path, &message))?;
         record.evidence = evidence;
-        record.run = self.site.run.clone();
-        let branch = execute::commit_adopted(&self.site, &assignment, &record)
+        record.run = self.context.run.clone();
+        let branch = execute::commit_adopted(&self.context, &assignment, &record)
             .map_err(|message| Refused::Failed(Diagnostic::error("resolve::commit", message)))?;
         if let Some(branch) = &branch {
             record.commit = Some(branch.after.clone());
         }
         self.engine.adopt_result(&assignment, record);
-        let notice = branch.and_then(|branch| execute::move_branch(&self.site, &branch));
+        let notice = branch.and_then(|branch| execute::move_branch(&self.context, &branch));
         Ok(Settled { changed: vec![path.clone()], notices: notice.into_iter().collect() })
     }
 }

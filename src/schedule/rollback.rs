@@ -113,7 +113,7 @@ impl Desk {
         }
         for edited in &record.edited {
             let now = ahead.get(&edited.path).copied();
-            let now = now.unwrap_or_else(|| self.site.workspace.observe(&edited.path).entry);
+            let now = now.unwrap_or_else(|| self.context.tree.observe(&edited.path).entry);
             if edited.before == edited.after || !edited.landed || now == edited.before {
                 continue;
             }
@@ -124,9 +124,9 @@ impl Desk {
             paths.push((edited.path.clone(), now, edited.before));
         }
         let put_back = paths.iter().filter(|(_, _, to)| to.exists());
-        let (kept, lost): (Vec<_>, Vec<_>) = put_back.partition(|(_, _, to)| self.site.objects.has(to));
+        let (kept, lost): (Vec<_>, Vec<_>) = put_back.partition(|(_, _, to)| self.context.objects.has(to));
         for (path, _, to) in kept {
-            if let Err(error) = self.site.objects.verify(to) {
+            if let Err(error) = self.context.objects.verify(to) {
                 let message = format!("what stood at {path} before {id} ran cannot be put back: {error}");
                 refused.push(Refused::Integrity(Diagnostic::error("rollback::damaged", message)));
             }
@@ -138,7 +138,7 @@ impl Desk {
         }
         let branch = record.commit.clone().map(|commit| (commit, undo.commit.clone()));
         if let Some((from, to)) = &branch
-            && let Err(message) = execute::check_branch(&self.site, &id, from, to.as_deref())
+            && let Err(message) = execute::check_branch(&self.context, &id, from, to.as_deref())
         {
             let help = "put that branch elsewhere first, or keep the result";
             refused.push(Refused::Integrity(Diagnostic::error("rollback::branch", message).help(help)));
@@ -152,15 +152,15 @@ impl Desk {
 
     /// Does nothing lie below a path but what the result made?
     fn goes(&self, record: &Record, path: &WorkspacePath) -> bool {
-        let below = self.site.workspace.list(path).unwrap_or_default();
+        let below = self.context.tree.list(path).unwrap_or_default();
         below.iter().all(|path| record.output(path).is_some())
     }
 
     /// What stands at the path of an output: a folder with something in it is no output, but on the way to
     /// others.
     fn output_now(&self, path: &WorkspacePath) -> Entry {
-        let now = self.site.workspace.observe(path).entry;
-        let holds_something = || self.site.workspace.list(path).is_ok_and(|below| !below.is_empty());
+        let now = self.context.tree.observe(path).entry;
+        let holds_something = || self.context.tree.list(path).is_ok_and(|below| !below.is_empty());
         if now.kind == EntryKind::Folder && holds_something() {
             return Entry { kind: EntryKind::Unreadable, ..now };
         }
@@ -177,7 +177,7 @@ impl Desk {
         let task =
             task.map_err(|error| Refused::Failed(Diagnostic::error("state::plan", error.to_string())))?;
         if let Some(command) = &task.rollback {
-            execute::run_by_hand(&self.site, &task, &step.record.action, command, "rollback").map_err(
+            execute::run_by_hand(&self.context, &task, &step.record.action, command, "rollback").map_err(
                 |said| {
                     let message = format!("the rollback `{}` of {}: {said}", command.display(), step.task);
                     Refused::Failed(
@@ -192,20 +192,20 @@ impl Desk {
             to: *to,
             editor: step.index,
         });
-        let landed = execute::put_back(&self.site, &step.task, moves.collect())
+        let landed = execute::put_back(&self.context, &step.task, moves.collect())
             .map_err(|message| Refused::Failed(Diagnostic::error("rollback::files", message)))?;
         if !landed.contested.is_empty() {
             let first = landed.contested[0].clone();
             if let Some(staged) = landed.staged {
-                let _ = staged.restore(&self.site, None);
+                let _ = staged.restore(&self.context, None);
             }
             return Err(changed_since(&step.task, &first));
         }
         if let Some((_, to)) = &step.branch
-            && let Err(message) = execute::move_branch_back(&self.site, &step.task, to.as_deref())
+            && let Err(message) = execute::move_branch_back(&self.context, &step.task, to.as_deref())
         {
             if let Some(staged) = landed.staged {
-                let _ = staged.restore(&self.site, None);
+                let _ = staged.restore(&self.context, None);
             }
             return Err(Refused::Integrity(Diagnostic::error("rollback::branch", message)));
         }
@@ -221,17 +221,17 @@ impl Desk {
             outputs,
             undo,
             commit: step.undo.commit.clone(),
-            ..Failure::new(step.record.key, Reason::new(ReasonKind::RolledBack), self.site.run.clone())
+            ..Failure::new(step.record.key, Reason::new(ReasonKind::RolledBack), self.context.run.clone())
         };
         // Neither this nor another checkout's copy of it comes back from a cache.
-        if let Some(Err(error)) = self.site.cache.as_ref().map(|cache| cache.withdraw(&step.record)) {
+        if let Some(Err(error)) = self.context.cache.as_ref().map(|cache| cache.withdraw(&step.record)) {
             settled.notices.push(Diagnostic::warning("rollback::cache", error.to_string()));
         }
         self.engine.refuse(step.index, &failure);
         self.engine.look_again(&settled.changed);
         self.close()?;
         // A result of its that waits for a person goes with the one that it was to replace.
-        if let Err(error) = execute::clear_pending(&self.site, &step.task) {
+        if let Err(error) = execute::clear_pending(&self.context, &step.task) {
             settled.notices.push(Diagnostic::warning("rollback::left", error.to_string()));
         }
         Ok(settled)

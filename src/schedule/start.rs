@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::slots::Claim;
 use super::{Build, Message, Phase, outcome};
-use crate::execute::{self, Outcome, Site};
+use crate::execute::{self, Outcome, RunContext};
 use crate::graph::TaskIndex;
 use crate::incremental::Assignment;
 use crate::model::{Status, TaskId};
@@ -110,12 +110,12 @@ impl Build<'_> {
             if let Some(assignment) = self.assign(index) {
                 let goes_on = claim.is_single();
                 let attempt = self.begin(index, claim, self.rank(&assignment));
-                let (site, outbox) = (Arc::clone(&self.site), self.outbox.clone());
+                let (context, outbox) = (Arc::clone(&self.context), self.outbox.clone());
                 let lookahead = Arc::clone(&self.under_way.lookahead);
                 let turn = Turn { assignment, attempt };
                 let coordinator = std::thread::current();
                 self.pool.spawn(move || {
-                    work(&site, &outbox, turn, &lookahead, goes_on);
+                    work(&context, &outbox, turn, &lookahead, goes_on);
                     coordinator.unpark();
                 });
             }
@@ -245,16 +245,22 @@ impl Build<'_> {
 
     /// Stops the processes of cancelled tasks, as soon as there are any.
     pub(super) fn stop_cancelled(&mut self) {
-        let (plan, processes) = (self.engine.plan(), &self.site.processes);
+        let (plan, processes) = (self.engine.plan(), &self.context.processes);
         self.under_way.cancelled.retain(|index| !processes.cancel(plan.task_id(*index).as_str()));
     }
 }
 
 /// Performs a turn, and what is offered after it to one who may go on.
-fn work(site: &Site, outbox: &SyncSender<Message>, turn: Turn, lookahead: &Lookahead, goes_on: bool) {
+fn work(
+    context: &RunContext,
+    outbox: &SyncSender<Message>,
+    turn: Turn,
+    lookahead: &Lookahead,
+    goes_on: bool,
+) {
     let mut turn = Some(turn);
     while let Some(Turn { assignment, attempt }) = turn.take() {
-        let perform = AssertUnwindSafe(|| execute::perform(site, &assignment, attempt));
+        let perform = AssertUnwindSafe(|| execute::perform(context, &assignment, attempt));
         let outcome = catch_unwind(perform).unwrap_or_else(|_| outcome::crashed());
         let is_plain = outcome.is_plain_success(&assignment.task);
         if goes_on || !is_plain {

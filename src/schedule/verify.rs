@@ -6,7 +6,7 @@
 
 use std::cmp::Reverse;
 
-use crate::execute::{self, Difference, Repeated, Site};
+use crate::execute::{self, Difference, Repeated, RunContext};
 use crate::graph::TaskIndex;
 use crate::incremental::{Engine, Verdict};
 use crate::model::{Encoder, Flake, FlakeKind, Isolation, TaskId, Work};
@@ -55,7 +55,7 @@ pub struct Verified {
 /// says whether to go on.
 pub fn verify(
     engine: &mut Engine,
-    site: &Site,
+    context: &RunContext,
     scope: &[TaskIndex],
     sample: Sample,
     tell: &mut dyn FnMut(&TaskId, usize, usize) -> bool,
@@ -63,7 +63,7 @@ pub fn verify(
     let eligible: Vec<TaskIndex> =
         scope.iter().copied().filter(|index| is_eligible(engine, *index)).collect();
     let mut verified = Verified { of: eligible.len(), ..Verified::default() };
-    let chosen = choose(engine, site, eligible, sample);
+    let chosen = choose(engine, context, eligible, sample);
     let count = chosen.len();
     for (number, index) in chosen.into_iter().enumerate() {
         let id = engine.plan().task_id(index);
@@ -78,7 +78,7 @@ pub fn verify(
         if assignment.isolation == Isolation::None {
             assignment.isolation = Isolation::Sandbox;
         }
-        match execute::repeat(site, &assignment, &record) {
+        match execute::repeat(context, &assignment, &record) {
             Repeated::Moved => {}
             Repeated::Stopped => {
                 verified.stopped = true;
@@ -86,17 +86,17 @@ pub fn verify(
             }
             Repeated::Failed(message) => verified.failed.push((id, message)),
             Repeated::Compared(differences) => {
-                site.flakes.verified(&id, record.key);
+                context.flakes.verified(&id, record.key);
                 if differences.is_empty() {
                     verified.same.push(id);
                     continue;
                 }
                 let paths = differences.iter().map(|one| one.path.clone()).take(Flake::PATHS).collect();
-                let (run, earlier, kind) = (site.run.clone(), record.run.clone(), FlakeKind::OtherOutputs);
-                if let Some(Err(error)) = site.cache.as_ref().map(|cache| cache.withdraw(&record)) {
+                let (run, earlier, kind) = (context.run.clone(), record.run.clone(), FlakeKind::OtherOutputs);
+                if let Some(Err(error)) = context.cache.as_ref().map(|cache| cache.withdraw(&record)) {
                     verified.failed.push((id.clone(), error.to_string()));
                 }
-                site.flakes.note(Flake { task: id.clone(), key: record.key, run, earlier, kind, paths });
+                context.flakes.note(Flake { task: id.clone(), key: record.key, run, earlier, kind, paths });
                 verified.different.push((id, differences));
             }
         }
@@ -124,15 +124,15 @@ fn is_eligible(engine: &mut Engine, index: TaskIndex) -> bool {
     verdict.state == Verdict::Fresh && recorded.is_some() && verdict.key == recorded
 }
 
-fn choose(engine: &Engine, site: &Site, eligible: Vec<TaskIndex>, sample: Sample) -> Vec<TaskIndex> {
-    let before = site.flakes.last_verified();
+fn choose(engine: &Engine, context: &RunContext, eligible: Vec<TaskIndex>, sample: Sample) -> Vec<TaskIndex> {
+    let before = context.flakes.last_verified();
     let count = sample.of(eligible.len());
     let mut ranked: Vec<_> = eligible
         .into_iter()
         .filter_map(|index| {
             let id = engine.plan().task_id(index);
             let key = engine.recorded_or_kept(index)?.key;
-            let lot = Encoder::new("conductor verify 1").text(&site.run.0).text(id.as_str()).finish();
+            let lot = Encoder::new("conductor verify 1").text(&context.run.0).text(id.as_str()).finish();
             Some((before.get(&(id, key)).copied(), Reverse(lot), index))
         })
         .collect();

@@ -16,14 +16,14 @@ impl Build<'_> {
         for diagnostic in warnings {
             self.sink.event(Event::Notice { diagnostic });
         }
-        let record = Engine::draft(assignment, &self.site.run, &produced);
+        let record = Engine::draft(assignment, &self.context.run, &produced);
         let duration = record.duration;
         let discovered = produced.discovered.into_iter().map(|(path, _)| path).collect();
         let pending = Pending { wait: wait.clone(), record, discovered };
         let reason = reason(&wait);
         let failure = Failure {
             pending: Some(Box::new(pending)),
-            ..Failure::new(assignment.key, reason, self.site.run.clone())
+            ..Failure::new(assignment.key, reason, self.context.run.clone())
         };
         self.engine.refuse(index, &failure);
         self.wait_for(index, &wait, log, duration);
@@ -47,9 +47,9 @@ impl Build<'_> {
     /// Takes a result in if nothing stands in its way any more.
     fn release(&mut self, index: TaskIndex, pending: &Pending) -> Result<Option<TaskResult>, String> {
         let assignment = self.engine.assignment(index).map_err(|diagnostic| diagnostic.message)?;
-        let Ok(released) = execute::release(&self.site, &assignment, pending, 0)? else { return Ok(None) };
+        let Ok(released) = execute::release(&self.context, &assignment, pending, 0)? else { return Ok(None) };
         self.unsettled.extend(released.staged);
-        match self.engine.accept(&assignment, &self.site.run, released.produced) {
+        match self.engine.accept(&assignment, &self.context.run, released.produced) {
             Accepted::Recorded { outputs_changed, key } => {
                 if outputs_changed {
                     self.wake_dependents(index);
@@ -71,9 +71,9 @@ impl Build<'_> {
         let id = self.engine.plan().task_id(index);
         match wait {
             Wait::Approval => {
-                let shown = execute::pending_folder(&self.site, &id);
+                let shown = execute::pending_folder(&self.context, &id);
                 let shown =
-                    shown.strip_prefix(self.site.workspace.root()).unwrap_or(&shown).display().to_string();
+                    shown.strip_prefix(self.context.tree.root()).unwrap_or(&shown).display().to_string();
                 let message = format!(
                     "it waits for approval: look at {shown}, then `conductor approve {id}` or `conductor reject {id}`"
                 );

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::nearby::Nearby;
-use super::{Workspace, parallel, relative};
+use super::{Root, parallel, relative};
 use crate::model::{Digest, Entry, EntryKind, Signature, WorkspacePath};
 
 /// Paths are stat-ed in chunks of this many: long enough to make the queue's lock cheap.
@@ -33,7 +33,7 @@ pub struct Observed {
     pub racy: bool,
 }
 
-impl Workspace {
+impl Root {
     /// The signature of what is at `path`; [`Signature::ABSENT`] where nothing is.
     pub fn signature(&self, path: &WorkspacePath) -> Signature {
         self.stat(path.as_bytes())
@@ -197,9 +197,9 @@ mod tests {
 
     use super::*;
 
-    fn workspace() -> (tempfile::TempDir, Workspace) {
+    fn workspace() -> (tempfile::TempDir, Root) {
         let folder = tempfile::tempdir().unwrap();
-        let workspace = Workspace::open(folder.path()).unwrap();
+        let workspace = Root::open(folder.path()).unwrap();
         (folder, workspace)
     }
 

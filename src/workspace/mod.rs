@@ -4,7 +4,7 @@
 //!
 //! It does not know tasks, keys or records; it remembers nothing between two calls.
 //!
-//! Invariants: no call follows a link at the end of a path (only [`Workspace::link_target`] resolves
+//! Invariants: no call follows a link at the end of a path (only [`Root::link_target`] resolves
 //! links), none changes the process's working folder, and every descriptor is close-on-exec.
 
 mod clone;
@@ -22,6 +22,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{CWD, Mode, OFlags};
 
@@ -76,17 +77,17 @@ pub enum LinkTarget {
     Dangling,
 }
 
-/// The folder that holds the manifest, with all below it.
+/// An open folder whose contents are named by [`WorkspacePath`]s: a private folder, or the inside of a [`Tree`].
 #[derive(Debug)]
-pub struct Workspace {
+pub struct Root {
     /// Absolute, without links.
     root: PathBuf,
     /// The root, open: lookups relative to it are shorter and survive its renaming.
     dir: OwnedFd,
 }
 
-impl Workspace {
-    /// Opens the workspace whose root folder is `root`.
+impl Root {
+    /// Opens the folder `root`.
     ///
     /// # Errors
     /// `root` is not there, is no folder, or may not be read.
@@ -121,6 +122,36 @@ impl Workspace {
     fn open_folder(&self, path: &[u8]) -> io::Result<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         Ok(rustix::fs::openat(&self.dir, relative(path), flags, Mode::empty())?)
+    }
+}
+
+/// The person's files: the folder that holds the manifest, with all below it.
+///
+/// A private folder is a [`Root`] and never a `Tree`, so a function that asks what the person's files are now cannot
+/// be given a copy of them.
+#[derive(Clone, Debug)]
+pub struct Tree(Arc<Root>);
+
+impl Tree {
+    /// Opens the workspace whose root folder is `root`.
+    ///
+    /// # Errors
+    /// As [`Root::open`].
+    pub fn open(root: &Path) -> Result<Self, Error> {
+        Ok(Self(Arc::new(Root::open(root)?)))
+    }
+
+    /// The same folder as a task sees it that runs in the tree.
+    pub fn as_root(&self) -> Arc<Root> {
+        Arc::clone(&self.0)
+    }
+}
+
+impl std::ops::Deref for Tree {
+    type Target = Root;
+
+    fn deref(&self) -> &Root {
+        &self.0
     }
 }
 

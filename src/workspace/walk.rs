@@ -1,5 +1,5 @@
-//! Which paths there are: everything below a folder ([`Workspace::list`]), or what the ignore rules
-//! leave of it ([`Workspace::walk`]).
+//! Which paths there are: everything below a folder ([`Root::list`]), or what the ignore rules
+//! leave of it ([`Root::walk`]).
 //!
 //! Neither follows a link, and neither enters or lists `.git` or `.conductor`. A walk leaves out the workspace's
 //! `conductor.lock` too: else results would depend on what is recorded of results.
@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use rustix::fs::FileType;
 
 use super::rules::Rules;
-use super::{Error, Workspace, folder, parallel};
+use super::{Error, Root, folder, parallel};
 use crate::model::{LOCKFILE, WorkspacePath};
 
 /// What a walk found.
@@ -23,7 +23,7 @@ pub struct Listing {
     pub unreadable: Vec<WorkspacePath>,
 }
 
-impl Workspace {
+impl Root {
     /// What makes up the thing at `path`: the path itself where it is a file, a link, something special or
     /// an empty folder; else all such paths below it. Nothing where nothing is. Ignore rules do not
     /// count. Sorted by bytes.
@@ -154,14 +154,14 @@ pub struct Ignores {
 
 impl Ignores {
     /// Would a walk leave out what is, or might one day be, at `path`?
-    pub fn covers(&mut self, workspace: &Workspace, path: &WorkspacePath, is_folder: bool) -> bool {
+    pub fn covers(&mut self, workspace: &Root, path: &WorkspacePath, is_folder: bool) -> bool {
         let (Some(parent), Some(name)) = (path.parent(), path.name()) else { return false };
         let Some(rules) = self.within(workspace, &parent) else { return true };
         let barred = folder::is_private(name) || path.as_bytes() == LOCKFILE.as_bytes();
         barred || rules.ignores(path.as_bytes(), is_folder)
     }
 
-    fn within(&mut self, workspace: &Workspace, folder: &WorkspacePath) -> Option<Arc<Rules>> {
+    fn within(&mut self, workspace: &Root, folder: &WorkspacePath) -> Option<Arc<Rules>> {
         if let Some(known) = self.folders.get(folder) {
             return known.clone();
         }

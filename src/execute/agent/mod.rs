@@ -31,9 +31,9 @@ pub(super) use session::Session;
 pub use session::{Unfinished, unfinished};
 pub(super) use work::work;
 
-use super::Site;
-use super::apart::Apart;
-use super::perform::{Course, Refusal};
+use super::RunContext;
+use super::isolated_dir::IsolatedDir;
+use super::perform::{Disposition, Refusal};
 use super::secrets::Finder;
 use crate::agent::{self, Brief, Evidence, NeededOutput};
 use crate::incremental::{Assignment, Change};
@@ -96,9 +96,13 @@ impl Agents {
 }
 
 /// What a record keeps of the agent whose result is about to be accepted.
-pub(super) fn result(site: &Site, assignment: &Assignment, session: &Session) -> Option<Box<AgentResult>> {
+pub(super) fn result(
+    context: &RunContext,
+    assignment: &Assignment,
+    session: &Session,
+) -> Option<Box<AgentResult>> {
     let Work::Agent(work) = &assignment.task.work else { return None };
-    Some(Box::new(session.result(site, work.model.clone())))
+    Some(Box::new(session.result(context, work.model.clone())))
 }
 
 /// What the next run of a task's agent will be told, by a build that begins now. `folder` is `.conductor`.
@@ -171,19 +175,19 @@ fn instructions(root: &Path, assignment: &Assignment, instructions: &Instruction
 
 /// What is wrong with an agent's result, beside what may be wrong with every task's.
 pub(super) fn look(
-    site: &Site,
+    context: &RunContext,
     assignment: &Assignment,
     outputs: &[(WorkspacePath, Observed)],
     edited: &[Change],
 ) -> Result<(), String> {
-    protect(site, assignment, outputs, edited)?;
+    protect(context, assignment, outputs, edited)?;
     some_change(&assignment.task, outputs, edited)
 }
 
 /// Files from which agents' programs take settings, hooks or servers to start are changed only by a task that names
 /// them: what one agent plants there, the next one would run.
 fn protect(
-    site: &Site,
+    context: &RunContext,
     assignment: &Assignment,
     outputs: &[(WorkspacePath, Observed)],
     edited: &[Change],
@@ -191,7 +195,7 @@ fn protect(
     let task = &assignment.task;
     let changed = edited.iter().filter(|change| change.after != change.before).map(|change| &change.path);
     for path in outputs.iter().map(|(path, _)| path).chain(changed) {
-        let Some(part) = site.agents.protected(path) else { continue };
+        let Some(part) = context.agents.protected(path) else { continue };
         let named = task.outputs.iter().any(|output| output.path.components().any(|other| other == part))
             || task.edits.iter().any(|pattern| pattern.glob.split('/').any(|other| other.as_bytes() == part));
         if !named {
@@ -215,16 +219,16 @@ fn some_change(task: &Task, outputs: &[(WorkspacePath, Observed)], edited: &[Cha
 
 /// What is done after a run that led to no result: the session is kept for another one, or it is at its end.
 pub(super) fn conclude(
-    site: &Site,
+    context: &RunContext,
     assignment: &Assignment,
     mut session: Session,
-    apart: Option<Apart>,
+    isolated: Option<IsolatedDir>,
     mut refusal: Refusal,
     attempt: u32,
 ) -> Refusal {
     let task = &assignment.task;
-    let end = final_end(&mut session, apart.as_ref(), &mut refusal);
-    announce(site, assignment, &mut session, end, &refusal, attempt);
+    let end = final_end(&mut session, isolated.as_ref(), &mut refusal);
+    announce(context, assignment, &mut session, end, &refusal, attempt);
     let evidence = evidence(&refusal, end);
     let signature = agent::signature(&evidence);
     let progress = Progress {
@@ -242,34 +246,38 @@ pub(super) fn conclude(
                 session.forget_session();
             }
             session.evidence = Some(evidence);
-            suspend(site, assignment, session, apart, "its agent goes on in it");
+            suspend(context, assignment, session, isolated, "its agent goes on in it");
         }
         Next::Wait => {
             let wait = session.retry_after;
-            refusal.course = Course::Wait { adapter: session.adapter().to_owned(), wait };
-            suspend(site, assignment, session, apart, "its agent waits for its provider");
+            refusal.course = Disposition::Wait { adapter: session.adapter().to_owned(), wait };
+            suspend(context, assignment, session, isolated, "its agent waits for its provider");
         }
         Next::Pause => {
             if !refusal.cancelled {
-                refusal.course = Course::Pause;
+                refusal.course = Disposition::Pause;
             }
-            suspend(site, assignment, session, apart, "its agent was stopped and can go on");
+            suspend(context, assignment, session, isolated, "its agent was stopped and can go on");
         }
         Next::StopAdapter => {
-            refusal.course = Course::Stop { adapter: session.adapter().to_owned() };
-            let help = site.agents.adapter(session.adapter()).and_then(|adapter| adapter.help.clone());
+            refusal.course = Disposition::Stop { adapter: session.adapter().to_owned() };
+            let help = context.agents.adapter(session.adapter()).and_then(|adapter| adapter.help.clone());
             if let Some(help) = help.filter(|help| !refusal.message.contains(help.as_str())) {
                 refusal.message = format!("{}\n{help}", refusal.message);
             }
-            give_up(site, assignment, session, apart, &mut refusal);
+            give_up(context, assignment, session, isolated, &mut refusal);
         }
-        Next::GiveUp => give_up(site, assignment, session, apart, &mut refusal),
+        Next::GiveUp => give_up(context, assignment, session, isolated, &mut refusal),
     }
     refusal
 }
 
 /// How the last run ended, now that its result was looked at. None where no run was made.
-fn final_end(session: &mut Session, apart: Option<&Apart>, refusal: &mut Refusal) -> Option<AgentEnd> {
+fn final_end(
+    session: &mut Session,
+    isolated: Option<&IsolatedDir>,
+    refusal: &mut Refusal,
+) -> Option<AgentEnd> {
     let end = session.ended.take()?;
     if end != AgentEnd::Ok {
         return Some(end);
@@ -277,7 +285,8 @@ fn final_end(session: &mut Session, apart: Option<&Apart>, refusal: &mut Refusal
     if refusal.cancelled {
         return Some(AgentEnd::Cancelled);
     }
-    let untouched = apart.is_some_and(|apart| apart.listing().is_ok_and(|now| now == apart.before));
+    let untouched =
+        isolated.is_some_and(|isolated| isolated.listing().is_ok_and(|now| now == isolated.before));
     if untouched {
         refusal.message = format!("its agent came to the end and changed nothing\n{}", refusal.message);
         return Some(AgentEnd::NoChange);
@@ -287,7 +296,7 @@ fn final_end(session: &mut Session, apart: Option<&Apart>, refusal: &mut Refusal
 
 /// Tells of a run of the program, with how it ended in the end.
 pub(super) fn announce(
-    site: &Site,
+    context: &RunContext,
     assignment: &Assignment,
     session: &mut Session,
     end: Option<AgentEnd>,
@@ -307,15 +316,15 @@ pub(super) fn announce(
         run.end = end;
         run.complaint = Some(refusal.message.clone());
     }
-    tell(site, assignment, session, attempt);
+    tell(context, assignment, session, attempt);
 }
 
 /// The same of a run whose result was accepted.
-pub(super) fn tell(site: &Site, assignment: &Assignment, session: &mut Session, attempt: u32) {
+pub(super) fn tell(context: &RunContext, assignment: &Assignment, session: &mut Session, attempt: u32) {
     session.told = session.runs.len();
     if let Some(run) = session.runs.last() {
         let task = assignment.task.id.clone();
-        (site.events)(Event::AgentFinished { task, attempt, run: run.clone() });
+        (context.events)(Event::AgentFinished { task, attempt, run: run.clone() });
     }
 }
 
@@ -331,34 +340,40 @@ fn evidence(refusal: &Refusal, end: Option<AgentEnd>) -> Evidence {
 }
 
 /// Keeps everything for another run. A folder in which a secret lies is not kept, nor is such a session.
-fn suspend(site: &Site, assignment: &Assignment, mut session: Session, apart: Option<Apart>, why: &str) {
-    let finder = Finder::new(&site.secrets(&assignment.task));
+fn suspend(
+    context: &RunContext,
+    assignment: &Assignment,
+    mut session: Session,
+    isolated: Option<IsolatedDir>,
+    why: &str,
+) {
+    let finder = Finder::new(&context.secrets(&assignment.task));
     let holds = |folder: &Path| finder.as_ref().is_some_and(|finder| finder.finds_below(folder));
     if holds(&session.home()) {
         session.forget_session();
-        let _ = super::apart::remove_all(&session.home());
+        let _ = super::isolated_dir::remove_all(&session.home());
     }
-    if let Some(apart) = apart {
-        if holds(apart.place.root()) {
-            apart.remove();
+    if let Some(isolated) = isolated {
+        if holds(isolated.exec_root.root()) {
+            isolated.remove();
             session.lose_folder();
         } else {
-            session.diff = changed_paths(&apart);
-            session.suspended = Some(apart.suspend(why));
+            session.diff = changed_paths(&isolated);
+            session.suspended = Some(isolated.suspend(why));
         }
     }
     session.keep();
 }
 
 /// What the agent has changed so far, for one that begins without knowing it.
-fn changed_paths(apart: &Apart) -> String {
-    let Ok(now) = apart.listing() else { return String::new() };
+fn changed_paths(isolated: &IsolatedDir) -> String {
+    let Ok(now) = isolated.listing() else { return String::new() };
     let changed =
-        now.iter().filter(|(path, seen)| !seen.is_folder() && apart.before.get(*path) != Some(seen));
-    let gone = apart.before.iter().filter(|(path, seen)| !seen.is_folder() && !now.contains_key(*path));
+        now.iter().filter(|(path, seen)| !seen.is_folder() && isolated.before.get(*path) != Some(seen));
+    let gone = isolated.before.iter().filter(|(path, seen)| !seen.is_folder() && !now.contains_key(*path));
     let line = |verb: &str, path: &WorkspacePath| format!("{verb} {path}\n");
-    let verb = |path: &WorkspacePath| if apart.before.contains_key(path) { "changed" } else { "made" };
-    let own = |path: &WorkspacePath| !apart.prepared.contains(path) && !apart.copied.contains(path);
+    let verb = |path: &WorkspacePath| if isolated.before.contains_key(path) { "changed" } else { "made" };
+    let own = |path: &WorkspacePath| !isolated.prepared.contains(path) && !isolated.copied.contains(path);
     changed
         .filter(|(path, _)| own(path))
         .map(|(path, _)| line(verb(path), path))
@@ -368,22 +383,22 @@ fn changed_paths(apart: &Apart) -> String {
 
 /// The work is at its end without a result: what a person may want to see stays.
 fn give_up(
-    site: &Site,
+    context: &RunContext,
     assignment: &Assignment,
     session: Session,
-    apart: Option<Apart>,
+    isolated: Option<IsolatedDir>,
     refusal: &mut Refusal,
 ) {
     let task = &assignment.task;
     let never_ran = session.runs.is_empty();
-    session.close(Some(&site.run_dir.log(&task.id).with_extension("transcript")));
-    let Some(apart) = apart else { return };
+    session.close(Some(&context.run_dir.log(&task.id).with_extension("transcript")));
+    let Some(isolated) = isolated else { return };
     // What was written in sight of a secret is kept only where it holds none.
-    let finder = Finder::new(&site.secrets(task));
-    let holds_one = finder.is_some_and(|finder| finder.finds_below(apart.place.root()));
+    let finder = Finder::new(&context.secrets(task));
+    let holds_one = finder.is_some_and(|finder| finder.finds_below(isolated.exec_root.root()));
     if never_ran || refusal.cancelled || holds_one {
-        apart.remove();
+        isolated.remove();
         return;
     }
-    apart.leave_for_a_person(site, assignment, refusal);
+    isolated.leave_for_a_person(context, assignment, refusal);
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::super::Site;
-use super::super::apart::remove_all;
+use super::super::RunContext;
+use super::super::isolated_dir::remove_all;
 use super::super::suspend::Suspended;
 use crate::agent::{Evidence, SessionTotals};
 use crate::incremental::Assignment;
@@ -62,9 +62,9 @@ pub(in crate::execute) struct Session {
 
 impl Session {
     /// Of a task that an agent does; none for others.
-    pub(in crate::execute) fn of(site: &Site, assignment: &Assignment) -> Option<Self> {
+    pub(in crate::execute) fn of(context: &RunContext, assignment: &Assignment) -> Option<Self> {
         match &assignment.task.work {
-            Work::Agent(agent) => Some(Self::open(site, assignment, &agent.adapter)),
+            Work::Agent(agent) => Some(Self::open(context, assignment, &agent.adapter)),
             _ => None,
         }
     }
@@ -80,16 +80,16 @@ impl Session {
     }
 
     /// What was kept of the task's work; where that was other work, a beginning.
-    fn open(site: &Site, assignment: &Assignment, adapter: &str) -> Self {
-        let folder = place(&site.folder, &assignment.task.id);
-        let Some(mut session) = Self::kept(&site.folder, assignment) else {
+    fn open(context: &RunContext, assignment: &Assignment, adapter: &str) -> Self {
+        let folder = place(&context.folder, &assignment.task.id);
+        let Some(mut session) = Self::kept(&context.folder, assignment) else {
             // What cannot be removed is written over.
             let _ = remove_all(&folder);
             return Self {
                 key: assignment.key,
                 adapter: adapter.to_owned(),
                 isolation: assignment.isolation,
-                build: site.run.clone(),
+                build: context.run.clone(),
                 spent: Usage::default(),
                 id: None,
                 totals: SessionTotals::default(),
@@ -107,9 +107,9 @@ impl Session {
             };
         };
         session.folder = folder;
-        if session.build != site.run {
+        if session.build != context.run {
             // Whoever builds again wants it to go on: limits count anew.
-            session.build = site.run.clone();
+            session.build = context.run.clone();
             session.spent = Usage::default();
         }
         session
@@ -173,12 +173,12 @@ impl Session {
     }
 
     /// What a record keeps of it; the transcript goes to the objects.
-    pub(super) fn result(&self, site: &Site, model: Option<String>) -> AgentResult {
+    pub(super) fn result(&self, context: &RunContext, model: Option<String>) -> AgentResult {
         let mut usage = Usage::default();
         self.runs.iter().for_each(|run| usage.add(&run.usage));
         let transcript = fs::read(self.transcript()).ok().and_then(|bytes| {
             let entry = Entry { digest: Digest::of(&bytes), ..Entry::bare(EntryKind::File) };
-            site.objects.put(&self.transcript(), &entry).ok().map(|()| entry)
+            context.objects.put(&self.transcript(), &entry).ok().map(|()| entry)
         });
         AgentResult {
             adapter: self.adapter.clone(),

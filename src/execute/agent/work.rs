@@ -12,12 +12,12 @@ use super::prompt;
 use super::session::Session;
 use super::transcript::Transcript;
 use crate::agent::{self, Heard, Listener, Values};
-use crate::execute::Site;
+use crate::execute::RunContext;
 use crate::execute::command::tree_size;
+use crate::execute::command_result::{CommandResult, Failed, complaint, spawn_refusal, stamp};
 use crate::execute::environment::environment;
+use crate::execute::exec_root::ExecRoot;
 use crate::execute::perform::Refusal;
-use crate::execute::place::Place;
-use crate::execute::ran::{Failed, Ran, complaint, spawn_refusal, stamp};
 use crate::incremental::Assignment;
 use crate::model::{
     Adapter, AgentEnd, AgentOutput, AgentRun, AgentWork, Budget, Event, PromptChannel, Task, Usage, Work,
@@ -26,8 +26,8 @@ use crate::process::{Confinement, End, Ended, SpawnError, Spec, Stdin};
 
 /// What one run works with.
 pub(super) struct Start<'a> {
-    pub(super) site: &'a Site,
-    pub(super) place: &'a Place,
+    pub(super) context: &'a RunContext,
+    pub(super) exec_root: &'a ExecRoot,
     pub(super) assignment: &'a Assignment,
     pub(super) agent: &'a AgentWork,
     pub(super) adapter: &'a Adapter,
@@ -36,19 +36,19 @@ pub(super) struct Start<'a> {
 
 /// Runs the program once; anything but its own word that it came to its end is a failure.
 pub(in crate::execute) fn work(
-    site: &Site,
-    place: &Place,
+    context: &RunContext,
+    exec_root: &ExecRoot,
     assignment: &Assignment,
     session: &mut Session,
     attempt: u32,
-) -> Result<Ran, Box<Failed>> {
+) -> Result<CommandResult, Box<Failed>> {
     let Work::Agent(agent) = &assignment.task.work else {
         return Err(Failed::before(Refusal::new("it has no agent")));
     };
-    let Some(adapter) = site.agents.adapter(&agent.adapter) else {
+    let Some(adapter) = context.agents.adapter(&agent.adapter) else {
         return Err(Failed::before(Refusal::new(format!("there is no adapter `{}`", agent.adapter))));
     };
-    let start = Start { site, place, assignment, agent, adapter, attempt };
+    let start = Start { context, exec_root, assignment, agent, adapter, attempt };
     start.run(session)
 }
 
@@ -57,7 +57,7 @@ impl Start<'_> {
         &self.assignment.task
     }
 
-    fn run(&self, session: &mut Session) -> Result<Ran, Box<Failed>> {
+    fn run(&self, session: &mut Session) -> Result<CommandResult, Box<Failed>> {
         let stop = |session: &mut Session, end: AgentEnd, message: String| {
             session.ended = Some(end);
             Err(Failed::before(Refusal::new(message)))
@@ -68,11 +68,11 @@ impl Start<'_> {
         let prepared = self.prepare(session).map_err(|error| {
             Failed::before(Refusal::new(format!("its agent's folders could not be made: {error}")))
         })?;
-        let program = match program::find(self.adapter, &prepared.env, self.site.workspace.root()) {
+        let program = match program::find(self.adapter, &prepared.env, self.context.tree.root()) {
             Ok(program) => program,
             Err(message) => return stop(session, AgentEnd::Config, message),
         };
-        session.version = self.site.agents.version(self.adapter, || self.ask_version(&program, &prepared));
+        session.version = self.context.agents.version(self.adapter, || self.ask_version(&program, &prepared));
         if let Some(message) = program::wrong_version(self.adapter, session.version.as_deref()) {
             return stop(session, AgentEnd::Config, message);
         }
@@ -84,7 +84,7 @@ impl Start<'_> {
         let mut spent = session.spent;
         spent.add(now);
         let own = self.agent.budget.reached(&spent).map(|(end, why)| (end, format!("its budget: {why}")));
-        own.or_else(|| self.site.agents.ledger.reached(self.task().group.as_ref()))
+        own.or_else(|| self.context.agents.ledger.reached(self.task().group.as_ref()))
     }
 
     /// Folders and environment.
@@ -100,8 +100,8 @@ impl Start<'_> {
         let opened = uuid::Uuid::new_v4().to_string();
         let text = |path: &Path| path.to_string_lossy().into_owned();
         let budget = self.agent.budget.left(&session.spent);
-        let left = budget.and(&self.site.agents.ledger.left(self.task().group.as_ref()));
-        let prompt = prompt(self.site.workspace.root(), self.assignment, Some(session));
+        let left = budget.and(&self.context.agents.ledger.left(self.task().group.as_ref()));
+        let prompt = prompt(self.context.tree.root(), self.assignment, Some(session));
         let prompt_file = state.join("prompt.md");
         fs::write(&prompt_file, &prompt)?;
         let mut values = Values {
@@ -115,13 +115,13 @@ impl Start<'_> {
             state: text(&state),
             max_turns: left.turns.map(|turns| turns.to_string()).unwrap_or_default(),
             budget_usd: left.usd.map(|usd| format!("{usd:.2}")).unwrap_or_default(),
-            dir: text(&self.task().dir.under(self.place.root())),
+            dir: text(&self.task().dir.under(self.exec_root.root())),
             task: self.task().id.to_string(),
             attempt: self.attempt.to_string(),
             wall: left.time.map(|time| time.as_secs().max(1).to_string()).unwrap_or_default(),
             ..Values::default()
         };
-        let home = HomeFolder::prepare(self.adapter, &session.home(), &self.site.caller, |template| {
+        let home = HomeFolder::prepare(self.adapter, &session.home(), &self.context.caller, |template| {
             agent::fill(template, &values)
         })?;
         values.home = text(&home.path);
@@ -133,8 +133,8 @@ impl Start<'_> {
     fn environment(&self, home: &HomeFolder, values: &mut Values) -> BTreeMap<OsString, OsString> {
         let task = self.task();
         let declared = |name: &str| task.env.iter().any(|variable| variable.name == name);
-        let mut env = environment(task, &self.site.caller, &self.site.run);
-        self.place.adapt(&mut env, declared);
+        let mut env = environment(task, &self.context.caller, &self.context.run);
+        self.exec_root.adapt(&mut env, declared);
         if !declared("HOME") {
             env.insert("HOME".into(), home.path.clone().into());
         }
@@ -143,7 +143,7 @@ impl Start<'_> {
         };
         // Secrets are not among them: what they are filled into may lie on disk.
         values.env = env.iter().filter_map(text).filter(|(name, _)| !task.secrets.contains(name)).collect();
-        hand_through(self.adapter, &self.site.caller, &mut env, declared);
+        hand_through(self.adapter, &self.context.caller, &mut env, declared);
         let own = self.adapter.env.iter().map(|(name, value)| (name.as_str(), agent::fill(value, values)));
         let told = [
             ("CONDUCTOR_PROMPT_FILE", values.prompt_file.clone()),
@@ -164,26 +164,31 @@ impl Start<'_> {
         Question {
             program,
             arguments: &self.adapter.version,
-            dir: &self.task().dir.under(self.place.root()),
+            dir: &self.task().dir.under(self.exec_root.root()),
             env: &prepared.env,
-            secrets: &self.site.secrets(self.task()),
+            secrets: &self.context.secrets(self.task()),
             owner: self.task().id.as_str(),
             confinement: self.confinement(program, prepared).as_ref(),
         }
-        .version(&self.site.processes)
+        .version(&self.context.processes)
     }
 
     /// What keeps the program in its place: it writes its HOME and its state as well, and its own files may lie inside
     /// of what is hidden.
     fn confinement(&self, program: &Path, prepared: &Prepared) -> Option<Confinement> {
-        let mut confinement = self.place.confinement()?.clone();
+        let mut confinement = self.exec_root.confinement()?.clone();
         confinement.write.extend([prepared.state.clone(), prepared.home.path.clone()]);
         confinement.write.extend(prepared.home.writable.iter().cloned());
-        confinement.read.extend(parts_of_program(program, self.site.workspace.root()));
+        confinement.read.extend(parts_of_program(program, self.context.tree.root()));
         Some(confinement)
     }
 
-    fn start(&self, session: &mut Session, prepared: &Prepared, program: &Path) -> Result<Ran, Box<Failed>> {
+    fn start(
+        &self,
+        session: &mut Session,
+        prepared: &Prepared,
+        program: &Path,
+    ) -> Result<CommandResult, Box<Failed>> {
         let task = self.task();
         let mut listener = Listener::new(self.adapter)
             .map_err(|error| Failed::before(Refusal::new(format!("its adapter is wrong: {error}"))))?;
@@ -191,10 +196,10 @@ impl Start<'_> {
         if let Some(first) = argv.first_mut() {
             *first = program.to_string_lossy().into_owned();
         }
-        let log = self.site.log(&task.id, None);
-        let secrets = self.site.secrets(task);
-        let dir = task.dir.under(self.place.root());
-        let (started, git) = (stamp(self.site, task), self.git_settings());
+        let log = self.context.log(&task.id, None);
+        let secrets = self.context.secrets(task);
+        let dir = task.dir.under(self.exec_root.root());
+        let (started, git) = (stamp(self.context, task), self.git_settings());
         let number = session.runs.len() + 1;
         let mut transcript =
             Transcript::begin(&session.transcript(), number, &prepared.prompt, prepared.resume);
@@ -204,13 +209,13 @@ impl Start<'_> {
             let before = listener.said().unwrap_or_default().to_owned();
             listener.line(line);
             for line in spoken(self.adapter, &before, &listener, line) {
-                (self.site.events)(Event::TaskOutput { task: task.id.clone(), line });
+                (self.context.events)(Event::TaskOutput { task: task.id.clone(), line });
             }
             meter.read(&listener);
         };
-        let changes = || tree_size(self.place, task);
+        let changes = || tree_size(self.exec_root, task);
         let confinement = self.confinement(program, prepared);
-        let ended = self.site.processes.run(Spec {
+        let ended = self.context.processes.run(Spec {
             argv: argv.into_iter().map(OsString::from).collect(),
             dir: &dir,
             env: prepared.env.clone().into_iter().collect(),
@@ -250,7 +255,7 @@ impl Start<'_> {
             end = AgentEnd::Failed;
         }
         let usage = Usage { time: ended.duration, ..heard.usage };
-        self.site.agents.ledger.spend(task.group.as_ref(), &usage.since(&told));
+        self.context.agents.ledger.spend(task.group.as_ref(), &usage.since(&told));
         let run = AgentRun {
             end,
             session: heard.session.clone().or_else(|| session.id.clone()),
@@ -263,11 +268,11 @@ impl Start<'_> {
         if is_lost {
             session.forget_session();
         }
-        let log = (ended.bytes > 0).then(|| self.site.shown(&log));
-        let ran = Ran { started, duration: ended.duration, log, tail: ended.tail };
+        let log = (ended.bytes > 0).then(|| self.context.shown(&log));
+        let ran = CommandResult { started, duration: ended.duration, log, tail: ended.tail };
         if let Some(path) = git.changed() {
             session.ended = Some(AgentEnd::Invalid);
-            let message = format!("it changed git's configuration ({})", self.site.shown(&path));
+            let message = format!("it changed git's configuration ({})", self.context.shown(&path));
             let refusal = *ran.refuse(message);
             return Err(Box::new(Failed { refusal, tail: ran.tail }));
         }
@@ -348,7 +353,7 @@ impl Start<'_> {
 
     /// git's configuration and hooks as they are now.
     fn git_settings(&self) -> GitSettings {
-        let paths = self.site.repository.iter().flat_map(|repository| {
+        let paths = self.context.repository.iter().flat_map(|repository| {
             let common = repository.common_dir();
             let hooks = fs::read_dir(common.join("hooks")).into_iter().flatten().flatten();
             let named = [common.join("config"), common.join("config.worktree"), common.join("hooks")];
@@ -386,13 +391,13 @@ impl Meter<'_> {
             return;
         }
         let task = self.start.task();
-        self.start.site.agents.ledger.spend(task.group.as_ref(), &usage.since(&self.told));
+        self.start.context.agents.ledger.spend(task.group.as_ref(), &usage.since(&self.told));
         self.told = usage;
         // Who has come to the end spends nothing more.
         if self.over.is_none() && !listener.saw_end() {
             self.over = self.start.reached(self.session, &usage);
             if self.over.is_some() {
-                self.start.site.processes.cancel(task.id.as_str());
+                self.start.context.processes.cancel(task.id.as_str());
             }
         }
     }

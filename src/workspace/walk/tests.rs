@@ -30,7 +30,7 @@ fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
 
 fn walk(root: &Path, bases: &[&str]) -> Vec<String> {
     let bases: Vec<WorkspacePath> = bases.iter().map(|base| path(base)).collect();
-    texts(&Workspace::open(root).unwrap().walk(&bases).paths)
+    texts(&Root::open(root).unwrap().walk(&bases).paths)
 }
 
 fn texts(paths: &[WorkspacePath]) -> Vec<String> {
@@ -50,7 +50,7 @@ fn a_list_holds_files_links_and_empty_folders_sorted_by_bytes() {
         ("out/.git/config", ""),
         ("out/sub/.conductor/state", ""),
     ]);
-    let workspace = Workspace::open(tree.path()).unwrap();
+    let workspace = Root::open(tree.path()).unwrap();
     let list = |text: &str| texts(&workspace.list(&path(text)).unwrap());
     let all = ["out/.gitignore", "out/.hidden", "out/a.txt", "out/a/x", "out/b", "out/empty", "out/link"];
     assert_eq!(list("out"), all);
@@ -141,7 +141,7 @@ fn a_nested_repository_has_its_own_rules() {
 #[test]
 fn a_base_that_is_ignored_yields_nothing_unless_it_was_named() {
     let tree = tree(&[(".gitignore", "build/\n*.o\n"), ("build/deep/x", ""), ("build/deep/x.o", "")]);
-    let workspace = Workspace::open(tree.path()).unwrap();
+    let workspace = Root::open(tree.path()).unwrap();
     assert!(walk(tree.path(), &["build"]).is_empty() && walk(tree.path(), &["build/deep"]).is_empty());
     assert_eq!(texts(&workspace.walk_named(&path("build")).paths), ["build/deep/x"]);
     assert_eq!(texts(&workspace.walk_named(&path("build/deep")).paths), ["build/deep/x"]);
@@ -150,7 +150,7 @@ fn a_base_that_is_ignored_yields_nothing_unless_it_was_named() {
 #[test]
 fn what_a_walk_would_leave_out_is_ignored_whether_it_is_there_or_not() {
     let tree = tree(&[(".gitignore", "build/\n*.o\n!keep.o\n"), ("src/.gitignore", "/gen\n")]);
-    let workspace = Workspace::open(tree.path()).unwrap();
+    let workspace = Root::open(tree.path()).unwrap();
     for (text, is_folder, ignored) in [
         ("build", true, true),
         ("build", false, false),

@@ -4,16 +4,16 @@ use std::time::Duration;
 
 use super::checks::CheckFailure;
 use super::command::{Call, Paths};
+use super::exec_root::ExecRoot;
 use super::perform::Refusal;
-use super::place::Place;
-use super::{Site, checks};
+use super::{RunContext, checks};
 use crate::incremental::Assignment;
 use crate::model::{CheckEvidence, Reason, ReasonKind, Task, Work};
 use crate::process::{End, Ended, SpawnError};
 use crate::workspace::stamp_now;
 
 /// See the module.
-pub(super) struct Ran {
+pub(super) struct CommandResult {
     /// How the kernel stamped files before the command, in nanoseconds since 1970.
     pub(super) started: i64,
     /// Of the command.
@@ -26,11 +26,11 @@ pub(super) struct Ran {
 
 /// How the kernel stamps files from now on. Where files count that nobody has looked at, those that were there when the
 /// build began are to have an older stamp: that takes a tick (10 ms at most) if it began just now.
-pub(super) fn stamp(site: &Site, task: &Task) -> i64 {
+pub(super) fn stamp(context: &RunContext, task: &Task) -> i64 {
     const TICK: u32 = 20;
     for _ in 0..TICK {
         let now = stamp_now();
-        if task.depfile.is_none() || now > site.began {
+        if task.depfile.is_none() || now > context.began {
             return now;
         }
         std::thread::sleep(Duration::from_millis(1));
@@ -39,19 +39,24 @@ pub(super) fn stamp(site: &Site, task: &Task) -> i64 {
     stamp_now()
 }
 
-impl Ran {
+impl CommandResult {
     /// Runs the command; anything but success is a refusal.
-    pub(super) fn command(site: &Site, place: &Place, assignment: &Assignment) -> Result<Self, Box<Failed>> {
+    pub(super) fn command(
+        context: &RunContext,
+        exec_root: &ExecRoot,
+        assignment: &Assignment,
+    ) -> Result<Self, Box<Failed>> {
         let task = &assignment.task;
-        let started = stamp(site, task);
+        let started = stamp(context, task);
         let Work::Run(command) = &task.work else {
             return Err(Failed::before(Refusal::new("it has no command")));
         };
         let paths = Paths::new(task, &assignment.action);
-        let log = site.log(&task.id, None);
-        let call = Call { site, place, task, command, paths: &paths, log, stall: task.stall, is_work: true };
+        let log = context.log(&task.id, None);
+        let call =
+            Call { context, exec_root, task, command, paths: &paths, log, stall: task.stall, is_work: true };
         let ended = call.run().map_err(|error| Failed::before(*spawn_refusal(&error)))?;
-        let log = (ended.bytes > 0).then(|| site.shown(&site.log(&task.id, None)));
+        let log = (ended.bytes > 0).then(|| context.shown(&context.log(&task.id, None)));
         let complaint = complaint(task, &ended);
         let ran = Self { started, duration: ended.duration, log, tail: ended.tail };
         match complaint {
@@ -74,11 +79,11 @@ impl Ran {
     /// is a refusal beside the evidence.
     pub(super) fn validate(
         &self,
-        site: &Site,
-        place: &Place,
+        context: &RunContext,
+        exec_root: &ExecRoot,
         assignment: &Assignment,
     ) -> Result<(Vec<CheckEvidence>, Option<Refusal>), Box<Refusal>> {
-        let verdict = checks::run(site, place, assignment, "validate", &assignment.task.validate);
+        let verdict = checks::run(context, exec_root, assignment, "validate", &assignment.task.validate);
         let Some(failure) = verdict.failure else { return Ok((verdict.evidence, None)) };
         let keep = failure.could_not_run && !failure.cancelled;
         let refusal = self.refused_by(failure);

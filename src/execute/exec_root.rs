@@ -6,17 +6,17 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::Site;
+use super::RunContext;
 use crate::process::Confinement;
-use crate::workspace::Workspace;
+use crate::workspace::Root;
 
 /// How many entries of git's configuration the environment holds.
 const COUNT: &str = "GIT_CONFIG_COUNT";
 
 /// See the module.
-pub(super) struct Place {
+pub(super) struct ExecRoot {
     /// The task's paths are below this.
-    pub(super) workspace: Arc<Workspace>,
+    pub(super) dir: Arc<Root>,
     pub(super) private: Option<Private>,
 }
 
@@ -32,15 +32,15 @@ pub(super) struct Private {
     pub(super) confinement: Confinement,
 }
 
-impl Place {
+impl ExecRoot {
     /// The tree itself.
-    pub(super) fn tree(site: &Site) -> Self {
-        Self { workspace: Arc::clone(&site.workspace), private: None }
+    pub(super) fn tree(context: &RunContext) -> Self {
+        Self { dir: context.tree.as_root(), private: None }
     }
 
     /// The folder that stands for the workspace's root.
     pub(super) fn root(&self) -> &Path {
-        self.workspace.root()
+        self.dir.root()
     }
 
     /// Puts the place's own folders into an environment, whatever the task's says: a declared HOME stays.

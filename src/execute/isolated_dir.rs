@@ -5,19 +5,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::Site;
+use super::RunContext;
+use super::exec_root::{ExecRoot, Private};
 use super::perform::{Refusal, set_up};
-use super::place::{Place, Private};
 use super::staging::{StagingError, make_folders};
 use crate::incremental::{Assignment, Change};
 use crate::model::{Entry, EntryKind, Isolation, Pattern, Sees, Signature, Task, Via, WorkspacePath, Writes};
 use crate::process::confine::{Confinement, Support};
-use crate::workspace::{self, Cloning, Expected, Globs, Observed, Workspace};
+use crate::workspace::{self, Cloning, Expected, Globs, Observed, Root};
 use crate::worktree::Linked;
 
 /// The private folder of one task.
-pub(super) struct Apart {
-    pub(super) place: Place,
+pub(super) struct IsolatedDir {
+    pub(super) exec_root: ExecRoot,
     /// `.conductor/workspaces/TASK`
     pub(super) folder: PathBuf,
     /// HOME, TMPDIR, and results on their way.
@@ -35,28 +35,28 @@ pub(super) struct Apart {
 }
 
 /// The private folder of a task, and what belongs to it beside that.
-pub(super) fn folders(site: &Site, task: &Task) -> (PathBuf, PathBuf) {
-    let (name, workspaces) = (task.id.file_name(), site.folder.join(WORKSPACES));
+pub(super) fn folders(context: &RunContext, task: &Task) -> (PathBuf, PathBuf) {
+    let (name, workspaces) = (task.id.file_name(), context.folder.join(WORKSPACES));
     (workspaces.join(&name), workspaces.join(PRIVATE).join(&name))
 }
 
 /// Where the task's commands run, HOME and TMPDIR made, and what keeps them there.
-pub(super) fn private_place(
-    site: &Site,
+pub(super) fn private_root(
+    context: &RunContext,
     assignment: &Assignment,
     folder: &Path,
     private: &Path,
     linked: Option<&Linked>,
-) -> Result<Place, StagingError> {
+) -> Result<ExecRoot, StagingError> {
     let (home, tmp) = (private.join("home"), private.join("tmp"));
     for made in [folder, &home, &tmp] {
         workspace::make_folder(made)?;
     }
-    let workspace = Arc::new(Workspace::open(folder)?);
+    let dir = Arc::new(Root::open(folder)?);
     let mut write = vec![folder.to_owned(), home.clone(), tmp.clone()];
     write.extend(linked.map(|linked| linked.git_dir().to_owned()));
-    let confinement = confinement(site, assignment, write);
-    Ok(Place { workspace, private: Some(Private { home, tmp, env: Vec::new(), confinement }) })
+    let confinement = confinement(context, assignment, write);
+    Ok(ExecRoot { dir, private: Some(Private { home, tmp, env: Vec::new(), confinement }) })
 }
 
 /// Why it could not be prepared.
@@ -79,12 +79,12 @@ const WORKSPACES: &str = "workspaces";
 /// Not a task's name.
 pub(super) const PRIVATE: &str = ".private";
 
-impl Apart {
+impl IsolatedDir {
     /// Makes the folder and fills it with what the task sees.
-    pub(super) fn prepare(site: &Site, assignment: &Assignment) -> Result<Self, NotReady> {
-        let (folder, private) = folders(site, &assignment.task);
+    pub(super) fn prepare(context: &RunContext, assignment: &Assignment) -> Result<Self, NotReady> {
+        let (folder, private) = folders(context, &assignment.task);
         remove_all(&private)?;
-        let linked = match (assignment.isolation, &site.repository) {
+        let linked = match (assignment.isolation, &context.repository) {
             (Isolation::Worktree, Some(repository)) => {
                 Some(repository.create(assignment.task.id.as_str(), &folder).map_err(git_failed)?)
             }
@@ -92,29 +92,29 @@ impl Apart {
                 return Err(StagingError("there is no git repository any more".to_owned()).into());
             }
             _ => {
-                Self::discard(site, &folder)?;
+                Self::discard(context, &folder)?;
                 None
             }
         };
-        let place = private_place(site, assignment, &folder, &private, linked.as_ref())?;
+        let exec_root = private_root(context, assignment, &folder, &private, linked.as_ref())?;
         let (before, copied, prepared) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
         let reopened = false;
-        let mut apart = Self { place, folder, private, before, copied, prepared, linked, reopened };
-        match apart.fill(site, assignment) {
-            Ok(()) => Ok(apart),
+        let mut isolated = Self { exec_root, folder, private, before, copied, prepared, linked, reopened };
+        match isolated.fill(context, assignment) {
+            Ok(()) => Ok(isolated),
             Err(error) => {
-                apart.remove();
+                isolated.remove();
                 // What went while it was copied is no failure of the task's.
-                let moved = assignment.snapshot.changes(&site.workspace);
+                let moved = assignment.snapshot.changes(&context.tree);
                 Err(if moved.is_empty() { error } else { NotReady::Moved(moved) })
             }
         }
     }
 
     /// Removes what stands at a place where a private folder is to be made.
-    fn discard(site: &Site, folder: &Path) -> Result<(), StagingError> {
+    fn discard(context: &RunContext, folder: &Path) -> Result<(), StagingError> {
         if folder.join(".git").is_file()
-            && let Some(repository) = &site.repository
+            && let Some(repository) = &context.repository
         {
             for leftover in repository.leftovers(folder.parent().unwrap_or(folder)).map_err(git_failed)? {
                 if leftover.place == *folder {
@@ -125,30 +125,30 @@ impl Apart {
         remove_all(folder)
     }
 
-    fn fill(&mut self, site: &Site, assignment: &Assignment) -> Result<(), NotReady> {
+    fn fill(&mut self, context: &RunContext, assignment: &Assignment) -> Result<(), NotReady> {
         let task = &assignment.task;
-        self.bring_what_it_sees(site, assignment)?;
+        self.bring_what_it_sees(context, assignment)?;
         if task.incremental {
             for (output, _) in &assignment.previous {
-                if site.workspace.observe(&output.path).entry == output.entry {
-                    self.copy(site, &output.path)?;
+                if context.tree.observe(&output.path).entry == output.entry {
+                    self.copy(context, &output.path)?;
                 }
             }
         }
         if let Some(linked) = &self.linked {
-            let seen = self.place.workspace.list(&WorkspacePath::root())?;
-            let files = seen.iter().filter(|path| !self.place.workspace.is_folder(path));
+            let seen = self.exec_root.dir.list(&WorkspacePath::root())?;
+            let files = seen.iter().filter(|path| !self.exec_root.dir.is_folder(path));
             linked.snapshot(files).map_err(git_failed)?;
         }
-        workspace::make_folder(&task.dir.under(self.place.root()))?;
-        make_folders(&self.place.workspace, task)?;
-        let changed = assignment.snapshot.changes(&site.workspace);
+        workspace::make_folder(&task.dir.under(self.exec_root.root()))?;
+        make_folders(&self.exec_root.dir, task)?;
+        let changed = assignment.snapshot.changes(&context.tree);
         if !changed.is_empty() {
             return Err(NotReady::Moved(changed));
         }
         // Whatever becomes of the tree meanwhile, what an editor found can be brought back.
         for input in assignment.action.inputs.iter().filter(|input| input.via == Via::Edits) {
-            let kept = site.objects.put(&input.path.under(self.place.root()), &input.entry);
+            let kept = context.objects.put(&input.path.under(self.exec_root.root()), &input.entry);
             kept.map_err(|error| StagingError(error.to_string()))?;
         }
         Ok(())
@@ -156,13 +156,13 @@ impl Apart {
 
     /// Puts everything that the task sees into the folder, each path in the state that the key names: from the tree
     /// where the tree holds that, else from the objects.
-    fn bring_what_it_sees(&self, site: &Site, assignment: &Assignment) -> Result<(), StagingError> {
+    fn bring_what_it_sees(&self, context: &RunContext, assignment: &Assignment) -> Result<(), StagingError> {
         let mut in_tree: BTreeSet<WorkspacePath> = BTreeSet::new();
         if assignment.task.sees == Sees::All {
             // What an earlier run made must not pass for something that this one makes.
             let outputs = &assignment.task.outputs;
             let own = |path: &WorkspacePath| outputs.iter().any(|output| path.is_within(&output.path));
-            let seen = site.workspace.walk(&[WorkspacePath::root()]).paths;
+            let seen = context.tree.walk(&[WorkspacePath::root()]).paths;
             in_tree.extend(seen.into_iter().filter(|path| !own(path)));
         }
         // What an editor is not to find although the tree has it: a state before it came to be.
@@ -181,31 +181,35 @@ impl Apart {
             }
         }
         let under = |root: &Path| in_tree.iter().map(|path| path.under(root)).collect::<Vec<PathBuf>>();
-        let (from, to) = (under(site.workspace.root()), under(self.place.root()));
+        let (from, to) = (under(context.tree.root()), under(self.exec_root.root()));
         let copies = from.iter().zip(&to);
         // What changes while it is copied is found by the guard afterwards.
         let copies = copies.map(|(from, to)| Cloning { from, to, expected: Expected::Anything });
         workspace::clone_many(&copies.collect::<Vec<_>>())?;
-        kept.into_iter().try_for_each(|(path, entry)| self.restore(site, path, &entry))
+        kept.into_iter().try_for_each(|(path, entry)| self.restore(context, path, &entry))
     }
 
-    fn copy(&self, site: &Site, path: &WorkspacePath) -> Result<(), StagingError> {
-        let (from, to) = (path.under(site.workspace.root()), path.under(self.place.root()));
-        if site.workspace.is_folder(path) {
+    fn copy(&self, context: &RunContext, path: &WorkspacePath) -> Result<(), StagingError> {
+        let (from, to) = (path.under(context.tree.root()), path.under(self.exec_root.root()));
+        if context.tree.is_folder(path) {
             return Ok(workspace::make_folder(&to)?);
         }
         Ok(workspace::copy_file(&from, &to)?)
     }
 
     /// Brings in what the accepted result holds, for checks that run alone.
-    pub(super) fn bring_result(&self, site: &Site, assignment: &Assignment) -> Result<(), StagingError> {
+    pub(super) fn bring_result(
+        &self,
+        context: &RunContext,
+        assignment: &Assignment,
+    ) -> Result<(), StagingError> {
         let Some(record) = &assignment.record else { return Ok(()) };
         for output in &record.outputs {
-            let there = site.workspace.observe(&output.path).entry == output.entry && !record.on_branch;
+            let there = context.tree.observe(&output.path).entry == output.entry && !record.on_branch;
             if there {
-                self.copy(site, &output.path)?;
+                self.copy(context, &output.path)?;
             } else {
-                self.restore(site, &output.path, &output.entry)?;
+                self.restore(context, &output.path, &output.entry)?;
             }
         }
         for edited in record.edited.iter().filter(|edited| !edited.after.exists()) {
@@ -213,11 +217,11 @@ impl Apart {
         }
         for edited in record.edited.iter().filter(|edited| edited.after != edited.before) {
             // In a fresh checkout the tree is all that has it.
-            if edited.after.exists() && site.workspace.observe(&edited.path).entry == edited.after {
+            if edited.after.exists() && context.tree.observe(&edited.path).entry == edited.after {
                 self.take_away(&edited.path)?;
-                self.copy(site, &edited.path)?;
+                self.copy(context, &edited.path)?;
             } else if edited.after.exists() {
-                self.restore(site, &edited.path, &edited.after)?;
+                self.restore(context, &edited.path, &edited.after)?;
             }
         }
         Ok(())
@@ -226,13 +230,13 @@ impl Apart {
     /// Brings in a result that lies at `made`, its edited states among the objects, for checks that run alone.
     pub(super) fn bring_made(
         &self,
-        site: &Site,
-        made: &Workspace,
+        context: &RunContext,
+        made: &Root,
         outputs: &[(WorkspacePath, Observed)],
         edited: &[Change],
     ) -> Result<(), StagingError> {
         for (path, observed) in outputs {
-            let to = path.under(self.place.root());
+            let to = path.under(self.exec_root.root());
             if observed.entry.kind == EntryKind::Folder {
                 workspace::make_folder(&to)?;
             } else {
@@ -243,24 +247,24 @@ impl Apart {
             self.take_away(&change.path)?;
         }
         for change in edited.iter().filter(|change| change.after != change.before && change.after.exists()) {
-            self.restore(site, &change.path, &change.after)?;
+            self.restore(context, &change.path, &change.after)?;
         }
         Ok(())
     }
 
     /// Removes a file and the folders that held nothing else. A folder is no state of an edited file.
     fn take_away(&self, path: &WorkspacePath) -> Result<(), StagingError> {
-        let place = path.under(self.place.root());
+        let place = path.under(self.exec_root.root());
         if place.symlink_metadata().is_ok_and(|there| !there.is_dir()) {
             workspace::remove_path(&place)?;
-            workspace::prune_empty_parents(self.place.root(), &place);
+            workspace::prune_empty_parents(self.exec_root.root(), &place);
         }
         Ok(())
     }
 
-    fn restore(&self, site: &Site, path: &WorkspacePath, entry: &Entry) -> Result<(), StagingError> {
+    fn restore(&self, context: &RunContext, path: &WorkspacePath, entry: &Entry) -> Result<(), StagingError> {
         let mode = if entry.executable { 0o755 } else { 0o644 };
-        let restored = site.objects.restore(entry, &path.under(self.place.root()), mode);
+        let restored = context.objects.restore(entry, &path.under(self.exec_root.root()), mode);
         restored.map_err(|error| StagingError(error.to_string()))
     }
 
@@ -268,7 +272,7 @@ impl Apart {
     /// it gives way: no task judges itself by a check of its own.
     pub(super) fn bring_check_inputs(
         &self,
-        site: &Site,
+        context: &RunContext,
         task: &Task,
         paths: &[WorkspacePath],
     ) -> Result<(), StagingError> {
@@ -277,30 +281,34 @@ impl Apart {
             task.outputs.iter().any(|output| path.is_within(&output.path)) || edits.matches(path)
         };
         let is_marked = !self.before.is_empty();
-        for path in paths.iter().filter(|path| site.workspace.signature(path) != Signature::ABSENT) {
-            let now = self.place.workspace.signature(path);
+        for path in paths.iter().filter(|path| context.tree.signature(path) != Signature::ABSENT) {
+            let now = self.exec_root.dir.signature(path);
             let is_missing = now == Signature::ABSENT;
             let is_planted =
                 is_marked && !now.is_folder() && self.before.get(path) != Some(&now) && !own(path);
             if is_planted && !is_missing {
-                workspace::remove_path(&path.under(self.place.root()))?;
+                workspace::remove_path(&path.under(self.exec_root.root()))?;
             }
             if is_missing || is_planted {
-                self.copy(site, path)?;
+                self.copy(context, path)?;
             }
         }
         Ok(())
     }
 
     /// Brings in what git has not: outside the key, and never part of the result.
-    pub(super) fn bring_copies(&mut self, site: &Site, patterns: &[Pattern]) -> Result<(), StagingError> {
-        let seen = self.place.workspace.list(&WorkspacePath::root())?;
+    pub(super) fn bring_copies(
+        &mut self,
+        context: &RunContext,
+        patterns: &[Pattern],
+    ) -> Result<(), StagingError> {
+        let seen = self.exec_root.dir.list(&WorkspacePath::root())?;
         let globs = Globs::new(patterns)?;
         for pattern in patterns.iter().filter(|pattern| !pattern.negated) {
-            for path in site.workspace.list(&pattern.base())? {
+            for path in context.tree.list(&pattern.base())? {
                 let named = pattern.literal.as_ref().is_some_and(|literal| path.is_within(literal));
                 if named || globs.matches(&path) {
-                    self.copy(site, &path)?;
+                    self.copy(context, &path)?;
                     self.copied.insert(path);
                 }
             }
@@ -309,15 +317,19 @@ impl Apart {
     }
 
     /// Runs `setup`, and remembers what it made.
-    pub(super) fn set_up(&mut self, site: &Site, assignment: &Assignment) -> Result<(), Box<Refusal>> {
+    pub(super) fn set_up(
+        &mut self,
+        context: &RunContext,
+        assignment: &Assignment,
+    ) -> Result<(), Box<Refusal>> {
         if assignment.task.setup.is_none() {
             return Ok(());
         }
-        let everything = |apart: &Self| -> Result<Vec<WorkspacePath>, StagingError> {
-            Ok(apart.place.workspace.list(&WorkspacePath::root())?)
+        let everything = |isolated: &Self| -> Result<Vec<WorkspacePath>, StagingError> {
+            Ok(isolated.exec_root.dir.list(&WorkspacePath::root())?)
         };
         let before: BTreeSet<WorkspacePath> = everything(self)?.into_iter().collect();
-        set_up(site, &self.place, assignment)?;
+        set_up(context, &self.exec_root, assignment)?;
         self.prepared = everything(self)?.into_iter().filter(|path| !before.contains(path)).collect();
         let seen: Vec<WorkspacePath> =
             before.into_iter().filter(|path| !self.copied.contains(path)).collect();
@@ -327,7 +339,9 @@ impl Apart {
     /// Lets git in a worktree pass over what was copied or prepared. `seen` is what the task sees: of a folder
     /// in which nothing of that lies the folder alone is named, so that git need not compare with every file.
     pub(super) fn hide_from_git(&mut self, seen: &[WorkspacePath]) -> Result<(), StagingError> {
-        let (Some(linked), Some(private)) = (&self.linked, &mut self.place.private) else { return Ok(()) };
+        let (Some(linked), Some(private)) = (&self.linked, &mut self.exec_root.private) else {
+            return Ok(());
+        };
         let above = |path: &WorkspacePath| std::iter::successors(Some(path.clone()), WorkspacePath::parent);
         let seen = seen.iter().flat_map(above).chain([WorkspacePath::root()]);
         let seen: BTreeSet<WorkspacePath> = seen.collect();
@@ -351,9 +365,9 @@ impl Apart {
 
     /// Everything in the folder.
     pub(super) fn listing(&self) -> Result<BTreeMap<WorkspacePath, Signature>, StagingError> {
-        let paths = self.place.workspace.list(&WorkspacePath::root())?;
+        let paths = self.exec_root.dir.list(&WorkspacePath::root())?;
         let bytes: Vec<&[u8]> = paths.iter().map(WorkspacePath::as_bytes).collect();
-        let signatures = self.place.workspace.signatures(&bytes);
+        let signatures = self.exec_root.dir.signatures(&bytes);
         Ok(paths.into_iter().zip(signatures).collect())
     }
 
@@ -361,7 +375,7 @@ impl Apart {
     /// `edits`. What git ignores does not count.
     pub(super) fn undeclared(
         &self,
-        site: &Site,
+        context: &RunContext,
         assignment: &Assignment,
     ) -> Result<Vec<WorkspacePath>, StagingError> {
         let task = &assignment.task;
@@ -380,20 +394,20 @@ impl Apart {
             .chain(gone)
             .filter(|(path, signature)| !signature.is_folder() && !declared(path))
             .map(|(path, _)| path.clone())
-            .filter(|path| !site.workspace.ignores(path, false))
-            .filter(|path| !self.is_only_touched(site, assignment, path))
+            .filter(|path| !context.tree.ignores(path, false))
+            .filter(|path| !self.is_only_touched(context, assignment, path))
             .collect();
         found.sort();
         Ok(found)
     }
 
     /// Has it another time, but the content with which it was brought in?
-    fn is_only_touched(&self, site: &Site, assignment: &Assignment, path: &WorkspacePath) -> bool {
-        let now = self.place.workspace.observe(path).entry;
+    fn is_only_touched(&self, context: &RunContext, assignment: &Assignment, path: &WorkspacePath) -> bool {
+        let now = self.exec_root.dir.observe(path).entry;
         let read = assignment.action.inputs.iter().map(|input| (&input.path, input.entry));
         let needed = assignment.action.needs.iter().map(|need| (&need.path, need.entry));
         let brought = read.chain(needed).find(|(input, _)| *input == path).map(|(_, entry)| entry);
-        let brought = brought.unwrap_or_else(|| site.workspace.observe(path).entry);
+        let brought = brought.unwrap_or_else(|| context.tree.observe(path).entry);
         self.before.contains_key(path) && now.exists() && now == brought
     }
 
@@ -406,13 +420,13 @@ impl Apart {
         let globs = Globs::new(&task.edits)?;
         let own = |path: &WorkspacePath| task.outputs.iter().any(|output| path.is_within(&output.path));
         let mut paths: BTreeSet<WorkspacePath> = assignment.edits.iter().cloned().collect();
-        let now = self.place.workspace.list(&WorkspacePath::root())?;
+        let now = self.exec_root.dir.list(&WorkspacePath::root())?;
         paths.extend(
             now.into_iter().filter(|path| globs.matches(path) && !own(path) && !self.copied.contains(path)),
         );
         let mut changes = Vec::new();
         for path in paths {
-            let mut after = self.place.workspace.observe(&path).entry;
+            let mut after = self.exec_root.dir.observe(&path).entry;
             if after.kind == EntryKind::Folder {
                 after = Entry::absent();
             }
@@ -426,9 +440,9 @@ impl Apart {
     }
 
     /// Keeps the bytes of every state that is new.
-    pub(super) fn keep(&self, site: &Site, edited: &[Change]) -> Result<(), StagingError> {
+    pub(super) fn keep(&self, context: &RunContext, edited: &[Change]) -> Result<(), StagingError> {
         for change in edited.iter().filter(|change| change.before != change.after) {
-            let kept = site.objects.put(&change.path.under(self.place.root()), &change.after);
+            let kept = context.objects.put(&change.path.under(self.exec_root.root()), &change.after);
             kept.map_err(|error| StagingError(error.to_string()))?;
         }
         Ok(())
@@ -436,7 +450,7 @@ impl Apart {
 
     /// Sets the outputs apart before checks run, whose changes are not the task's: returns the folder from which
     /// they are to be taken.
-    pub(super) fn set_apart(&self, outputs: &[(WorkspacePath, Observed)]) -> Result<Workspace, StagingError> {
+    pub(super) fn set_apart(&self, outputs: &[(WorkspacePath, Observed)]) -> Result<Root, StagingError> {
         let made = self.private.join("made");
         workspace::make_folder(&made)?;
         for (path, observed) in outputs {
@@ -444,10 +458,10 @@ impl Apart {
             if observed.entry.kind == EntryKind::Folder {
                 workspace::make_folder(&to)?;
             } else {
-                workspace::copy_file(&path.under(self.place.root()), &to)?;
+                workspace::copy_file(&path.under(self.exec_root.root()), &to)?;
             }
         }
-        Ok(Workspace::open(&made)?)
+        Ok(Root::open(&made)?)
     }
 
     /// Removes the folder with all that is in it.
@@ -483,14 +497,14 @@ pub(super) fn git_failed(error: crate::worktree::Error) -> StagingError {
 }
 
 /// It writes its own folders and nothing else, and the rest of the real tree is not there for it.
-fn confinement(site: &Site, assignment: &Assignment, write: Vec<PathBuf>) -> Confinement {
+fn confinement(context: &RunContext, assignment: &Assignment, write: Vec<PathBuf>) -> Confinement {
     let git = assignment.isolation == Isolation::Worktree;
     Confinement {
         write,
         // What git has of the repository: in a worktree it is asked what changed. git's own objects it only reads,
         // since conductor commits, never the task.
-        read: site.repository.iter().filter(|_| git).map(|git| git.common_dir().to_owned()).collect(),
-        hide: vec![site.workspace.root().to_owned()],
+        read: context.repository.iter().filter(|_| git).map(|git| git.common_dir().to_owned()).collect(),
+        hide: vec![context.tree.root().to_owned()],
         network: assignment.task.network,
         support: Support::detect(),
     }
