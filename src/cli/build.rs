@@ -28,6 +28,7 @@ use crate::report::plain::{Plain, Verbosity};
 use crate::report::{Fanout, Reader as _, Titles, count, events, json, live, trace};
 use crate::schedule::{self, Build, Message, Sink};
 use crate::store::{self, Access, Attempts, Holder, Journal, Lock, LockError, Programs, RunDir, State};
+use crate::workspace::Witness;
 use crate::worktree::Repository;
 
 /// Runs are kept for so long, or so many of them, whichever is more.
@@ -288,6 +289,8 @@ fn build(
     let context = Arc::new(RunContext {
         began,
         tree: session.workspace.clone(),
+        witness: Witness::new(&session.workspace),
+        makes_in: makes_in(session),
         folder: session.folder.clone(),
         processes: Processes::new(),
         journal,
@@ -487,4 +490,10 @@ fn exit(result: &RunResult) -> Exit {
         RunOutcome::Stale => Exit::Stale,
         RunOutcome::Cancelled => Exit::Signal(result.signal.unwrap_or(15)),
     }
+}
+
+/// Tells of folders whether tasks of the plan make anything in them.
+pub(super) fn makes_in(session: &Session) -> Box<dyn Fn(&crate::model::WorkspacePath) -> bool + Send + Sync> {
+    let plan = Arc::clone(&session.plan);
+    Box::new(move |folder| plan.makes_in(folder))
 }

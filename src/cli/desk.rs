@@ -20,6 +20,7 @@ use crate::process::Processes;
 use crate::report::count;
 use crate::schedule::{Desk, Refused, Settled, Side, Step};
 use crate::store::{self, Access, Attempts, Journal, Lock, Programs, RunDir, State};
+use crate::workspace::Witness;
 use crate::worktree::Repository;
 
 /// A desk in a workspace that nobody else changes meanwhile.
@@ -65,6 +66,8 @@ fn open(global: &Global, caller: Caller, command: &str, access: Access) -> Resul
     let context = RunContext {
         began: crate::workspace::stamp_now(),
         tree: session.workspace.clone(),
+        witness: Witness::new(&session.workspace),
+        makes_in: super::build::makes_in(&session),
         folder: session.folder.clone(),
         processes: Processes::new(),
         journal,

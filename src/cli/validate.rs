@@ -28,8 +28,9 @@ pub(super) fn run(global: &Global, caller: Caller, output: &Output) -> Result<Ex
     }
     warnings.extend(engine.doubts(&scope));
     let mut told = Told::default();
-    for task in scope.iter().filter_map(|index| session.plan.task(*index).ok()) {
-        let missing = engine.missing_tools(&task, &mut told);
+    for index in scope {
+        let Ok(task) = session.plan.task(index) else { continue };
+        let missing = engine.missing_tools(index, &task, &mut told);
         warnings
             .extend(missing.into_iter().map(|missing| Diagnostic { severity: Severity::Warning, ..missing }));
     }

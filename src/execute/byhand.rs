@@ -5,12 +5,14 @@ use std::path::PathBuf;
 
 use super::command::{Call, Paths};
 use super::command_result::complaint;
+use super::exec_root::CheckInputs;
 use super::exec_root::ExecRoot;
-use super::isolated_dir::{IsolatedDir, NotReady};
-use super::perform::check_paths;
+use super::exec_root::{IsolatedDir, NotReady};
 use super::{RunContext, checks, pending};
 use crate::incremental::Assignment;
-use crate::model::{Action, CheckEvidence, Command, Entry, Isolation, Record, Task, TaskId, WorkspacePath};
+use crate::model::{
+    Action, CheckEvidence, Command, Entry, Isolation, Record, Task, TaskId, Validation, WorkspacePath,
+};
 use crate::workspace;
 
 /// Runs a command of a task in the tree, for its effect. Its output is kept as `TASK.PART.log` of the run.
@@ -56,9 +58,14 @@ pub fn check_result(
     assignment: &Assignment,
     record: &Record,
     mine: Option<&WorkspacePath>,
-) -> Result<Vec<CheckEvidence>, String> {
+) -> Result<(Validation, Vec<CheckEvidence>), String> {
     if assignment.isolation == Isolation::None {
-        return checked(context, &ExecRoot::tree(context), assignment);
+        let inputs = CheckInputs::in_tree(context, assignment);
+        let evidence = checked(context, &ExecRoot::tree(context), assignment)?;
+        return match inputs.moved(context).first() {
+            Some(moved) => Err(format!("{moved} changed while the checks ran")),
+            None => Ok((inputs.validation, evidence)),
+        };
     }
     let isolated = match IsolatedDir::prepare(context, assignment) {
         Ok(isolated) => isolated,
@@ -69,7 +76,7 @@ pub fn check_result(
         Err(NotReady::Failed(error)) => return Err(error.to_string()),
     };
     let waiting = pending::folder(context, &assignment.task.id);
-    let run = || -> Result<Vec<CheckEvidence>, String> {
+    let run = || -> Result<(Validation, Vec<CheckEvidence>), String> {
         let failed = |error: &dyn std::fmt::Display| error.to_string();
         let edited = record.edited.iter().map(|edited| (&edited.path, edited.after));
         let outputs = record.outputs.iter().map(|output| (&output.path, output.entry));
@@ -85,11 +92,8 @@ pub fn check_result(
                 }
             }
         }
-        let validation = checks::look_at_inputs(context, &assignment.validation);
-        isolated
-            .bring_check_inputs(context, &assignment.task, &check_paths(&validation))
-            .map_err(|error| failed(&error))?;
-        checked(context, &isolated.exec_root, assignment)
+        let inputs = CheckInputs::bring(context, &isolated, assignment).map_err(|error| failed(&error))?;
+        Ok((inputs.validation, checked(context, &isolated.exec_root, assignment)?))
     };
     let verdict = run();
     isolated.remove();

@@ -7,10 +7,10 @@ use regex::bytes::RegexBuilder;
 use super::RunContext;
 use super::command::{Call, Paths};
 use super::exec_root::ExecRoot;
+use super::outcome::Refusal;
+use crate::agent::{Evidence, FailedCheck};
 use crate::incremental::Assignment;
-use crate::model::{
-    Check, CheckEvidence, CheckKind, Digest, Event, Input, Signature, Validation, WorkspacePath,
-};
+use crate::model::{Check, CheckEvidence, CheckKind, Digest, Event, Signature, WorkspacePath};
 use crate::process::{End, SpawnError};
 
 /// What a list of checks led to.
@@ -32,6 +32,14 @@ pub(super) struct CheckFailure {
     pub(super) exit: Option<i32>,
     /// What it printed, or why it refused.
     pub(super) said: String,
+}
+
+impl From<CheckFailure> for Refusal {
+    fn from(failure: CheckFailure) -> Self {
+        let check = FailedCheck { check: failure.check, exit: failure.exit, output: failure.said };
+        let evidence = Evidence { checks: vec![check], ..Evidence::default() };
+        Self { cancelled: failure.cancelled, evidence, ..Self::new(failure.message) }
+    }
 }
 
 /// Runs `checks` in order until one refuses.
@@ -156,12 +164,11 @@ fn is_empty(exec_root: &ExecRoot, path: &WorkspacePath) -> Option<String> {
         return (!holds_one).then(|| format!("{path} holds no file"));
     }
     // A link is as empty as what it leads to.
-    let size = std::fs::metadata(path.under(exec_root.dir.root())).map_or(0, |metadata| metadata.len());
-    (size == 0).then(|| format!("{path} is empty"))
+    (exec_root.dir.size(path) == 0).then(|| format!("{path} is empty"))
 }
 
 fn does_not_match(exec_root: &ExecRoot, path: &WorkspacePath, regex: &str) -> Option<String> {
-    let content = match std::fs::read(path.under(exec_root.dir.root())) {
+    let content = match exec_root.read(path) {
         Ok(content) => content,
         Err(error) => return Some(format!("{path} cannot be read: {error}")),
     };
@@ -170,15 +177,4 @@ fn does_not_match(exec_root: &ExecRoot, path: &WorkspacePath, regex: &str) -> Op
         Ok(_) => Some(format!("nothing in {path} matches `{regex}`")),
         Err(error) => Some(format!("`{regex}` is no regular expression: {error}")),
     }
-}
-
-/// Brings the validation's inputs up to date: files of the tree as they are right now, so that an edit of a
-/// check while it runs shows at the next build; what tasks made as recorded.
-pub(super) fn look_at_inputs(context: &RunContext, validation: &Validation) -> Validation {
-    let look = |input: &Input| match &input.from {
-        Some(_) => input.clone(),
-        None => Input { entry: context.tree.observe(&input.path).entry, ..input.clone() },
-    };
-    let inputs = validation.inputs.iter().map(look).collect();
-    Validation { inputs, ..validation.clone() }
 }

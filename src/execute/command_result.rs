@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::checks::CheckFailure;
 use super::command::{Call, Paths};
 use super::exec_root::ExecRoot;
-use super::perform::Refusal;
+use super::outcome::Refusal;
 use super::{RunContext, checks};
-use crate::incremental::Assignment;
+use crate::incremental::{Assignment, Moved, ToolSeen};
 use crate::model::{CheckEvidence, Reason, ReasonKind, Task, Work};
 use crate::process::{End, Ended, SpawnError};
 use crate::workspace::stamp_now;
@@ -22,6 +22,8 @@ pub(super) struct CommandResult {
     pub(super) log: Option<String>,
     /// The end of its output.
     pub(super) tail: Vec<u8>,
+    /// An agent's program, as it was when it started.
+    pub(super) program: Option<ToolSeen>,
 }
 
 /// How the kernel stamps files from now on. Where files count that nobody has looked at, those that were there when the
@@ -58,7 +60,7 @@ impl CommandResult {
         let ended = call.run().map_err(|error| Failed::before(*spawn_refusal(&error)))?;
         let log = (ended.bytes > 0).then(|| context.shown(&context.log(&task.id, None)));
         let complaint = complaint(task, &ended);
-        let ran = Self { started, duration: ended.duration, log, tail: ended.tail };
+        let ran = Self { started, duration: ended.duration, log, tail: ended.tail, program: None };
         match complaint {
             None => Ok(ran),
             Some(message) => {
@@ -67,6 +69,12 @@ impl CommandResult {
                 Err(Box::new(Failed { refusal, tail: ran.tail }))
             }
         }
+    }
+
+    /// The program that ran, if it is another one by now.
+    pub(super) fn exchanged_program(&self) -> Option<Moved> {
+        let program = self.program.as_ref().filter(|program| !program.is_same())?;
+        Some(Moved::Tool(program.name.clone()))
     }
 
     /// What was made is not accepted; another attempt may help.

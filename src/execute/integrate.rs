@@ -11,6 +11,7 @@ use std::path::Path;
 
 use super::RunContext;
 use super::staging::{Found, Staged, StagingError};
+use super::steps::{Outputs, as_accepted};
 use crate::graph::TaskIndex;
 use crate::incremental::{Assignment, Move};
 use crate::model::{Diagnostic, Entry, EntryKind, Isolation, TaskId, WorkspacePath};
@@ -39,6 +40,16 @@ pub(super) struct Integrated {
     pub(super) outputs: Vec<(WorkspacePath, Observed)>,
     /// What a person should know of files of theirs.
     pub(super) warnings: Vec<Diagnostic>,
+}
+
+impl Integrated {
+    /// The accepted outputs as they look in the tree, and what stands there in the place of some: somebody wrote as they
+    /// came in, and that is a person's version.
+    pub(super) fn as_accepted(&mut self, accepted: &[(WorkspacePath, Observed)]) -> (Outputs, Outputs) {
+        let entries: BTreeMap<&WorkspacePath, Entry> =
+            accepted.iter().map(|(path, seen)| (path, seen.entry)).collect();
+        as_accepted(std::mem::take(&mut self.outputs), |path| entries.get(path).copied())
+    }
 }
 
 /// What becomes of the files that a result is brought in from.

@@ -1,4 +1,4 @@
-//! The steps of an attempt in a sandbox or a worktree: prepare the private folder, run, collect, set apart,
+//! The steps of an attempt in a sandbox or a worktree: prepare the private folder, run, set apart,
 //! validate, and only then bring the result into the tree.
 
 use std::collections::BTreeMap;
@@ -6,13 +6,16 @@ use std::time::Duration;
 
 use super::agent::{self, Session};
 use super::command_result::CommandResult;
+use super::exec_root::CheckInputs;
+use super::exec_root::ExecRoot;
+use super::exec_root::{IsolatedDir, NotReady, writes};
 use super::integrate::{Obstacle, Source, integrate};
-use super::isolated_dir::{IsolatedDir, NotReady, writes};
-use super::perform::{Done, Outcome, Refusal, check_paths, require};
+use super::outcome::{Done, Outcome, Overtaken, Refusal};
 use super::staging::{Staged, StagingError};
-use super::{RunContext, checks, collect, git, hints, pending};
+use super::steps::require;
+use super::{RunContext, exec_root, git, hints, pending};
 use crate::agent::Evidence;
-use crate::incremental::{Assignment, Change, Produced};
+use crate::incremental::{Assignment, Change, Guard, Moved, Produced};
 use crate::model::{
     CheckKind, Diagnostic, Integrate, Isolation, Reason, ReasonKind, Signature, Wait, WorkspacePath, Writes,
 };
@@ -22,34 +25,63 @@ use crate::workspace::{Observed, Root};
 pub(super) fn attempt(
     context: &RunContext,
     assignment: &Assignment,
+    guard: &Guard,
     attempt: u32,
 ) -> Result<Outcome, Box<Refusal>> {
-    require(context, &super::exec_root::ExecRoot::tree(context), assignment)?;
+    require(context, &ExecRoot::tree(context), assignment)?;
     let mut session = Session::of(context, assignment);
     let mut isolated = match prepare(context, assignment, session.as_mut()) {
         Ok(isolated) => isolated,
-        Err(NotReady::Moved(paths)) => return Ok(Outcome::Moved(paths)),
+        Err(NotReady::Moved(moved)) => return Ok(Outcome::Moved(moved)),
         Err(NotReady::Failed(error)) => return Err(error.into()),
     };
-    let outcome = run(context, assignment, &mut isolated, session.as_mut(), attempt)
-        .and_then(|made| finish(context, assignment, attempt, made));
-    if let Some(session) = session {
-        return match outcome {
-            Ok(outcome) => {
-                isolated.remove();
-                session.close(None);
-                Ok(outcome)
-            }
-            Err(refusal) => Err(Box::new(agent::conclude(
-                context,
-                assignment,
-                session,
-                Some(isolated),
-                *refusal,
-                attempt,
-            ))),
-        };
+    let outcome = match run(context, assignment, &mut isolated, (guard, session.as_mut()), attempt) {
+        Ok(made) => match made.overtaken() {
+            Some(overtaken) => Ok(Outcome::Overtaken(Box::new(overtaken))),
+            None => finish(context, assignment, attempt, made),
+        },
+        Err(refusal) => Err(refusal),
+    };
+    match session {
+        Some(session) => end_session(context, assignment, isolated, session, outcome, attempt),
+        None => end(context, assignment, isolated, outcome),
     }
+}
+
+/// The folder of an agent's attempt goes with its result; without one, the session says what becomes of it.
+fn end_session(
+    context: &RunContext,
+    assignment: &Assignment,
+    isolated: IsolatedDir,
+    session: Session,
+    outcome: Result<Outcome, Box<Refusal>>,
+    attempt: u32,
+) -> Result<Outcome, Box<Refusal>> {
+    match outcome {
+        Ok(Outcome::Overtaken(overtaken)) => {
+            // The work was paid for: the next build goes on where this one left off.
+            agent::suspend(context, assignment, session, Some(isolated), "its tools changed while it ran");
+            Ok(Outcome::Overtaken(overtaken))
+        }
+        Ok(outcome) => {
+            isolated.remove();
+            session.close(None);
+            Ok(outcome)
+        }
+        Err(refusal) => {
+            let isolated = Some(isolated);
+            Err(Box::new(agent::conclude(context, assignment, session, isolated, *refusal, attempt)))
+        }
+    }
+}
+
+/// The folder of a command's attempt goes; that of a failure stays for a person to look at.
+fn end(
+    context: &RunContext,
+    assignment: &Assignment,
+    isolated: IsolatedDir,
+    outcome: Result<Outcome, Box<Refusal>>,
+) -> Result<Outcome, Box<Refusal>> {
     match outcome {
         Ok(outcome) => {
             isolated.remove();
@@ -89,7 +121,7 @@ pub(super) struct Made {
     pub(super) produced: Produced,
     /// Below this the outputs lie.
     pub(super) at: Root,
-    pub(super) changed: Vec<WorkspacePath>,
+    pub(super) changed: Vec<Moved>,
     pub(super) unchecked: Option<Refusal>,
     pub(super) warnings: Vec<Diagnostic>,
     pub(super) log: Option<String>,
@@ -97,11 +129,21 @@ pub(super) struct Made {
     pub(super) restored: Option<Duration>,
 }
 
+impl Made {
+    /// Where a tool changed, of which the task has no copy: nobody knows which one made the result.
+    pub(super) fn overtaken(&self) -> Option<Overtaken> {
+        let tools = self.changed.iter().filter(|moved| matches!(moved, Moved::Tool(_)));
+        let changed: Vec<Moved> = tools.cloned().collect();
+        let (duration, log) = (self.produced.duration, self.log.clone());
+        (!changed.is_empty()).then_some(Overtaken { changed, duration, log })
+    }
+}
+
 fn run(
     context: &RunContext,
     assignment: &Assignment,
     isolated: &mut IsolatedDir,
-    mut session: Option<&mut Session>,
+    (guard, mut session): (&Guard, Option<&mut Session>),
     attempt: u32,
 ) -> Result<Made, Box<Refusal>> {
     let task = &assignment.task;
@@ -122,11 +164,11 @@ fn run(
         Box::new(refusal)
     })?;
     let foreign = |path: &WorkspacePath, now: &Signature| isolated.is_copied(path, now);
-    let outputs = collect::outputs(context, &isolated.exec_root.dir, task, foreign).map_err(|e| {
+    let outputs = exec_root::outputs(context, &isolated.exec_root.dir, task, foreign).map_err(|e| {
         let hint = hints::undeclared_reads(context, &isolated.exec_root, assignment, &ran.tail);
         ran.refuse(hint.map_or(e.clone(), |hint| format!("{e}\n{hint}")))
     })?;
-    let discovered = collect::discovered(context, &isolated.exec_root, assignment, ran.started)
+    let discovered = exec_root::discovered(context, &isolated.exec_root, assignment, ran.started)
         .map_err(|e| ran.refuse(e))?;
     let mut warnings = Vec::new();
     warnings.extend(undeclared(context, assignment, isolated, &ran)?);
@@ -141,9 +183,8 @@ fn run(
     } else {
         Root::open(isolated.exec_root.root()).map_err(StagingError::from)?
     };
-    let validation = checks::look_at_inputs(context, &assignment.validation);
     let before_checks = if session.is_some() { isolated.listing()? } else { BTreeMap::new() };
-    isolated.bring_check_inputs(context, task, &check_paths(&validation))?;
+    let inputs = CheckInputs::bring(context, isolated, assignment)?;
     let (evidence, unchecked) = match ran.validate(context, &isolated.exec_root, assignment) {
         Err(refusal) if session.is_some() => {
             isolated.absolve(&before_checks)?;
@@ -155,11 +196,12 @@ fn run(
         agent::tell(context, assignment, session, attempt);
         agent::result(context, assignment, session)
     });
-    let mut changed = assignment.snapshot.changes(&context.tree);
-    changed.extend(discovered.too_young);
+    let mut changed = guard.changes(&context.tree);
+    changed.extend(discovered.too_young.into_iter().map(Moved::File));
+    changed.extend(ran.exchanged_program());
     let produced = Produced {
         discovered: discovered.inputs,
-        validation,
+        validation: inputs.validation,
         validated: unchecked.is_none(),
         evidence,
         duration: ran.duration,
@@ -179,7 +221,7 @@ pub(super) fn finish(
     attempt: u32,
     made: Made,
 ) -> Result<Outcome, Box<Refusal>> {
-    let Made { mut produced, at, changed, unchecked, mut warnings, log, restored } = made;
+    let Made { mut produced, at, mut changed, unchecked, mut warnings, log, restored } = made;
     if assignment.task.approve && produced.approval.is_none() {
         if let Some(refusal) = unchecked {
             return Err(Box::new(refusal));
@@ -199,8 +241,9 @@ pub(super) fn finish(
     } else {
         match integrate(context, assignment, attempt, (&at, Source::Spent), &produced.outputs, branch.clone())
         {
-            Ok(came) => {
-                produced.outputs = came.outputs;
+            Ok(mut came) => {
+                (produced.outputs, produced.displaced) = came.as_accepted(&produced.outputs);
+                changed.extend(produced.displaced.iter().map(|(path, _)| Moved::File(path.clone())));
                 warnings.extend(came.warnings);
                 Some(came.staged)
             }
@@ -218,7 +261,7 @@ pub(super) fn finish(
             Err(Obstacle::Failed(error)) => return Err(error.into()),
         }
     };
-    let done = Done { produced, staged, branch, changed, unchecked, warnings, log, restored };
+    let done = Done { staged, branch, changed, unchecked, warnings, log, restored, ..Done::of(produced) };
     Ok(Outcome::Done(Box::new(done)))
 }
 
@@ -280,5 +323,5 @@ fn no_secret_in_edits(
     let changed = edited.iter().filter(|change| change.after.exists() && change.after != change.before);
     let seen: Vec<(WorkspacePath, Observed)> =
         changed.map(|change| (change.path.clone(), isolated.exec_root.dir.observe(&change.path))).collect();
-    collect::no_secret(context, &isolated.exec_root.dir, &assignment.task, &seen)
+    exec_root::no_secret(context, &isolated.exec_root.dir, &assignment.task, &seen)
 }

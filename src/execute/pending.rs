@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use super::integrate::{Obstacle, Source, integrate};
-use super::perform::{Outcome, Refusal, Waiting};
+use super::outcome::{Outcome, Refusal, Waiting};
 use super::staging::{Staged, StagingError};
 use super::{RunContext, git};
 use crate::incremental::{Assignment, Change, Produced};
@@ -182,7 +182,8 @@ pub fn release(
     if assignment.isolation == Isolation::Worktree {
         branch = Some(git::commit(context, assignment, &made, &outputs, &edited)?);
     }
-    let staged;
+    let (staged, mut displaced);
+    displaced = Vec::new();
     if record.on_branch {
         for output in &record.outputs {
             let from = output.path.under(&folder);
@@ -192,8 +193,9 @@ pub fn release(
         staged = Some(open.map_err(|error| error.to_string())?);
     } else {
         match integrate(context, assignment, attempt, (&made, Source::Kept), &outputs, branch.clone()) {
-            Ok(came) => {
-                (staged, outputs) = (Some(came.staged), came.outputs);
+            Ok(mut came) => {
+                (outputs, displaced) = came.as_accepted(&outputs);
+                staged = Some(came.staged);
                 warnings.extend(came.warnings);
             }
             Err(Obstacle::Conflict(paths)) => return Ok(Err(paths)),
@@ -202,6 +204,7 @@ pub fn release(
     }
     let produced = Produced {
         outputs,
+        displaced,
         discovered,
         validation: record.validation.clone(),
         validated: true,

@@ -49,11 +49,11 @@ pub fn recover(workspace: &Root, folder: &Path, state: &State, intents: &[Intent
     orphans(workspace, &folder.join("aside"), intents);
     for place in unclaimed(folder, state) {
         // What cannot be removed now is tried again by the next build.
-        let _ = super::isolated_dir::remove_all(&place);
+        let _ = super::exec_root::remove_all(&place);
         crate::workspace::prune_empty_parents(folder, &place);
     }
     // Results from the cache that never came in.
-    let _ = super::isolated_dir::remove_all(&folder.join(super::restore::INCOMING));
+    let _ = super::exec_root::remove_all(&folder.join(super::restore::INCOMING));
     let workspaces = folder.join("workspaces");
     let moved = intents.iter().any(|intent| intent.branch.is_some());
     if moved || workspaces.is_dir() {
@@ -90,11 +90,11 @@ fn git_side(
 
 /// Sandboxes of killed attempts: those that were kept on purpose have no private part any more.
 fn private_folders(workspaces: &Path) {
-    let private = workspaces.join(super::isolated_dir::PRIVATE);
+    let private = workspaces.join(super::exec_root::PRIVATE);
     for entry in std::fs::read_dir(&private).into_iter().flatten().flatten() {
         for folder in [workspaces.join(entry.file_name()), entry.path()] {
             // What cannot be removed now is removed when the task runs again.
-            let _ = super::isolated_dir::remove_all(&folder);
+            let _ = super::exec_root::remove_all(&folder);
         }
     }
     let _ = std::fs::remove_dir(&private);

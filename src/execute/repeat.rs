@@ -5,9 +5,9 @@ use std::os::unix::ffi::OsStringExt as _;
 
 use super::command::{Call, Paths};
 use super::command_result::{complaint, spawn_refusal};
-use super::isolated_dir::{IsolatedDir, NotReady};
-use super::perform::Refusal;
-use super::{RunContext, collect};
+use super::exec_root::{IsolatedDir, NotReady};
+use super::outcome::Refusal;
+use super::{RunContext, exec_root};
 use crate::incremental::Assignment;
 use crate::model::{Entry, EntryKind, Record, Signature, Work, WorkspacePath};
 use crate::process::End;
@@ -97,7 +97,7 @@ fn run(
         return Err(Box::new(Refusal { cancelled, ..Refusal::new(message) }));
     }
     let foreign = |path: &WorkspacePath, now: &Signature| isolated.is_copied(path, now);
-    let made = collect::outputs(context, &isolated.exec_root.dir, task, foreign)
+    let made = exec_root::outputs(context, &isolated.exec_root.dir, task, foreign)
         .map_err(|message| Box::new(Refusal::new(message)))?;
     let mut again: Vec<(WorkspacePath, Entry)> =
         made.into_iter().map(|(path, seen)| (path, seen.entry)).collect();

@@ -7,14 +7,16 @@
 use std::time::Instant;
 
 use super::checks::{self, CheckFailure};
+use super::exec_root::CheckInputs;
 use super::exec_root::ExecRoot;
+use super::exec_root::{IsolatedDir, NotReady, remove_all};
 use super::integrate::{Obstacle, Source, integrate};
 use super::isolated::{self, Made};
-use super::isolated_dir::{IsolatedDir, NotReady, remove_all};
 use super::lookup::{Candidate, candidates, is_wanted};
-use super::perform::{Done, Outcome, Refusal, check_paths, settled};
-use super::{RunContext, collect, pending};
-use crate::incremental::{Assignment, Change, Produced};
+use super::outcome::{Done, Outcome, Refusal};
+use super::steps::settled;
+use super::{RunContext, exec_root, pending};
+use crate::incremental::{Assignment, Change, Guard, Moved, Produced};
 use crate::model::{
     CheckEvidence, EntryKind, Event, Integrate, Isolation, OutputEntry, Reason, ReasonKind, Validation, Via,
     Wait, WorkspacePath,
@@ -26,7 +28,12 @@ use crate::workspace::{self, Globs, Observed, Root};
 pub(super) const INCOMING: &str = "incoming";
 
 /// Brings a result in from the cache; none where there is none that can be used.
-pub(super) fn restore(context: &RunContext, assignment: &Assignment, attempt: u32) -> Option<Outcome> {
+pub(super) fn restore(
+    context: &RunContext,
+    assignment: &Assignment,
+    guard: &Guard,
+    attempt: u32,
+) -> Option<Outcome> {
     let cache = context.cache.as_ref().filter(|cache| cache.is_read())?;
     if attempt > 1 || !is_wanted(assignment) {
         return None;
@@ -39,7 +46,7 @@ pub(super) fn restore(context: &RunContext, assignment: &Assignment, attempt: u3
     let hold = cache.hold();
     let find = |candidate: Candidate| Some((cache.find(candidate.action.key())?, candidate));
     let (entry, candidate) = promising.find_map(find)?;
-    let coming = Coming { context, cache, assignment, attempt, entry, candidate, start };
+    let coming = Coming { context, cache, assignment, guard, attempt, entry, candidate, start };
     let outcome = coming.bring(hold);
     let folder = coming.folder();
     // What cannot be removed now is removed by the next build's recovery.
@@ -57,6 +64,7 @@ struct Coming<'a> {
     context: &'a RunContext,
     cache: &'a Cache,
     assignment: &'a Assignment,
+    guard: &'a Guard,
     attempt: u32,
     entry: CacheEntry,
     candidate: Candidate,
@@ -97,8 +105,8 @@ impl Coming<'_> {
             (path, Observed { signature, entry: file.output.entry, racy: true })
         });
         let outputs: Vec<(WorkspacePath, Observed)> = outputs.collect();
-        collect::no_secret(context, &at, &assignment.task, &outputs)?;
-        let changed = assignment.snapshot.changes(&context.tree);
+        exec_root::no_secret(context, &at, &assignment.task, &outputs)?;
+        let changed = self.guard.changes(&context.tree);
         if !changed.is_empty() {
             return Ok(Some(Outcome::Moved(changed)));
         }
@@ -110,7 +118,7 @@ impl Coming<'_> {
         let log = self.entry.beside(BesideKind::Log);
         let log = log.and_then(|log| self.cache.fetch_beside(&log.digest, log.size));
         drop(hold);
-        let validation = checks::look_at_inputs(context, &assignment.validation);
+        let validation = CheckInputs::in_tree(context, assignment).validation;
         let entries: Vec<OutputEntry> = self.entry.outputs.iter().map(|file| file.output.clone()).collect();
         let today = validation.key(&self.candidate.action.components(), &entries);
         let produced = self.produced(outputs, validation);
@@ -216,6 +224,7 @@ impl Coming<'_> {
         edited.sort_by(|a, b| a.path.cmp(&b.path));
         Produced {
             outputs,
+            displaced: Vec::new(),
             discovered: self.candidate.discovered.clone(),
             validation,
             validated: true,
@@ -248,25 +257,34 @@ impl Coming<'_> {
             };
             return if holds { hold() } else { Ok(None) };
         }
-        let came = integrate(context, assignment, self.attempt, (at, Source::Spent), &produced.outputs, None);
-        let came = match came {
+        let accepted = std::mem::take(&mut produced.outputs);
+        let came = integrate(context, assignment, self.attempt, (at, Source::Spent), &accepted, None);
+        let mut came = match came {
             Ok(came) => came,
             Err(Obstacle::Conflict(_)) => return Ok(None),
             Err(Obstacle::Failed(error)) => return Err(error.to_string()),
         };
-        produced.outputs = came.outputs;
-        let judged =
-            if holds { Judged::Accepted(produced.evidence) } else { self.judge(&ExecRoot::tree(context)) };
-        let (evidence, unchecked) = match judged {
-            Judged::Accepted(evidence) => (evidence, None),
-            Judged::Unchecked(evidence, refusal) => (evidence, Some(*refusal)),
+        (produced.outputs, produced.displaced) = came.as_accepted(&accepted);
+        let (judged, unaccepted) = if holds {
+            (Judged::Accepted(std::mem::take(&mut produced.evidence)), Vec::new())
+        } else {
+            self.judge_in_tree(&mut produced)
+        };
+        let unchecked = match judged {
+            Judged::Accepted(evidence) => {
+                produced.evidence = evidence;
+                None
+            }
+            Judged::Unchecked(evidence, refusal) => {
+                produced.evidence = evidence;
+                Some(*refusal)
+            }
             Judged::No(outcome) => {
                 came.staged.restore(context, None).map_err(|error| error.to_string())?;
                 return Ok(outcome);
             }
         };
-        produced.evidence = evidence;
-        produced.validated = unchecked.is_none();
+        produced.validated = unchecked.is_none() && unaccepted.is_empty();
         match settled(context, produced.outputs) {
             Ok(outputs) => produced.outputs = outputs,
             Err(why) => {
@@ -274,23 +292,32 @@ impl Coming<'_> {
                 return Err(why);
             }
         }
-        let changed = assignment.snapshot.changes(&context.tree);
+        let changed = self.guard.changes(&context.tree);
         Ok(Some(Outcome::Done(Box::new(Done {
-            produced,
             staged: Some(came.staged),
-            branch: None,
             changed,
+            unaccepted,
             unchecked,
             warnings: came.warnings,
             log: self.log(),
             restored: Some(self.start.elapsed()),
+            ..Done::of(produced)
         }))))
+    }
+
+    /// Runs the checks of today on the result in the tree. Beside their verdict: their inputs that moved meanwhile.
+    fn judge_in_tree(&self, produced: &mut Produced) -> (Judged, Vec<Moved>) {
+        let inputs = CheckInputs::in_tree(self.context, self.assignment);
+        let judged = self.judge(&ExecRoot::tree(self.context));
+        let unaccepted = inputs.moved(self.context);
+        produced.validation = inputs.validation;
+        (judged, unaccepted)
     }
 
     fn bring_apart(&self, at: Root, mut produced: Produced, holds: bool) -> Result<Option<Outcome>, String> {
         let mut unchecked = None;
         if !holds {
-            match self.judge_apart(&at, &produced)? {
+            match self.judge_apart(&at, &mut produced)? {
                 Judged::Accepted(evidence) => produced.evidence = evidence,
                 Judged::Unchecked(evidence, refusal) => {
                     (produced.evidence, produced.validated) = (evidence, false);
@@ -300,8 +327,11 @@ impl Coming<'_> {
             }
         }
         let restored = Some(self.start.elapsed());
-        let changed = self.assignment.snapshot.changes(&self.context.tree);
+        let changed = self.guard.changes(&self.context.tree);
         let made = Made { produced, at, changed, unchecked, warnings: Vec::new(), log: self.log(), restored };
+        if made.overtaken().is_some() {
+            return Ok(Some(Outcome::Moved(made.changed)));
+        }
         let outcome = isolated::finish(self.context, self.assignment, self.attempt, made);
         outcome.map(Some).map_err(|refusal| refusal.message)
     }
@@ -329,7 +359,7 @@ impl Coming<'_> {
         Refusal { reason, log: self.log(), ..failure.into() }
     }
 
-    fn judge_apart(&self, at: &Root, produced: &Produced) -> Result<Judged, String> {
+    fn judge_apart(&self, at: &Root, produced: &mut Produced) -> Result<Judged, String> {
         let (context, assignment) = (self.context, self.assignment);
         let mut isolated = match IsolatedDir::prepare(context, assignment) {
             Ok(isolated) => isolated,
@@ -342,10 +372,9 @@ impl Coming<'_> {
                 .map_err(|error| error.to_string())?;
             isolated.bring_copies(context, &assignment.task.copy).map_err(|error| error.to_string())?;
             isolated.set_up(context, assignment).map_err(|refusal| refusal.message)?;
-            let inputs = check_paths(&produced.validation);
-            isolated
-                .bring_check_inputs(context, &assignment.task, &inputs)
-                .map_err(|error| error.to_string())?;
+            let inputs =
+                CheckInputs::bring(context, &isolated, assignment).map_err(|error| error.to_string())?;
+            produced.validation = inputs.validation;
             Ok(self.judge(&isolated.exec_root))
         };
         let judged = judge();

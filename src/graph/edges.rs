@@ -270,7 +270,26 @@ impl<'a> Producers<'a> {
             }
             self.matched(tasks, index, patterns, out)?;
         }
+        self.tools(tasks, index, out);
         Ok(())
+    }
+
+    /// A tool that another task makes is needed: what its maker makes is part of the key.
+    fn tools(&self, tasks: &[Task], index: u32, out: &mut Vec<Edge>) {
+        let task = &tasks[index as usize];
+        let made = task.tools.iter().filter_map(|tool| Some((tool, tool.place(&task.dir)?)));
+        for (tool, place) in made {
+            for (_, made) in self.around(&place).filter(|(_, made)| made.task != index) {
+                let maker = &tasks[made.task as usize].id;
+                let says = format!("{} uses the tool {}, which {maker} makes", task.id, tool.name);
+                out.push(Edge {
+                    to: made.task,
+                    kinds: EdgeKinds::NEEDS,
+                    at: tool.at,
+                    why: Why::Says(says.into()),
+                });
+            }
+        }
     }
 
     fn matched(

@@ -12,7 +12,7 @@ use self_cell::self_cell;
 
 use super::bodies::{Bodies, Checksum, Decoded, Recompile, checksum};
 use super::edges::{EdgeKinds, Edges};
-use crate::model::{Digest, Encoder, Group, Manifest, Settings, Sources, Task, TaskId, Work};
+use crate::model::{Digest, Encoder, Group, Manifest, Settings, Sources, Task, TaskId, Work, WorkspacePath};
 use crate::store::PlanBodies;
 
 /// A task by its position in the plan.
@@ -244,6 +244,17 @@ impl Plan {
         let body = self.bodies.get(range, columns.checksums[index as usize]);
         let body = body.ok_or_else(|| BadPlan(format!("the definition of {}", self.id(index))))?;
         postcard::from_bytes(&body).map_err(|error| BadPlan(error.to_string()))
+    }
+
+    /// Does any task make something in `folder`?
+    pub fn makes_in(&self, folder: &WorkspacePath) -> bool {
+        let is_in = |path: &WorkspacePath| path.parent().is_some_and(|parent| parent == *folder);
+        let tasks = self.indices().filter_map(|index| self.task(index).ok());
+        tasks.into_iter().any(|task| {
+            let made = task.outputs.iter().map(|output| &output.path);
+            made.chain(task.depfile.iter().map(|(path, _)| path))
+                .any(|path| is_in(path) || folder.is_within(path))
+        })
     }
 
     /// What holds for the whole workspace.

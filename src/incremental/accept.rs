@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::db;
 use super::engine::{Assignment, Engine};
+use super::snapshot::Moved;
 use crate::graph::TaskIndex;
 use crate::model::{
     ActionKey, AgentResult, Approval, CheckEvidence, Digest, Edited, Entry, Failure, Input, Isolation,
@@ -23,8 +24,10 @@ const UNVALIDATED: Digest = Digest([0; 32]);
 /// What a worker hands back of a task that conductor may accept. What ran in the tree has neither edits nor a branch.
 #[derive(Default)]
 pub struct Produced {
-    /// Every file, link and empty folder that it made, as seen after the checks, sorted by path.
+    /// Every file, link and empty folder that it made, as the checks accepted it, sorted by path.
     pub outputs: Vec<(WorkspacePath, Observed)>,
+    /// What the tree holds in the place of some of them: somebody wrote there as they came in.
+    pub displaced: Vec<(WorkspacePath, Observed)>,
     /// What the depfile named, as seen after the command ended.
     pub discovered: Vec<(WorkspacePath, Observed)>,
     /// The checks with all that they declare as inputs, as seen before they started.
@@ -69,7 +72,7 @@ pub enum Accepted {
         key: ActionKey,
     },
     /// While the task ran, the rest of the build saw one of its inputs change.
-    Overtaken(Vec<WorkspacePath>),
+    Overtaken(Vec<Moved>),
 }
 
 impl Engine {
@@ -100,9 +103,10 @@ impl Engine {
             Vec::new()
         } else {
             record.outputs = self.take_outputs(assignment, produced.outputs);
+            self.take_displaced(produced.displaced);
             record.outputs.iter().map(|output| self.state.intern(&output.path)).collect()
         };
-        self.record(assignment.index, &assignment.task, record, &output_ids)
+        self.record(assignment.index, &assignment.task, record, &output_ids, assignment.snapshot.observed_at)
     }
 
     /// What would be recorded of a result, but for what its depfile named.
@@ -169,7 +173,8 @@ impl Engine {
         self.state.tick();
         let in_tree = record.outputs.iter().filter(|_| !record.on_branch);
         let output_ids: Vec<FileId> = in_tree.map(|output| self.state.intern(&output.path)).collect();
-        self.record(assignment.index, &assignment.task, record, &output_ids);
+        let observed_at = assignment.snapshot.observed_at;
+        self.record(assignment.index, &assignment.task, record, &output_ids, observed_at);
     }
 
     /// Records a result that a person changed and the checks accepted. Its key is that of things as they are now.
@@ -189,7 +194,7 @@ impl Engine {
         record.key = components.key();
         record.validation_key = assignment.validation.key(&components, &record.outputs);
         record.validation = assignment.validation.clone();
-        self.record(assignment.index, &assignment.task, record, &ids);
+        self.record(assignment.index, &assignment.task, record, &ids, assignment.snapshot.observed_at);
     }
 
     /// The action of a task once `record` is its result: with a person's edit as a state that it left, it finds what
@@ -258,13 +263,16 @@ impl Engine {
     }
 
     /// Inputs that the rest of the build has seen in another state than this task saw them.
-    fn overtaken(&self, assignment: &Assignment) -> Vec<WorkspacePath> {
+    fn overtaken(&self, assignment: &Assignment) -> Vec<Moved> {
         let moved = |path: &WorkspacePath, seen| {
             let row = self.state.file_id(path).and_then(|id| self.state.file(id));
             row.is_some_and(|row| row.signature != seen)
         };
         let files = assignment.snapshot.files.iter();
-        files.filter(|seen| moved(&seen.path, seen.signature)).map(|seen| seen.path.clone()).collect()
+        files
+            .filter(|seen| moved(&seen.path, seen.signature))
+            .map(|seen| Moved::File(seen.path.clone()))
+            .collect()
     }
 
     /// Is this input the output of a dependency and no longer what that dependency recorded?
@@ -325,6 +333,14 @@ impl Engine {
         outputs
     }
 
+    /// The record holds what was accepted; the rows hold what is there, so that the task is not fresh.
+    fn take_displaced(&mut self, displaced: Vec<(WorkspacePath, Observed)>) {
+        for (path, observed) in displaced {
+            let id = self.state.intern(&path);
+            self.take(id, observed);
+        }
+    }
+
     /// What the task made before and is not among `seen` is its no more.
     fn let_go(&mut self, assignment: &Assignment, seen: &[(WorkspacePath, Observed)]) {
         let own = |path: &WorkspacePath| {
@@ -375,6 +391,7 @@ impl Engine {
         task: &Task,
         record: Record,
         outputs: &[FileId],
+        observed_at: u64,
     ) -> Accepted {
         let key = record.key;
         let inputs: Vec<WorkspacePath> = tree_inputs(&record).cloned().collect();
@@ -388,7 +405,7 @@ impl Engine {
             outputs.push(id);
         }
         self.locked.forget(index);
-        let verified_at = self.state.now();
+        let verified_at = self.verified_at(&record, observed_at);
         // Without a look at the checks, nothing must take it for fresh.
         let unvalidated = record.validation_key == UNVALIDATED;
         let fingerprint = if unvalidated { Digest([0; 32]) } else { self.row_fingerprint(index) };
@@ -398,6 +415,25 @@ impl Engine {
         self.tasks[index as usize] = None;
         self.forget_editors();
         Accepted::Recorded { outputs_changed, key }
+    }
+
+    /// As of which tick a record holds. It is as old as the look at its inputs, unless every row that it rests on is
+    /// at this very moment as the record says: then it holds as of now. A row that is not makes the task a candidate,
+    /// whenever it was written.
+    fn verified_at(&self, record: &Record, observed_at: u64) -> u64 {
+        let of_the_tree = |input: &&Input| input.from.is_none() && input.via != Via::Edits;
+        let inputs = record.action.inputs.iter().chain(&record.validation.inputs).filter(of_the_tree);
+        let outputs = record.outputs.iter().filter(|_| !record.on_branch);
+        let all = inputs
+            .map(|input| (&input.path, &input.entry))
+            .chain(outputs.map(|output| (&output.path, &output.entry)));
+        let row = |path: &WorkspacePath| self.state.file_id(path).and_then(|id| self.state.file(id));
+        let others = all.filter_map(|(path, entry)| {
+            let id = self.state.file_id(path);
+            let holds = row(path).is_some_and(|row| row.entry == *entry);
+            (!holds).then(|| id.and_then(|id| self.state.changed_at(id)).unwrap_or_default())
+        });
+        others.min().map_or(self.state.now(), |changed_at| observed_at.min(changed_at.saturating_sub(1)))
     }
 
     fn input_ids(&mut self, id: &crate::model::TaskId, index: TaskIndex) -> Vec<FileId> {

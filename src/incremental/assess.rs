@@ -174,13 +174,13 @@ impl Engine {
             );
         }
         if !task.tools.is_empty() && self.is_due_by_itself(index) {
-            errors.extend(self.missing_tools(&task, told));
+            errors.extend(self.missing_tools(index, &task, told));
         }
     }
 
     /// A diagnostic for each declared tool that is not there.
-    pub fn missing_tools(&mut self, task: &Task, told: &mut Told) -> Vec<Diagnostic> {
-        let values = self.world.tools(task, self.workspace.root(), &[], false);
+    pub fn missing_tools(&mut self, index: TaskIndex, task: &Task, told: &mut Told) -> Vec<Diagnostic> {
+        let values = self.tools_of(index, task, &[], false).values;
         let missing = task.tools.iter().zip(values).filter(|(_, (_, value))| world::is_missing(value));
         let missing = missing.filter(|(tool, _)| told.is_new(&task.id, &tool.name));
         missing

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use salsa::Setter as _;
 
+use super::tools::ToolSeen;
 use crate::graph::{EdgeKinds, TaskIndex};
 use crate::model::{
     Action, ActionKey, Components, Digest, Entry, Failure, Input, Need, Record, Task, TaskId, Validation,
@@ -55,6 +56,8 @@ pub(super) struct Shape {
     pub(super) definition: Vec<(String, String)>,
     pub(super) env: Vec<(String, Option<String>)>,
     pub(super) tools: Vec<(String, String)>,
+    /// The programs that stand behind `tools`, as they were found.
+    pub(super) programs: Vec<ToolSeen>,
     pub(super) globs: Globs,
     /// Files of the tree that its inputs name: path, whether the depfile named it, content.
     pub(super) sources: Vec<(WorkspacePath, Source, FileInput)>,

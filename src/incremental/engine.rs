@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::db::{self, Database, FileInput, ResultInput, TaskInput, Verdict};
-use super::guard::Snapshot;
+use super::snapshot::{Listing, Snapshot};
 use super::world::{Caller, ToolRunner, World};
 use crate::graph::{Plan, TaskIndex};
 use crate::model::{
@@ -44,6 +44,8 @@ pub struct Engine {
     pub(super) tasks: Vec<Option<TaskInput>>,
     /// Files that this session has looked at.
     pub(super) observed: Vec<bool>,
+    /// Of those, the ones that a walk has found and that no pattern means, as far as anybody asked.
+    pub(super) only_walked: Vec<bool>,
     pub(super) looks: super::look_back::Looks,
     pub(super) candidate: Vec<bool>,
     /// Outputs are hashed whatever their signature says.
@@ -86,7 +88,7 @@ pub struct Assignment {
     /// Why it is due.
     pub reasons: Vec<Reason>,
     /// Its inputs as they were when the key was made.
-    pub snapshot: Snapshot,
+    pub snapshot: Arc<Snapshot>,
     /// What conductor recorded at its outputs, with the signature that vouches for it where it was seen.
     pub previous: Vec<(OutputEntry, Signature)>,
     /// What it made and no task declares any more.
@@ -94,6 +96,8 @@ pub struct Assignment {
     /// The declared checks with the inputs that tasks make; the files among their inputs are looked at when
     /// the checks start.
     pub validation: Validation,
+    /// What the patterns of the checks' inputs found.
+    pub check_listings: Vec<Listing>,
     /// Its last accepted result.
     pub record: Option<Arc<Record>>,
     /// What became of its last attempt, if that was not accepted.
@@ -137,6 +141,7 @@ impl Engine {
             results: vec![None; n],
             tasks: vec![None; n],
             observed: vec![false; files],
+            only_walked: Vec::new(),
             looks: super::look_back::Looks::default(),
             candidate: vec![false; n],
             distrustful: false,
@@ -221,7 +226,7 @@ impl Engine {
             Diagnostic::error("build::blocked", format!("{} has no result yet", self.plan.id(dep)))
         })?;
         let key = action.key();
-        let snapshot = self.snapshot(&shape, &action);
+        let snapshot = Arc::new(self.snapshot(&shape, &action));
         for id in snapshot.files.iter().filter_map(|seen| self.state.file_id(&seen.path)) {
             self.looks.touch(id);
         }
@@ -233,7 +238,9 @@ impl Engine {
             Isolation::Worktree => self.inherited_results(index),
             _ => Inherited::default(),
         };
+        let validation = db::validation(&self.db, &shape);
         Ok(Assignment {
+            check_listings: self.check_listings(&shape, &validation),
             inherited: made.into_iter().map(|(path, entry)| OutputEntry { path, entry }).collect(),
             vanished,
             commits,
@@ -245,7 +252,7 @@ impl Engine {
             snapshot,
             previous: self.previous(&shape.task, record.as_deref(), failure.as_deref()),
             leftovers: self.leftovers(&shape.task, record.as_deref()),
-            validation: db::validation(&self.db, &shape),
+            validation,
             isolation,
             inputs_at: self.place(shape.task.inputs.first().map_or(shape.task.at, |pattern| pattern.at)),
             edits: shape.edits.iter().map(|edit| edit.path.clone()).collect(),

@@ -297,7 +297,8 @@ impl Engine {
         self.state.tick();
         let in_tree = record.outputs.iter().filter(|_| !record.on_branch);
         let outputs: Vec<_> = in_tree.map(|output| self.state.intern(&output.path)).collect();
-        self.record(index, &shape.task, record, &outputs);
+        let now = self.state.now();
+        self.record(index, &shape.task, record, &outputs, now);
         true
     }
 

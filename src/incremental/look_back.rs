@@ -48,13 +48,16 @@ impl Engine {
     /// Files that have another content than when this session looked at them; looks at nothing that no task
     /// reads. Of what the session's own tasks neither read nor made, it may spare itself the look: see the module.
     pub fn changed_since_observed(&self) -> Vec<WorkspacePath> {
+        let is_meant = |id: &FileId| !self.only_walked.get(id.0 as usize).is_some_and(|only| *only);
         let seen = || (0..).map(FileId).zip(&self.observed).filter(|(_, seen)| **seen).map(|(id, _)| id);
+        let seen = || seen().filter(is_meant);
         let mut ids: Vec<FileId> = if self.looks.are_old(seen().count(), Instant::now()) {
             seen().collect()
         } else {
             let mut touched = self.looks.touched.clone();
             touched.sort_unstable();
             touched.dedup();
+            touched.retain(is_meant);
             touched
         };
         let (state, workspace) = (&self.state, &self.workspace);

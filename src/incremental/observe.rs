@@ -60,8 +60,7 @@ impl Engine {
             None => self.look_at_all(files),
         }
         self.cover(bases);
-        let walked: Vec<FileId> = self.walked_ids();
-        self.look_at_all(walked);
+        self.look_at_walked();
         self.mark_candidates(scope, &briefs);
         self.consult_lock(scope);
         self.observed.iter().filter(|seen| **seen).count()
@@ -107,6 +106,18 @@ impl Engine {
                 None => bases.push(Pattern::base(pattern)),
             }
         }
+    }
+
+    /// Looks at what the walks have found: most of it is what patterns mean.
+    fn look_at_walked(&mut self) {
+        let mut walked: Vec<FileId> = self.walked_ids();
+        self.observed.resize(self.state.file_count(), false);
+        self.only_walked.resize(self.state.file_count(), false);
+        walked.retain(|id| !self.observed[id.0 as usize]);
+        for id in &walked {
+            self.only_walked[id.0 as usize] = true;
+        }
+        self.look_at_all(walked);
     }
 
     fn walked_ids(&mut self) -> Vec<FileId> {
@@ -165,6 +176,9 @@ impl Engine {
         let id = self.state.intern(path);
         if self.observed.get(id.0 as usize).copied() != Some(true) {
             self.look_at_all(vec![id]);
+        }
+        if let Some(only_walked) = self.only_walked.get_mut(id.0 as usize) {
+            *only_walked = false;
         }
         id
     }

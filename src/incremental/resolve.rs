@@ -5,9 +5,13 @@ use std::sync::Arc;
 
 use super::db::{Dep, FileInput, ResultInput, Shape, Source, TaskInput};
 use super::engine::Engine;
-use super::guard::{Listing, Seen, Snapshot};
+use super::snapshot::{Listing, Seen, Snapshot};
+use super::tools::ToolSeen;
+use super::world::Tools;
 use crate::graph::{EdgeKinds, TaskIndex};
-use crate::model::{Action, Diagnostic, EntryKind, Pattern, Record, Signature, Task, Via, WorkspacePath};
+use crate::model::{
+    Action, Diagnostic, EntryKind, Input, Pattern, Record, Signature, Task, Validation, Via, WorkspacePath,
+};
 use crate::store::FileId;
 use crate::workspace::{Globs, LinkTarget};
 
@@ -184,7 +188,9 @@ impl Engine {
 
     /// The database's input for a task, with its shape as things are now.
     pub(super) fn task_input(&mut self, index: TaskIndex) -> Result<TaskInput, Diagnostic> {
-        if let Some(input) = self.tasks[index as usize] {
+        if let Some(input) = self.tasks[index as usize]
+            && input.shape(&self.db).programs.iter().all(ToolSeen::is_same)
+        {
             return Ok(input);
         }
         let shape = Arc::new(self.shape(index)?);
@@ -193,6 +199,26 @@ impl Engine {
         let input = TaskInput::new(&self.db, shape, failure, forced);
         self.tasks[index as usize] = Some(input);
         Ok(input)
+    }
+
+    /// The declared tools of a task as they are now.
+    pub(super) fn tools_of(
+        &mut self,
+        index: TaskIndex,
+        task: &Task,
+        recorded: &[(String, String)],
+        told: bool,
+    ) -> Tools {
+        if task.tools.is_empty() {
+            return Tools::default();
+        }
+        let plan = Arc::clone(&self.plan);
+        let carrying = plan.deps(index).filter(|(_, kinds)| kinds.carries_outputs());
+        let makers: Vec<Arc<Task>> = carrying.filter_map(|(dep, _)| plan.task(dep).ok()).collect();
+        let is_made = |path: &WorkspacePath| {
+            makers.iter().any(|maker| maker.outputs.iter().any(|output| path.is_within(&output.path)))
+        };
+        self.world.tools(task, self.workspace.root(), recorded, told, is_made)
     }
 
     fn shape(&mut self, index: TaskIndex) -> Result<Shape, Diagnostic> {
@@ -226,10 +252,12 @@ impl Engine {
         let unmade = unmade.collect();
         let recorded_tools = record.as_ref().map_or(&[][..], |record| record.action.tools.as_slice());
         let (told, excused) = (self.is_told(index), self.excused(index));
+        let tools = self.tools_of(index, &task, recorded_tools, told);
         Ok(Shape {
             definition: task.definition(),
             env: self.world.env(&task),
-            tools: self.world.tools(&task, self.workspace.root(), recorded_tools, told),
+            tools: tools.values,
+            programs: tools.programs,
             globs,
             sources: sources
                 .into_iter()
@@ -314,7 +342,13 @@ impl Engine {
         let sources = sources.map(|input| &input.path).chain(shape.edits.iter().map(|edit| &edit.path));
         let young = |path: &WorkspacePath| Some((path.clone(), row(path).filter(|row| row.racy)?.entry));
         let racy = sources.filter_map(young).collect();
-        Snapshot { files, racy, listing: self.listing(shape, action) }
+        Snapshot {
+            observed_at: self.state.now(),
+            files,
+            racy,
+            listings: self.listing(shape, &shape.task.inputs, &action.inputs).into_iter().collect(),
+            tools: shape.programs.clone(),
+        }
     }
 
     /// Paths that dependencies made and that are not in the tree, because they stay on a branch.
@@ -329,8 +363,14 @@ impl Engine {
         elsewhere
     }
 
-    /// The listing as the walk that the key rests on has seen it.
-    fn listing(&self, shape: &Shape, action: &Action) -> Option<Listing> {
+    /// What the checks' patterns find, one listing for each check that has any.
+    pub(super) fn check_listings(&self, shape: &Shape, validation: &Validation) -> Vec<Listing> {
+        let checks = shape.task.validate.iter();
+        checks.filter_map(|check| self.listing(shape, &check.inputs, &validation.inputs)).collect()
+    }
+
+    /// The listing of some patterns as the walk that the key rests on has seen it; `inputs` is what they led to.
+    fn listing(&self, shape: &Shape, patterns: &[Pattern], inputs: &[Input]) -> Option<Listing> {
         let is_open = |pattern: &&Pattern| {
             !pattern.negated
                 && pattern.literal.as_ref().is_none_or(|path| {
@@ -338,18 +378,20 @@ impl Engine {
                     row.is_some_and(|row| row.signature.is_folder())
                 })
         };
-        let bases: Vec<WorkspacePath> = shape.task.inputs.iter().filter(is_open).map(Pattern::base).collect();
+        let bases: Vec<WorkspacePath> = patterns.iter().filter(is_open).map(Pattern::base).collect();
         if bases.is_empty() {
             return None;
         }
-        let made = action.inputs.iter().filter(|input| input.from.is_some()).map(|input| input.path.clone());
+        let made = inputs.iter().filter(|input| input.from.is_some()).map(|input| input.path.clone());
         let owned = |path: &&WorkspacePath| self.state.file_id(path).is_some_and(|id| self.is_owned(id));
         let recorded = bases.iter().flat_map(|base| self.walked.below(base)).filter(owned).cloned();
+        let own = shape.task.outputs.iter().map(|output| &output.path);
+        let own = own.chain(shape.task.depfile.iter().map(|(path, _)| path));
         let mut listing = Listing {
-            globs: Arc::new(Globs::new(&shape.task.inputs).ok()?),
+            globs: Arc::new(Globs::new(patterns).ok()?),
             found: Vec::new(),
             made: Arc::new(made.chain(recorded).collect()),
-            own: shape.task.outputs.iter().map(|output| output.path.clone()).collect(),
+            own: own.cloned().collect(),
             named: bases.iter().filter(|base| self.walked.named.contains_key(base)).cloned().collect(),
             bases,
         };

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
-use crate::model::{Command, Digest, EnvValue, Task, ToolKind};
+use super::tools::{self, ToolSeen};
+use crate::model::{Command, EnvValue, Task, ToolKind, WorkspacePath};
 use crate::store::Programs;
-use crate::workspace::{digest_file, settled_signature};
 
 /// conductor's own environment, read once at the start.
 #[derive(Clone, Debug, Default)]
@@ -26,19 +27,31 @@ pub type ToolRunner = Box<dyn Fn(&Task, &Command) -> Result<String, String>>;
 /// ever recorded under it.
 pub(super) const MISSING: &str = "(missing)";
 
-/// Answers questions about the machine, each once.
+/// What stands in a key for a tool that a needed task makes: its bytes are among the needed outputs.
+const MADE: &str = "(made)";
+
+/// The tools of a task as they are now.
+#[derive(Default)]
+pub(super) struct Tools {
+    /// What identifies each, in the order declared.
+    pub(super) values: Vec<(String, String)>,
+    /// The programs behind them.
+    pub(super) programs: Vec<ToolSeen>,
+}
+
+/// Answers questions about the machine.
 pub(super) struct World {
     pub(super) caller: Caller,
     run: Option<ToolRunner>,
     /// What earlier sessions read.
     pub(super) kept: Programs,
-    programs: HashMap<PathBuf, String>,
-    commands: HashMap<String, Result<String, String>>,
+    /// What commands printed, each with the program that it started.
+    commands: HashMap<String, (Option<ToolSeen>, Result<String, String>)>,
 }
 
 impl World {
     pub(super) fn new(caller: Caller, run: Option<ToolRunner>, kept: Programs) -> Self {
-        Self { caller, run, kept, programs: HashMap::new(), commands: HashMap::new() }
+        Self { caller, run, kept, commands: HashMap::new() }
     }
 
     /// The declared variables with their values.
@@ -55,107 +68,69 @@ impl World {
             .collect()
     }
 
-    /// The declared tools with what identifies them. A command that may not run here (`check` runs none) is
-    /// answered by what was recorded; a program too, where that is `told`.
+    /// The declared tools with what identifies them, asked anew each time. A command that may not run here (`check`
+    /// runs none) is answered by what was recorded; a program too, where that is `told`. `is_made` says whether a
+    /// file of the tree is made by a task that this one waits for: it is told by that task's result.
     pub(super) fn tools(
         &mut self,
         task: &Task,
         root: &Path,
         recorded: &[(String, String)],
         told: bool,
-    ) -> Vec<(String, String)> {
-        let value =
-            |name: &str| recorded.iter().find(|(other, _)| other == name).map(|(_, value)| value.clone());
-        task.tools
-            .iter()
-            .map(|tool| {
-                let known = value(&tool.name).filter(|_| told);
-                let identity = match &tool.kind {
-                    _ if let Some(known) = known => known,
-                    ToolKind::Program(name) => self.program(name, &task.dir.under(root)),
-                    ToolKind::Command(command) if self.run.is_some() => self.command(task, command),
-                    ToolKind::Command(_) => value(&tool.name).unwrap_or_else(|| "(not run)".to_owned()),
-                };
-                (tool.name.clone(), identity)
-            })
-            .collect()
+        is_made: impl Fn(&WorkspacePath) -> bool,
+    ) -> Tools {
+        let mut tools = Tools::default();
+        for tool in &task.tools {
+            let recorded = recorded.iter().find(|(other, _)| *other == tool.name).map(|(_, value)| value);
+            let seen = || {
+                let program = tool.program()?;
+                Some(ToolSeen::look(&tool.name, program, task, root, &self.caller))
+            };
+            let seen = if told && recorded.is_some() { None } else { seen() };
+            let in_tree = || {
+                let found = seen.as_ref()?.found()?.strip_prefix(root).ok()?;
+                WorkspacePath::new(found.as_os_str().as_bytes()).ok()
+            };
+            let place = tool.place(&task.dir).or_else(in_tree);
+            let identity = match &tool.kind {
+                _ if let Some(recorded) = recorded.filter(|_| told) => recorded.clone(),
+                _ if place.is_some_and(|place| is_made(&place)) => MADE.to_owned(),
+                ToolKind::Program(_) => seen.as_ref().map_or(MISSING.to_owned(), |seen| self.program(seen)),
+                ToolKind::Command(command) if self.run.is_some() => {
+                    self.command(task, command, seen.as_ref())
+                }
+                ToolKind::Command(_) => recorded.cloned().unwrap_or_else(|| "(not run)".to_owned()),
+            };
+            if identity != MADE {
+                tools.programs.extend(seen.filter(|seen| seen.found().is_some()));
+            }
+            tools.values.push((tool.name.clone(), identity));
+        }
+        tools
     }
 
-    fn program(&mut self, name: &str, dir: &Path) -> String {
-        let path = self.caller.0.get(std::ffi::OsStr::new("PATH")).map(OsString::as_os_str);
-        let Some(found) = crate::process::find_program(std::ffi::OsStr::new(name), path, dir) else {
-            return MISSING.to_owned();
-        };
-        let kept = &mut self.kept;
-        let identity =
-            |found: &PathBuf| digest(kept, found).map_or(MISSING.to_owned(), |digest| digest.to_hex());
-        self.programs.entry(found).or_insert_with_key(identity).clone()
+    fn program(&mut self, seen: &ToolSeen) -> String {
+        let digest = seen.found().and_then(|found| tools::digest(&mut self.kept, found));
+        digest.map_or(MISSING.to_owned(), |digest| digest.to_hex())
     }
 
-    fn command(&mut self, task: &Task, command: &Command) -> String {
+    /// What a command prints, run again where the program behind it is another one.
+    fn command(&mut self, task: &Task, command: &Command, seen: Option<&ToolSeen>) -> String {
         let key = format!("{:?} {:?} {:?}", command, task.dir, task.env);
-        if !self.commands.contains_key(&key) {
+        let is_known = self.commands.get(&key).is_some_and(|(before, _)| before.as_ref() == seen);
+        if !is_known {
             let answer =
                 self.run.as_ref().map_or_else(|| Err("not run".to_owned()), |run| run(task, command));
-            self.commands.insert(key.clone(), answer);
+            self.commands.insert(key.clone(), (seen.cloned(), answer));
         }
         match self.commands.get(&key) {
-            Some(Ok(text)) => text.trim().to_owned(),
-            Some(Err(_)) | None => MISSING.to_owned(),
+            Some((_, Ok(text))) => text.trim().to_owned(),
+            Some((_, Err(_))) | None => MISSING.to_owned(),
         }
     }
-}
-
-/// The digest of a program, which is read only if its signature is not the one under which it was last read.
-fn digest(kept: &mut Programs, program: &Path) -> Option<Digest> {
-    let signature = settled_signature(program);
-    if let Some(known) = signature.and_then(|signature| kept.digest(program, signature)) {
-        return Some(known);
-    }
-    let digest = digest_file(program).ok()?;
-    if let Some(signature) = signature {
-        kept.learn(program, signature, digest);
-    }
-    Some(digest)
 }
 
 /// Does this identity stand for a tool that is not there?
 pub(super) fn is_missing(identity: &str) -> bool {
     identity == MISSING
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_program_is_read_once_and_then_only_if_its_signature_differs() {
-        let folder = tempfile::tempdir().unwrap();
-        let program = folder.path().join("tool");
-        std::fs::write(&program, "one").unwrap();
-        while settled_signature(&program).is_none() {
-            std::thread::yield_now();
-        }
-        let mut kept = Programs::default();
-        assert_eq!(digest(&mut kept, &program), Some(Digest::of(b"one")));
-        let signature = settled_signature(&program).unwrap();
-        assert_eq!(kept.digest(&program, signature), Some(Digest::of(b"one")));
-        // Were it read again, this would be found out.
-        kept.learn(&program, signature, Digest::of(b"not read"));
-        assert_eq!(digest(&mut kept, &program), Some(Digest::of(b"not read")));
-        std::fs::write(&program, "two").unwrap();
-        assert_eq!(digest(&mut kept, &program), Some(Digest::of(b"two")));
-    }
-
-    #[test]
-    fn a_program_that_was_just_written_is_read_each_time() {
-        let folder = tempfile::tempdir().unwrap();
-        let program = folder.path().join("tool");
-        let mut kept = Programs::default();
-        for round in 0..50 {
-            let text = format!("{round:02}");
-            std::fs::write(&program, &text).unwrap();
-            assert_eq!(digest(&mut kept, &program), Some(Digest::of(text.as_bytes())));
-        }
-    }
 }

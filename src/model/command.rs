@@ -46,9 +46,28 @@ impl Template {
             })
             .collect()
     }
+
+    /// The text, where nothing in it is open.
+    fn as_text(&self) -> Option<&str> {
+        match self.0.as_slice() {
+            [Piece::Text(text)] => Some(text),
+            _ => None,
+        }
+    }
 }
 
 impl Command {
+    /// The program that the command starts first, where its first word names one plainly.
+    pub fn first_word(&self) -> Option<&str> {
+        match self {
+            Self::Argv(argv) => argv.first()?.as_text(),
+            Self::Shell(script) => match script.0.first()? {
+                Piece::Text(text) => text.split_whitespace().next().filter(|word| is_plain(word)),
+                _ => None,
+            },
+        }
+    }
+
     /// For people: the script, or the arguments quoted for a shell.
     pub fn display(&self) -> String {
         match self {
@@ -63,6 +82,11 @@ impl Command {
                 .join(" "),
         }
     }
+}
+
+/// Has it no meaning to a shell but itself?
+fn is_plain(word: &str) -> bool {
+    word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_./+-".contains(&byte))
 }
 
 /// A command as it enters keys: the form is part of it, and arguments keep their boundaries and order.

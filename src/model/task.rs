@@ -228,6 +228,22 @@ pub struct Tool {
     pub at: At,
 }
 
+impl Tool {
+    /// The program, by name or by a path seen from the task's folder; none where a command does not name it plainly.
+    pub fn program(&self) -> Option<&str> {
+        match &self.kind {
+            ToolKind::Program(name) => Some(name),
+            ToolKind::Command(command) => command.first_word(),
+        }
+    }
+
+    /// The place in the workspace that the program's path names; none for one that PATH finds.
+    pub fn place(&self, dir: &WorkspacePath) -> Option<WorkspacePath> {
+        let program = self.program().filter(|program| program.contains('/'))?;
+        WorkspacePath::resolve(dir, program.as_bytes()).ok()
+    }
+}
+
 /// How a tool enters the key.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub enum ToolKind {

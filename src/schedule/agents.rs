@@ -139,7 +139,7 @@ impl Build<'_> {
         attempt: u32,
         refusal: Refusal,
     ) -> Option<Refusal> {
-        let Disposition::Wait { adapter, wait } = &refusal.course else { return Some(refusal) };
+        let Disposition::Wait { adapter, wait } = &refusal.disposition else { return Some(refusal) };
         let (index, task) = (assignment.index, &assignment.task);
         let first = task.retries.map_or(Duration::from_secs(1), |retries| retries.backoff);
         let most = task.limit_wait.unwrap_or(LIMIT_WAIT);

@@ -177,7 +177,11 @@ impl Desk {
                 let moved = released.branch.and_then(|branch| execute::move_branch(&self.context, &branch));
                 settled.notices.extend(moved);
             }
-            Accepted::Overtaken(paths) => return Err(self.undo(&paths)),
+            Accepted::Overtaken(moved) => {
+                let paths: Vec<WorkspacePath> =
+                    moved.iter().filter_map(|moved| moved.path().cloned()).collect();
+                return Err(self.undo(&paths));
+            }
         }
         self.land(index, &mut settled)?;
         self.taken_in.push(assignment.task.id.clone());

@@ -4,8 +4,9 @@
 use super::{Build, Phase};
 use crate::execute;
 use crate::graph::TaskIndex;
-use crate::incremental::Landing;
-use crate::model::{Diagnostic, Event, Status, TaskResult};
+use crate::incremental::{Landing, Move};
+use crate::model::{Diagnostic, EntryKind, Event, Status, TaskResult};
+use crate::workspace::Observed;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,6 +53,13 @@ impl Build<'_> {
             self.engine.landed(&landed.moves, landed.name());
             self.unsettled.extend(landed.staged);
             contested.extend(landed.contested);
+            // Somebody wrote there as it came in: that is a person's version.
+            // A folder holds files of its own, and is no state of the file that was to go.
+            let is_gone =
+                |step: &Move, seen: &Observed| !step.to.exists() && seen.entry.kind == EntryKind::Folder;
+            let displaced = landed.moves.iter();
+            let displaced = displaced.filter(|(step, seen)| step.to != seen.entry && !is_gone(step, seen));
+            contested.extend(displaced.map(|(step, _)| step.path.clone()));
         }
         for path in contested.into_iter().filter(|path| self.kept_out.insert(path.clone())) {
             self.stale = true;

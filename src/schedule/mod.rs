@@ -145,6 +145,8 @@ pub struct Build<'a> {
     contested: bool,
     /// Edited paths that did not come into the tree, because a person was there first.
     kept_out: HashSet<WorkspacePath>,
+    /// It was said that changes may go unseen.
+    is_doubt_told: bool,
     /// How often edited paths were brought into the tree.
     landings: usize,
     summary: Summary,
@@ -212,6 +214,7 @@ impl<'a> Build<'a> {
             broken: false,
             contested: false,
             kept_out: HashSet::new(),
+            is_doubt_told: false,
             landings: 0,
             summary: Summary::default(),
             results: Vec::new(),

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Build, PATIENCE, Phase};
-use crate::execute::{self, Disposition, Done, Outcome, Refusal};
+use crate::execute::{self, Disposition, Done, Outcome, Overtaken, Refusal};
 use crate::graph::TaskIndex;
-use crate::incremental::{Accepted, Assignment};
+use crate::incremental::{Accepted, Assignment, Moved};
 use crate::model::{
     Attempt, Diagnostic, Event, Failure, Isolation, OutputEntry, Reason, ReasonKind, Status, TaskResult,
     WorkspacePath,
@@ -39,12 +39,13 @@ impl Build<'_> {
         attempt: u32,
         outcome: Outcome,
     ) {
-        let waits = |refusal: &Refusal| matches!(refusal.course, Disposition::Wait { .. });
+        let waits = |refusal: &Refusal| matches!(refusal.disposition, Disposition::Wait { .. });
         if !matches!(&outcome, Outcome::Refused(refusal) if waits(refusal)) {
             self.agent_passed(assignment);
         }
         match outcome {
-            Outcome::Moved(paths) => self.moved(index, assignment, &paths),
+            Outcome::Moved(moved) => self.moved(index, assignment, &moved),
+            Outcome::Overtaken(overtaken) => self.overtaken(index, assignment, *overtaken),
             Outcome::Done(done) => self.done(index, assignment, *done),
             Outcome::Validated(validation, evidence) => {
                 let outputs =
@@ -68,20 +69,38 @@ impl Build<'_> {
     }
 
     /// Inputs moved between the verdict and the start: look again and judge anew.
-    fn moved(&mut self, index: TaskIndex, assignment: &Assignment, paths: &[WorkspacePath]) {
+    fn moved(&mut self, index: TaskIndex, assignment: &Assignment, moved: &[Moved]) {
         self.attempts[index as usize] -= 1;
         self.moves[index as usize] += 1;
-        self.engine.look_again(paths);
+        let paths: Vec<WorkspacePath> = moved.iter().filter_map(Moved::path).cloned().collect();
+        self.engine.look_again(&paths);
         let unsteady = self.moves[index as usize] > PATIENCE;
-        let broken = paths.iter().find(|path| unsteady || self.engine.is_tampered(assignment, path));
-        if let Some(path) = broken {
+        let is_tampered =
+            |moved: &&Moved| moved.path().is_some_and(|path| self.engine.is_tampered(assignment, path));
+        let broken = moved.iter().find(|moved| unsteady || is_tampered(moved));
+        if let Some(moved) = broken {
             self.stale = true;
-            let reason = Reason::new(ReasonKind::ChangedDuringRun).path(path);
-            let result = TaskResult { reasons: vec![reason], ..plain(Status::Skipped) };
+            let result = TaskResult { reasons: vec![moved.reason()], ..plain(Status::Skipped) };
             self.settle(index, Status::Skipped, Some(result));
         } else {
             self.due.push(index);
         }
+    }
+
+    /// A task that ran apart used a tool that changed meanwhile. Nothing was brought into the tree; the next build runs
+    /// it again.
+    fn overtaken(&mut self, index: TaskIndex, assignment: &Assignment, overtaken: Overtaken) {
+        self.stale = true;
+        self.unrecorded.insert(index);
+        let Overtaken { changed, duration, log } = overtaken;
+        let mut reasons: Vec<Reason> = changed.iter().map(Moved::reason).collect();
+        reasons.extend(assignment.reasons.iter().cloned());
+        let message = changed
+            .first()
+            .map(|moved| format!("{moved} changed while it ran, so its result does not count"));
+        let key = Some(assignment.key);
+        let result = TaskResult { key, reasons, duration, ..plain(Status::Ran) };
+        self.settle_with_log(index, result, message, log);
     }
 
     fn done(&mut self, index: TaskIndex, assignment: &Assignment, mut done: Done) {
@@ -127,57 +146,95 @@ impl Build<'_> {
             ..plain(status)
         };
         let apart = assignment.isolation != Isolation::None;
-        let mut changed = if done.changed.is_empty() || apart {
-            match self.engine.accept(assignment, &self.context.run, done.produced) {
-                Accepted::Recorded { outputs_changed, key } => {
-                    self.move_branch(done.branch.as_ref());
-                    result.key = Some(key);
-                    self.keep_accepted(assignment, status);
-                    if done.restored.is_none() {
-                        self.saw_success(assignment, key, &outputs);
-                    }
-                    if done.restored.is_none() && done.unchecked.is_none() {
-                        self.keep_in_cache(assignment, &done.changed, done.log.is_some());
-                    }
-                    if outputs_changed {
-                        self.wake_dependents(index);
-                    }
-                    Vec::new()
-                }
-                Accepted::Overtaken(paths) => paths,
-            }
-        } else {
-            std::mem::take(&mut done.changed)
-        };
-        self.unsettled.extend(done.staged);
-        if changed.is_empty() {
-            // What ran apart saw a snapshot, for which its result stands, whatever has changed since.
-            if apart {
-                changed.extend(done.changed);
-            }
-            self.stale |= !changed.is_empty();
-            let reasons = changed.iter().map(|path| Reason::new(ReasonKind::ChangedDuringRun).path(path));
-            result.reasons.splice(0..0, reasons);
-            match done.unchecked {
-                None => self.land_then_settle(index, result, done.log),
-                Some(refusal) => self.fail(index, Some(assignment), refusal.message, done.log, duration),
-            }
-            return;
+        if !done.changed.is_empty() && !apart {
+            let changed = std::mem::take(&mut done.changed);
+            return self.leave_unrecorded(index, assignment, done, result, &changed);
         }
+        let produced = std::mem::take(&mut done.produced);
+        let is_displaced = !produced.displaced.is_empty();
+        let displaced: Vec<Moved> =
+            produced.displaced.iter().map(|(path, _)| Moved::File(path.clone())).collect();
+        match self.engine.accept(assignment, &self.context.run, produced) {
+            Accepted::Overtaken(moved) => {
+                return self.leave_unrecorded(index, assignment, done, result, &moved);
+            }
+            Accepted::Recorded { outputs_changed, key } => {
+                self.move_branch(done.branch.as_ref());
+                result.key = Some(key);
+                self.keep_accepted(assignment, status);
+                if done.restored.is_none() {
+                    self.saw_success(assignment, key, &outputs);
+                }
+                if done.restored.is_none() && done.is_whole() && !is_displaced {
+                    self.keep_in_cache(assignment, &done.changed, done.log.is_some());
+                }
+                if outputs_changed {
+                    self.wake_dependents(index);
+                }
+            }
+        }
+        self.unsettled.extend(done.staged);
+        if done.doubtful {
+            self.tell_doubt(assignment);
+        }
+        if !done.unaccepted.is_empty() {
+            // No check has accepted the result: it stands, and nothing may be built on it.
+            self.unrecorded.insert(index);
+        }
+        // What ran apart saw a snapshot, for which its result stands, whatever has changed since.
+        let mut moved: Vec<&Moved> = done.changed.iter().chain(&done.unaccepted).chain(&displaced).collect();
+        moved.dedup();
+        self.stale |= !moved.is_empty();
+        result.reasons.splice(0..0, moved.into_iter().map(Moved::reason));
+        match done.unchecked {
+            None if done.unaccepted.is_empty() => self.land_then_settle(index, result, done.log),
+            None => {
+                let message = format!("{} changed while its checks ran", done.unaccepted[0]);
+                self.settle_with_log(index, result, Some(message), done.log);
+            }
+            Some(refusal) => self.fail(index, Some(assignment), refusal.message, done.log, duration),
+        }
+    }
+
+    /// The outputs of a task stand, but something that it used changed while it ran in the tree.
+    fn leave_unrecorded(
+        &mut self,
+        index: TaskIndex,
+        assignment: &Assignment,
+        done: Done,
+        mut result: TaskResult,
+        changed: &[Moved],
+    ) {
+        self.unsettled.extend(done.staged);
         self.stale = true;
-        let reasons: Vec<Reason> =
-            changed.iter().map(|path| Reason::new(ReasonKind::ChangedDuringRun).path(path)).collect();
+        let reasons: Vec<Reason> = changed.iter().map(Moved::reason).collect();
         let before = self.engine.state().failure(&assignment.task.id).map(|failure| failure.reason);
-        self.keep_unrecorded(index, assignment, outputs, reasons[0].clone());
+        self.keep_unrecorded(index, assignment, result.outputs.clone(), reasons[0].clone());
         if before.as_ref() == reasons.first() {
             let message = format!("{} changed again while {} ran", changed[0], assignment.task.id);
-            let diagnostic = Diagnostic::warning("build::changes_its_input", message)
-                .help("if the task itself changes it, declare it under `edits`");
+            let diagnostic = Diagnostic::warning("build::changes_its_input", message).help(format!(
+                "if the task itself changes it, declare it under `edits`, or exclude it from the inputs: `!{}`",
+                changed[0]
+            ));
             self.sink.event(Event::Notice { diagnostic });
         }
         result.reasons.splice(0..0, reasons);
         let message = format!("{} changed while it ran, so its result is not recorded", changed[0]);
         self.settle_with_log(index, result, Some(message), done.log);
+    }
+
+    /// Says once that nobody can see what is changed and put back while tasks run.
+    fn tell_doubt(&mut self, assignment: &Assignment) {
+        if std::mem::replace(&mut self.is_doubt_told, true) {
+            return;
+        }
+        let message = format!(
+            "a folder that {} reads changed while it ran, and this file system does not tell what changed in it",
+            assignment.task.id
+        );
+        let diagnostic = Diagnostic::warning("build::unwatched", message)
+            .help("the result counts here, but it is not kept in the cache");
+        self.sink.event(Event::Notice { diagnostic });
     }
 
     /// Keeps what was just recorded, so that later runs can be compared with this one.
@@ -198,7 +255,7 @@ impl Build<'_> {
 
     /// Gives what was just recorded to the cache, unless it is doubtful: a run that succeeded after one that failed
     /// may fail again, and of headers that changed meanwhile nobody knows what was read.
-    fn keep_in_cache(&self, assignment: &Assignment, changed: &[WorkspacePath], has_log: bool) {
+    fn keep_in_cache(&self, assignment: &Assignment, changed: &[Moved], has_log: bool) {
         let is_agent = self.engine.plan().is_agent(assignment.index);
         let is_retried = self.attempts[assignment.index as usize] > 1 && !is_agent;
         let is_vague = !changed.is_empty() && assignment.task.depfile.is_some();
@@ -251,7 +308,7 @@ impl Build<'_> {
     fn refused(&mut self, index: TaskIndex, assignment: &Assignment, attempt: u32, refusal: Refusal) {
         self.saw_failure(assignment, &refusal);
         let Some(refusal) = self.wait_for_provider(assignment, attempt, refusal) else { return };
-        match &refusal.course {
+        match &refusal.disposition {
             Disposition::Pause | Disposition::Wait { .. } => return self.pause(assignment, refusal),
             Disposition::Stop { adapter } => self.stop_adapter(assignment, adapter),
             Disposition::Ordinary => {}

@@ -136,9 +136,11 @@ impl Desk {
         outputs.retain(|output| output.path != *path);
         outputs.push(OutputEntry { path: path.clone(), entry });
         outputs.sort_by(|a, b| a.path.cmp(&b.path));
-        let evidence = execute::check_result(&self.context, &assignment, &pending.record, Some(path))
-            .map_err(|message| refused_by_checks(path, &message))?;
+        let (validation, evidence) =
+            execute::check_result(&self.context, &assignment, &pending.record, Some(path))
+                .map_err(|message| refused_by_checks(path, &message))?;
         pending.record.evidence = evidence;
+        pending.record.validation = validation;
         let components = pending.record.action.components();
         pending.record.validation_key = pending.record.validation.key(&components, &pending.record.outputs);
         execute::show_version(&self.context, &assignment.task.id, path).map_err(failed)?;
@@ -225,9 +227,10 @@ impl Desk {
         path: &WorkspacePath,
         mut record: Record,
     ) -> Result<Settled, Refused> {
-        let assignment = self.engine.assignment(index).map_err(Refused::Failed)?;
-        let evidence = execute::check_result(&self.context, &assignment, &record, Some(path))
+        let mut assignment = self.engine.assignment(index).map_err(Refused::Failed)?;
+        let (validation, evidence) = execute::check_result(&self.context, &assignment, &record, Some(path))
             .map_err(|message| refused_by_checks(path, &message))?;
+        assignment.validation = validation;
         record.evidence = evidence;
         record.run = self.context.run.clone();
         let branch = execute::commit_adopted(&self.context, &assignment, &record)

@@ -62,6 +62,15 @@ impl Root {
         parallel::map(paths, STAT_CHUNK, Signature::ABSENT, |path| self.stat(path.as_ref()))
     }
 
+    /// As [`Self::signatures`], each with the number of hard links.
+    pub fn signatures_with_links<P: AsRef<[u8]> + Sync>(&self, paths: &[P]) -> Vec<(Signature, u64)> {
+        parallel::map(paths, STAT_CHUNK, (Signature::ABSENT, 0), |path| {
+            let looked = rustix::fs::statat(&self.dir, relative(path.as_ref()), AtFlags::SYMLINK_NOFOLLOW);
+            let links = looked.as_ref().map_or(0, |stat| stat.st_nlink);
+            (signature_from(looked), links)
+        })
+    }
+
     /// Looks at `path` and reads what is there.
     pub fn observe(&self, path: &WorkspacePath) -> Observed {
         let now = now_ns();
@@ -77,6 +86,24 @@ impl Root {
         let chunk = (paths.len() / (parallel::threads() * 16)).clamp(1, 64);
         let blank = Observed { signature: Signature::ABSENT, entry: Entry::absent(), racy: false };
         parallel::map(paths, chunk, blank, |path| self.observe(path))
+    }
+
+    /// The content of a file, links followed.
+    ///
+    /// # Errors
+    /// There is no file, or it cannot be read.
+    pub fn read(&self, path: &WorkspacePath) -> io::Result<Vec<u8>> {
+        let flags = OFlags::RDONLY | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.dir, relative(path.as_bytes()), flags, Mode::empty())?;
+        let mut content = Vec::new();
+        File::from(file).read_to_end(&mut content)?;
+        Ok(content)
+    }
+
+    /// The size of a file in bytes, links followed; 0 where there is none.
+    pub fn size(&self, path: &WorkspacePath) -> u64 {
+        let stat = rustix::fs::statat(&self.dir, relative(path.as_bytes()), AtFlags::empty());
+        stat.map_or(0, |stat| signature_of(&stat).size)
     }
 
     fn stat(&self, path: &[u8]) -> Signature {
@@ -149,6 +176,13 @@ pub fn settled_signature(path: &std::path::Path) -> Option<Signature> {
     let now = now_ns();
     let signature = signature_of(&rustix::fs::stat(path).ok()?);
     Some(signature).filter(|signature| !signature.is_racy(now))
+}
+
+/// The signature of a file anywhere on this machine, links followed, with its number of hard links; none where there is
+/// no such file.
+pub fn signature_and_links(path: &std::path::Path) -> Option<(Signature, u64)> {
+    let stat = rustix::fs::stat(path).ok()?;
+    Some((signature_of(&stat), stat.st_nlink))
 }
 
 fn signature_from(looked: rustix::io::Result<Stat>) -> Signature {

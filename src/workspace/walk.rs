@@ -21,6 +21,8 @@ pub struct Listing {
     pub paths: Vec<WorkspacePath>,
     /// Folders that could not be read, sorted by their bytes: what is below them is unknown.
     pub unreadable: Vec<WorkspacePath>,
+    /// Folders that were read, sorted by their bytes.
+    pub folders: Vec<WorkspacePath>,
 }
 
 impl Root {
@@ -123,7 +125,7 @@ impl Root {
             })
         });
         match read {
-            Ok(()) => {}
+            Ok(()) => found.read.push(job.folder.clone()),
             Err(error) if is_gone(&error) => {}
             Err(_) => found.unreadable.push(job.folder.clone()),
         }
@@ -200,6 +202,7 @@ struct Found {
     folders: Vec<Job>,
     paths: Vec<WorkspacePath>,
     unreadable: Vec<WorkspacePath>,
+    read: Vec<WorkspacePath>,
 }
 
 /// The folders still to read, and what was found, shared by the threads of a walk.
@@ -245,6 +248,7 @@ impl Queue {
         state.found.folders.append(&mut found.folders);
         state.found.paths.append(&mut found.paths);
         state.found.unreadable.append(&mut found.unreadable);
+        state.found.read.append(&mut found.read);
         state.reading -= 1;
         drop(state);
         self.changed.notify_all();
@@ -252,7 +256,8 @@ impl Queue {
 
     fn finish(self) -> Listing {
         let found = self.state.into_inner().unwrap_or_else(PoisonError::into_inner).found;
-        let mut listing = Listing { paths: found.paths, unreadable: found.unreadable };
+        let mut listing = Listing { paths: found.paths, unreadable: found.unreadable, folders: found.read };
+        listing.folders.sort_unstable();
         listing.paths.sort_unstable();
         listing.unreadable.sort_unstable();
         listing

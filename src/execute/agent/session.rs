@@ -10,8 +10,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::super::RunContext;
-use super::super::isolated_dir::remove_all;
-use super::super::suspend::Suspended;
+use super::super::exec_root::Suspended;
+use super::super::exec_root::remove_all;
 use crate::agent::{Evidence, SessionTotals};
 use crate::incremental::Assignment;
 use crate::model::{

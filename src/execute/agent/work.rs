@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::home::HomeFolder;
+use super::instructions::prompt;
 use super::program::{self, Question, hand_through};
-use super::prompt;
 use super::session::Session;
 use super::transcript::Transcript;
 use crate::agent::{self, Heard, Listener, Values};
@@ -17,10 +17,11 @@ use crate::execute::command::tree_size;
 use crate::execute::command_result::{CommandResult, Failed, complaint, spawn_refusal, stamp};
 use crate::execute::environment::environment;
 use crate::execute::exec_root::ExecRoot;
-use crate::execute::perform::Refusal;
-use crate::incremental::Assignment;
+use crate::execute::outcome::Refusal;
+use crate::incremental::{Assignment, ToolSeen};
 use crate::model::{
-    Adapter, AgentEnd, AgentOutput, AgentRun, AgentWork, Budget, Event, PromptChannel, Task, Usage, Work,
+    Adapter, AgentEnd, AgentOutput, AgentRun, AgentWork, Budget, Digest, Event, PromptChannel, Task, Usage,
+    Work, WorkspacePath,
 };
 use crate::process::{Confinement, End, Ended, SpawnError, Spec, Stdin};
 
@@ -65,7 +66,12 @@ impl Start<'_> {
         if let Some((end, why)) = self.reached(session, &Usage::default()) {
             return stop(session, end, why);
         }
-        let prepared = self.prepare(session).map_err(|error| {
+        if session.id.is_none() || self.adapter.resume.is_empty() {
+            session.forget_session();
+        }
+        let prompt = prompt(&|path| self.instructions(path), self.assignment, Some(session))
+            .map_err(|message| Failed::before(Refusal::new(message)))?;
+        let prepared = self.prepare(session, prompt).map_err(|error| {
             Failed::before(Refusal::new(format!("its agent's folders could not be made: {error}")))
         })?;
         let program = match program::find(self.adapter, &prepared.env, self.context.tree.root()) {
@@ -87,8 +93,22 @@ impl Start<'_> {
         own.or_else(|| self.context.agents.ledger.reached(self.task().group.as_ref()))
     }
 
+    /// The file with the instructions, as the key names it: from where the agent works, or from the tree, where something
+    /// that ran before the agent has written its own.
+    fn instructions(&self, path: &WorkspacePath) -> Result<String, String> {
+        let places = [self.exec_root.read(path), self.context.tree.read(path)];
+        let keyed = |content: &Vec<u8>| {
+            let digest = Digest::of(content);
+            self.assignment.action.inputs.iter().any(|input| input.entry.digest == digest)
+                || self.assignment.action.needs.iter().any(|need| need.entry.digest == digest)
+        };
+        let content = places.into_iter().flatten().find(keyed);
+        let content = content.ok_or_else(|| format!("its instructions {path} changed as it began"))?;
+        Ok(String::from_utf8_lossy(&content).into_owned())
+    }
+
     /// Folders and environment.
-    fn prepare(&self, session: &mut Session) -> std::io::Result<Prepared> {
+    fn prepare(&self, session: &mut Session, prompt: String) -> std::io::Result<Prepared> {
         let state = session.state();
         fs::create_dir_all(&state)?;
         let result_file = state.join("result.json");
@@ -101,7 +121,6 @@ impl Start<'_> {
         let text = |path: &Path| path.to_string_lossy().into_owned();
         let budget = self.agent.budget.left(&session.spent);
         let left = budget.and(&self.context.agents.ledger.left(self.task().group.as_ref()));
-        let prompt = prompt(self.context.tree.root(), self.assignment, Some(session));
         let prompt_file = state.join("prompt.md");
         fs::write(&prompt_file, &prompt)?;
         let mut values = Values {
@@ -214,6 +233,7 @@ impl Start<'_> {
             meter.read(&listener);
         };
         let changes = || tree_size(self.exec_root, task);
+        let seen = ToolSeen::at(&self.adapter.name, program);
         let confinement = self.confinement(program, prepared);
         let ended = self.context.processes.run(Spec {
             argv: argv.into_iter().map(OsString::from).collect(),
@@ -269,7 +289,8 @@ impl Start<'_> {
             session.forget_session();
         }
         let log = (ended.bytes > 0).then(|| self.context.shown(&log));
-        let ran = CommandResult { started, duration: ended.duration, log, tail: ended.tail };
+        let ran =
+            CommandResult { started, duration: ended.duration, log, tail: ended.tail, program: Some(seen) };
         if let Some(path) = git.changed() {
             session.ended = Some(AgentEnd::Invalid);
             let message = format!("it changed git's configuration ({})", self.context.shown(&path));

@@ -2,17 +2,18 @@
 
 use std::os::unix::ffi::OsStringExt as _;
 
-use super::exec_root::ExecRoot;
-use super::secrets::Finder;
-use super::staging::existing;
-use super::{RunContext, depfile};
+use super::ExecRoot;
+use crate::execute::depfile;
+use crate::execute::run_context::RunContext;
+use crate::execute::secrets::Finder;
+use crate::execute::staging::existing;
 use crate::incremental::Assignment;
 use crate::model::{EntryKind, Signature, Task, WorkspacePath};
-use crate::workspace::{Observed, Root};
+use crate::workspace::{Observed, Root, Tree};
 
 /// Every file, link and empty folder at the declared outputs, sorted by path; or what is wrong with them.
 /// `is_foreign` says of a path in an output folder that it is not the task's.
-pub(super) fn outputs(
+pub(in crate::execute) fn outputs(
     context: &RunContext,
     workspace: &Root,
     task: &Task,
@@ -55,7 +56,7 @@ pub(super) fn outputs(
 }
 
 /// A result that holds a secret's value must not stand.
-pub(super) fn no_secret(
+pub(in crate::execute) fn no_secret(
     context: &RunContext,
     workspace: &Root,
     task: &Task,
@@ -82,16 +83,16 @@ pub(super) fn no_secret(
 
 /// What the depfile adds to the inputs.
 #[derive(Default)]
-pub(super) struct Discovered {
+pub(in crate::execute) struct Discovered {
     /// Files that are no declared input, output or needed output.
-    pub(super) inputs: Vec<(WorkspacePath, Observed)>,
+    pub(in crate::execute) inputs: Vec<(WorkspacePath, Observed)>,
     /// Of those the ones that nobody looked at before the command started and that are younger than its
     /// start: what the command read of them is unknown.
-    pub(super) too_young: Vec<WorkspacePath>,
+    pub(in crate::execute) too_young: Vec<WorkspacePath>,
 }
 
 /// Reads the depfile, where the task declares one.
-pub(super) fn discovered(
+pub(in crate::execute) fn discovered(
     context: &RunContext,
     exec_root: &ExecRoot,
     assignment: &Assignment,
@@ -99,8 +100,7 @@ pub(super) fn discovered(
 ) -> Result<Discovered, String> {
     let task = &assignment.task;
     let Some((path, _)) = &task.depfile else { return Ok(Discovered::default()) };
-    let text = std::fs::read(path.under(exec_root.root()))
-        .map_err(|error| format!("its depfile {path} cannot be read: {error}"))?;
+    let text = exec_root.read(path).map_err(|error| format!("its depfile {path} cannot be read: {error}"))?;
     let guarded =
         |path: &WorkspacePath| assignment.snapshot.files.binary_search_by(|seen| seen.path.cmp(path)).is_ok();
     let declared = |path: &WorkspacePath| {
@@ -113,15 +113,31 @@ pub(super) fn discovered(
     let mut paths = depfile::inside(exec_root.root(), &task.dir, &prerequisites);
     paths.retain(|path| !declared(path) && !own(path));
     let seen = context.tree.observe_all(&paths.iter().collect::<Vec<_>>());
-    let young = |observed: &Observed| observed.signature.may_be_of(started);
+    let young = |path: &WorkspacePath, seen: &Observed| {
+        seen.signature.may_be_of(started) || is_below_a_moved_folder(&context.tree, path, started)
+    };
     // Apart, the command read a copy: what counts is whether the tree still has the same.
     let copied = |path: &WorkspacePath| exec_root.dir.observe(path).entry;
     let unknown = |path: &WorkspacePath, seen: &Observed| {
-        if exec_root.private.is_some() { copied(path) != seen.entry } else { !guarded(path) && young(seen) }
+        if exec_root.private.is_some() {
+            copied(path) != seen.entry
+        } else {
+            !guarded(path) && young(path, seen)
+        }
     };
     let too_young = paths.iter().zip(&seen).filter(|(path, seen)| unknown(path, seen));
     Ok(Discovered {
         too_young: too_young.map(|(path, _)| path.clone()).collect(),
         inputs: paths.into_iter().zip(seen).collect(),
+    })
+}
+
+/// Was a folder on the way to `path` moved since? That sets the time of its last change of status, but not the one of its
+/// content, which whoever makes or removes something in it sets too.
+fn is_below_a_moved_folder(tree: &Tree, path: &WorkspacePath, started: i64) -> bool {
+    let above = std::iter::successors(path.parent(), WorkspacePath::parent);
+    above.filter(|folder| !folder.is_root()).any(|folder| {
+        let seen = tree.signature(&folder);
+        seen.may_be_of(started) && seen.ctime_ns != seen.mtime_ns
     })
 }

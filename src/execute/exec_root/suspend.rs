@@ -5,16 +5,17 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::RunContext;
-use super::isolated_dir::{IsolatedDir, folders, git_failed, private_root, remove_all};
-use super::perform::Refusal;
-use super::staging::StagingError;
+use super::prepare::{IsolatedDir, folders, git_failed, private_root};
+use super::remove::remove_all;
+use crate::execute::outcome::Refusal;
+use crate::execute::run_context::RunContext;
+use crate::execute::staging::StagingError;
 use crate::incremental::Assignment;
 use crate::model::{Isolation, Signature, WorkspacePath};
 
 /// What must be known of the folder to go on in it.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(super) struct Suspended {
+pub(in crate::execute) struct Suspended {
     /// What lay in it before the agent first began.
     before: Vec<(WorkspacePath, Signature)>,
     copied: Vec<WorkspacePath>,
@@ -24,7 +25,7 @@ pub(super) struct Suspended {
 
 impl IsolatedDir {
     /// Leaves the folder to be gone on in. What is beside it (TMPDIR, results on their way) goes.
-    pub(super) fn suspend(self, why: &str) -> Suspended {
+    pub(in crate::execute) fn suspend(self, why: &str) -> Suspended {
         let suspended = Suspended {
             before: self.before.iter().map(|(path, seen)| (path.clone(), *seen)).collect(),
             copied: self.copied.iter().cloned().collect(),
@@ -35,7 +36,7 @@ impl IsolatedDir {
     }
 
     /// The folder in which an earlier attempt left off; none where it is gone.
-    pub(super) fn reopen(
+    pub(in crate::execute) fn reopen(
         context: &RunContext,
         assignment: &Assignment,
         suspended: Suspended,
@@ -64,12 +65,12 @@ impl IsolatedDir {
     }
 
     /// Is it one in which an earlier attempt left off?
-    pub(super) fn is_reopened(&self) -> bool {
+    pub(in crate::execute) fn is_reopened(&self) -> bool {
         self.reopened
     }
 
     /// Leaves the folder of a failure for a person to look at, and says where it is.
-    pub(super) fn leave_for_a_person(
+    pub(in crate::execute) fn leave_for_a_person(
         self,
         context: &RunContext,
         assignment: &Assignment,
@@ -81,7 +82,10 @@ impl IsolatedDir {
     }
 
     /// Counts what checks have made since `since` as conductor's, so that the agent is not blamed for it.
-    pub(super) fn absolve(&mut self, since: &BTreeMap<WorkspacePath, Signature>) -> Result<(), StagingError> {
+    pub(in crate::execute) fn absolve(
+        &mut self,
+        since: &BTreeMap<WorkspacePath, Signature>,
+    ) -> Result<(), StagingError> {
         let now = self.listing()?;
         let made = now.into_iter().filter(|(path, seen)| since.get(path) != Some(seen));
         self.prepared.extend(made.map(|(path, _)| path));

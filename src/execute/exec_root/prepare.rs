@@ -5,43 +5,45 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::RunContext;
-use super::exec_root::{ExecRoot, Private};
-use super::perform::{Refusal, set_up};
-use super::staging::{StagingError, make_folders};
-use crate::incremental::{Assignment, Change};
-use crate::model::{Entry, EntryKind, Isolation, Pattern, Sees, Signature, Task, Via, WorkspacePath, Writes};
+use super::remove::remove_all;
+use super::{ExecRoot, Private};
+use crate::execute::outcome::Refusal;
+use crate::execute::run_context::RunContext;
+use crate::execute::staging::{StagingError, make_folders};
+use crate::execute::steps::set_up;
+use crate::incremental::{Assignment, Change, Moved};
+use crate::model::{Entry, EntryKind, Isolation, Pattern, Sees, Signature, Task, Via, WorkspacePath};
 use crate::process::confine::{Confinement, Support};
-use crate::workspace::{self, Cloning, Expected, Globs, Observed, Root};
+use crate::workspace::{self, Globs, Observed, Root};
 use crate::worktree::Linked;
 
 /// The private folder of one task.
-pub(super) struct IsolatedDir {
-    pub(super) exec_root: ExecRoot,
+pub(in crate::execute) struct IsolatedDir {
+    pub(in crate::execute) exec_root: ExecRoot,
     /// `.conductor/workspaces/TASK`
-    pub(super) folder: PathBuf,
+    pub(in crate::execute) folder: PathBuf,
     /// HOME, TMPDIR, and results on their way.
-    pub(super) private: PathBuf,
+    pub(in crate::execute) private: PathBuf,
     /// What lay in it when the command started.
-    pub(super) before: BTreeMap<WorkspacePath, Signature>,
+    pub(in crate::execute) before: BTreeMap<WorkspacePath, Signature>,
     /// Brought in by `copy`: no part of the result, whatever happens to it.
-    pub(super) copied: BTreeSet<WorkspacePath>,
+    pub(in crate::execute) copied: BTreeSet<WorkspacePath>,
     /// Made by `setup`: no part of what the task writes.
-    pub(super) prepared: BTreeSet<WorkspacePath>,
+    pub(in crate::execute) prepared: BTreeSet<WorkspacePath>,
     /// What git knows of it, where it is a worktree.
-    pub(super) linked: Option<Linked>,
+    pub(in crate::execute) linked: Option<Linked>,
     /// An earlier attempt left off in it.
-    pub(super) reopened: bool,
+    pub(in crate::execute) reopened: bool,
 }
 
 /// The private folder of a task, and what belongs to it beside that.
-pub(super) fn folders(context: &RunContext, task: &Task) -> (PathBuf, PathBuf) {
+pub(in crate::execute) fn folders(context: &RunContext, task: &Task) -> (PathBuf, PathBuf) {
     let (name, workspaces) = (task.id.file_name(), context.folder.join(WORKSPACES));
     (workspaces.join(&name), workspaces.join(PRIVATE).join(&name))
 }
 
 /// Where the task's commands run, HOME and TMPDIR made, and what keeps them there.
-pub(super) fn private_root(
+pub(in crate::execute) fn private_root(
     context: &RunContext,
     assignment: &Assignment,
     folder: &Path,
@@ -60,9 +62,9 @@ pub(super) fn private_root(
 }
 
 /// Why it could not be prepared.
-pub(super) enum NotReady {
-    /// These inputs are no longer as they were when the key was made.
-    Moved(Vec<WorkspacePath>),
+pub(in crate::execute) enum NotReady {
+    /// Something that the key names is no longer as it was when the key was made.
+    Moved(Vec<Moved>),
     /// Something failed.
     Failed(StagingError),
 }
@@ -77,11 +79,14 @@ impl<E: Into<StagingError>> From<E> for NotReady {
 const WORKSPACES: &str = "workspaces";
 
 /// Not a task's name.
-pub(super) const PRIVATE: &str = ".private";
+pub(in crate::execute) const PRIVATE: &str = ".private";
 
 impl IsolatedDir {
     /// Makes the folder and fills it with what the task sees.
-    pub(super) fn prepare(context: &RunContext, assignment: &Assignment) -> Result<Self, NotReady> {
+    pub(in crate::execute) fn prepare(
+        context: &RunContext,
+        assignment: &Assignment,
+    ) -> Result<Self, NotReady> {
         let (folder, private) = folders(context, &assignment.task);
         remove_all(&private)?;
         let linked = match (assignment.isolation, &context.repository) {
@@ -105,8 +110,7 @@ impl IsolatedDir {
             Err(error) => {
                 isolated.remove();
                 // What went while it was copied is no failure of the task's.
-                let moved = assignment.snapshot.changes(&context.tree);
-                Err(if moved.is_empty() { error } else { NotReady::Moved(moved) })
+                Err(assignment.snapshot.guard_unwatched(&context.tree).err().map_or(error, NotReady::Moved))
             }
         }
     }
@@ -129,11 +133,10 @@ impl IsolatedDir {
         let task = &assignment.task;
         self.bring_what_it_sees(context, assignment)?;
         if task.incremental {
-            for (output, _) in &assignment.previous {
-                if context.tree.observe(&output.path).entry == output.entry {
-                    self.copy(context, &output.path)?;
-                }
-            }
+            let previous = assignment.previous.iter().filter(|(output, _)| output.entry.exists());
+            let previous = previous.map(|(output, _)| (output.path.clone(), Some(output.entry)));
+            // A version of a person's is left to the person.
+            self.exec_root.bring_as(&context.tree, &previous.collect())?;
         }
         if let Some(linked) = &self.linked {
             let seen = self.exec_root.dir.list(&WorkspacePath::root())?;
@@ -142,10 +145,6 @@ impl IsolatedDir {
         }
         workspace::make_folder(&task.dir.under(self.exec_root.root()))?;
         make_folders(&self.exec_root.dir, task)?;
-        let changed = assignment.snapshot.changes(&context.tree);
-        if !changed.is_empty() {
-            return Err(NotReady::Moved(changed));
-        }
         // Whatever becomes of the tree meanwhile, what an editor found can be brought back.
         for input in assignment.action.inputs.iter().filter(|input| input.via == Via::Edits) {
             let kept = context.objects.put(&input.path.under(self.exec_root.root()), &input.entry);
@@ -155,15 +154,16 @@ impl IsolatedDir {
     }
 
     /// Puts everything that the task sees into the folder, each path in the state that the key names: from the tree
-    /// where the tree holds that, else from the objects.
-    fn bring_what_it_sees(&self, context: &RunContext, assignment: &Assignment) -> Result<(), StagingError> {
-        let mut in_tree: BTreeSet<WorkspacePath> = BTreeSet::new();
+    /// where the tree holds that, else from the objects. What is read there is what the key names, because each copy
+    /// is held against it.
+    fn bring_what_it_sees(&self, context: &RunContext, assignment: &Assignment) -> Result<(), NotReady> {
+        let mut in_tree: BTreeMap<WorkspacePath, Option<Entry>> = BTreeMap::new();
         if assignment.task.sees == Sees::All {
             // What an earlier run made must not pass for something that this one makes.
             let outputs = &assignment.task.outputs;
             let own = |path: &WorkspacePath| outputs.iter().any(|output| path.is_within(&output.path));
             let seen = context.tree.walk(&[WorkspacePath::root()]).paths;
-            in_tree.extend(seen.into_iter().filter(|path| !own(path)));
+            in_tree.extend(seen.into_iter().filter(|path| !own(path)).map(|path| (path, None)));
         }
         // What an editor is not to find although the tree has it: a state before it came to be.
         for path in assignment.edits.iter().filter(|path| !assignment.finds(path)) {
@@ -174,19 +174,17 @@ impl IsolatedDir {
         let mut kept = Vec::new();
         for (path, entry) in inputs.chain(needs).filter(|(_, entry)| entry.exists()) {
             if assignment.snapshot.holds(path, &entry) {
-                in_tree.insert(path.clone());
+                in_tree.insert(path.clone(), Some(entry));
             } else {
                 in_tree.remove(path);
                 kept.push((path, entry));
             }
         }
-        let under = |root: &Path| in_tree.iter().map(|path| path.under(root)).collect::<Vec<PathBuf>>();
-        let (from, to) = (under(context.tree.root()), under(self.exec_root.root()));
-        let copies = from.iter().zip(&to);
-        // What changes while it is copied is found by the guard afterwards.
-        let copies = copies.map(|(from, to)| Cloning { from, to, expected: Expected::Anything });
-        workspace::clone_many(&copies.collect::<Vec<_>>())?;
-        kept.into_iter().try_for_each(|(path, entry)| self.restore(context, path, &entry))
+        let moved = self.exec_root.bring_as(&context.tree, &in_tree)?;
+        if !moved.is_empty() {
+            return Err(NotReady::Moved(moved.into_iter().map(Moved::File).collect()));
+        }
+        kept.into_iter().try_for_each(|(path, entry)| Ok(self.restore(context, path, &entry)?))
     }
 
     fn copy(&self, context: &RunContext, path: &WorkspacePath) -> Result<(), StagingError> {
@@ -198,37 +196,46 @@ impl IsolatedDir {
     }
 
     /// Brings in what the accepted result holds, for checks that run alone.
-    pub(super) fn bring_result(
+    pub(in crate::execute) fn bring_result(
         &self,
         context: &RunContext,
         assignment: &Assignment,
     ) -> Result<(), StagingError> {
         let Some(record) = &assignment.record else { return Ok(()) };
         for output in &record.outputs {
-            let there = context.tree.observe(&output.path).entry == output.entry && !record.on_branch;
-            if there {
-                self.copy(context, &output.path)?;
-            } else {
+            let is_brought = !record.on_branch && self.bring_entry(context, &output.path, &output.entry)?;
+            if !is_brought {
                 self.restore(context, &output.path, &output.entry)?;
             }
         }
         for edited in record.edited.iter().filter(|edited| !edited.after.exists()) {
             self.take_away(&edited.path)?;
         }
-        for edited in record.edited.iter().filter(|edited| edited.after != edited.before) {
+        for edited in
+            record.edited.iter().filter(|edited| edited.after != edited.before && edited.after.exists())
+        {
+            self.take_away(&edited.path)?;
             // In a fresh checkout the tree is all that has it.
-            if edited.after.exists() && context.tree.observe(&edited.path).entry == edited.after {
-                self.take_away(&edited.path)?;
-                self.copy(context, &edited.path)?;
-            } else if edited.after.exists() {
+            if !self.bring_entry(context, &edited.path, &edited.after)? {
                 self.restore(context, &edited.path, &edited.after)?;
             }
         }
         Ok(())
     }
 
+    /// Copies a file of the tree, if it holds `entry`.
+    fn bring_entry(
+        &self,
+        context: &RunContext,
+        path: &WorkspacePath,
+        entry: &Entry,
+    ) -> Result<bool, StagingError> {
+        let one = BTreeMap::from([(path.clone(), Some(*entry))]);
+        Ok(self.exec_root.bring_as(&context.tree, &one)?.is_empty())
+    }
+
     /// Brings in a result that lies at `made`, its edited states among the objects, for checks that run alone.
-    pub(super) fn bring_made(
+    pub(in crate::execute) fn bring_made(
         &self,
         context: &RunContext,
         made: &Root,
@@ -253,7 +260,7 @@ impl IsolatedDir {
     }
 
     /// Removes a file and the folders that held nothing else. A folder is no state of an edited file.
-    fn take_away(&self, path: &WorkspacePath) -> Result<(), StagingError> {
+    pub(super) fn take_away(&self, path: &WorkspacePath) -> Result<(), StagingError> {
         let place = path.under(self.exec_root.root());
         if place.symlink_metadata().is_ok_and(|there| !there.is_dir()) {
             workspace::remove_path(&place)?;
@@ -262,42 +269,19 @@ impl IsolatedDir {
         Ok(())
     }
 
-    fn restore(&self, context: &RunContext, path: &WorkspacePath, entry: &Entry) -> Result<(), StagingError> {
+    pub(super) fn restore(
+        &self,
+        context: &RunContext,
+        path: &WorkspacePath,
+        entry: &Entry,
+    ) -> Result<(), StagingError> {
         let mode = if entry.executable { 0o755 } else { 0o644 };
         let restored = context.objects.restore(entry, &path.under(self.exec_root.root()), mode);
         restored.map_err(|error| StagingError(error.to_string()))
     }
 
-    /// Brings in what the checks read, as the tree has it right now. What the task wrote at such a path without declaring
-    /// it gives way: no task judges itself by a check of its own.
-    pub(super) fn bring_check_inputs(
-        &self,
-        context: &RunContext,
-        task: &Task,
-        paths: &[WorkspacePath],
-    ) -> Result<(), StagingError> {
-        let edits = Globs::new(&task.edits)?;
-        let own = |path: &WorkspacePath| {
-            task.outputs.iter().any(|output| path.is_within(&output.path)) || edits.matches(path)
-        };
-        let is_marked = !self.before.is_empty();
-        for path in paths.iter().filter(|path| context.tree.signature(path) != Signature::ABSENT) {
-            let now = self.exec_root.dir.signature(path);
-            let is_missing = now == Signature::ABSENT;
-            let is_planted =
-                is_marked && !now.is_folder() && self.before.get(path) != Some(&now) && !own(path);
-            if is_planted && !is_missing {
-                workspace::remove_path(&path.under(self.exec_root.root()))?;
-            }
-            if is_missing || is_planted {
-                self.copy(context, path)?;
-            }
-        }
-        Ok(())
-    }
-
     /// Brings in what git has not: outside the key, and never part of the result.
-    pub(super) fn bring_copies(
+    pub(in crate::execute) fn bring_copies(
         &mut self,
         context: &RunContext,
         patterns: &[Pattern],
@@ -317,7 +301,7 @@ impl IsolatedDir {
     }
 
     /// Runs `setup`, and remembers what it made.
-    pub(super) fn set_up(
+    pub(in crate::execute) fn set_up(
         &mut self,
         context: &RunContext,
         assignment: &Assignment,
@@ -338,7 +322,7 @@ impl IsolatedDir {
 
     /// Lets git in a worktree pass over what was copied or prepared. `seen` is what the task sees: of a folder
     /// in which nothing of that lies the folder alone is named, so that git need not compare with every file.
-    pub(super) fn hide_from_git(&mut self, seen: &[WorkspacePath]) -> Result<(), StagingError> {
+    pub(in crate::execute) fn hide_from_git(&mut self, seen: &[WorkspacePath]) -> Result<(), StagingError> {
         let (Some(linked), Some(private)) = (&self.linked, &mut self.exec_root.private) else {
             return Ok(());
         };
@@ -352,120 +336,8 @@ impl IsolatedDir {
         Ok(())
     }
 
-    /// Was this brought in by `copy`, and left as it was? Then it is no output.
-    pub(super) fn is_copied(&self, path: &WorkspacePath, now: &Signature) -> bool {
-        self.copied.contains(path) && self.before.get(path) == Some(now)
-    }
-
-    /// Remembers what lies in the folder, to tell later what the command wrote.
-    pub(super) fn mark(&mut self) -> Result<(), StagingError> {
-        self.before = self.listing()?;
-        Ok(())
-    }
-
-    /// Everything in the folder.
-    pub(super) fn listing(&self) -> Result<BTreeMap<WorkspacePath, Signature>, StagingError> {
-        let paths = self.exec_root.dir.list(&WorkspacePath::root())?;
-        let bytes: Vec<&[u8]> = paths.iter().map(WorkspacePath::as_bytes).collect();
-        let signatures = self.exec_root.dir.signatures(&bytes);
-        Ok(paths.into_iter().zip(signatures).collect())
-    }
-
-    /// What the command wrote, changed or removed although the task declares it neither as output nor under
-    /// `edits`. What git ignores does not count.
-    pub(super) fn undeclared(
-        &self,
-        context: &RunContext,
-        assignment: &Assignment,
-    ) -> Result<Vec<WorkspacePath>, StagingError> {
-        let task = &assignment.task;
-        let now = self.listing()?;
-        let edits = Globs::new(&task.edits)?;
-        let moved = now.iter().filter(|(path, seen)| self.before.get(*path) != Some(*seen));
-        let gone = self.before.iter().filter(|(path, _)| !now.contains_key(*path));
-        let declared = |path: &WorkspacePath| {
-            task.outputs.iter().any(|output| path.is_within(&output.path))
-                || task.depfile.as_ref().is_some_and(|(depfile, _)| depfile == path)
-                || edits.matches(path)
-                || self.copied.contains(path)
-                || self.prepared.contains(path)
-        };
-        let mut found: Vec<WorkspacePath> = moved
-            .chain(gone)
-            .filter(|(path, signature)| !signature.is_folder() && !declared(path))
-            .map(|(path, _)| path.clone())
-            .filter(|path| !context.tree.ignores(path, false))
-            .filter(|path| !self.is_only_touched(context, assignment, path))
-            .collect();
-        found.sort();
-        Ok(found)
-    }
-
-    /// Has it another time, but the content with which it was brought in?
-    fn is_only_touched(&self, context: &RunContext, assignment: &Assignment, path: &WorkspacePath) -> bool {
-        let now = self.exec_root.dir.observe(path).entry;
-        let read = assignment.action.inputs.iter().map(|input| (&input.path, input.entry));
-        let needed = assignment.action.needs.iter().map(|need| (&need.path, need.entry));
-        let brought = read.chain(needed).find(|(input, _)| *input == path).map(|(_, entry)| entry);
-        let brought = brought.unwrap_or_else(|| context.tree.observe(path).entry);
-        self.before.contains_key(path) && now.exists() && now == brought
-    }
-
-    /// What became of every path that matches `edits`.
-    pub(super) fn edited(&self, assignment: &Assignment) -> Result<Vec<Change>, StagingError> {
-        let task = &assignment.task;
-        if task.edits.is_empty() {
-            return Ok(Vec::new());
-        }
-        let globs = Globs::new(&task.edits)?;
-        let own = |path: &WorkspacePath| task.outputs.iter().any(|output| path.is_within(&output.path));
-        let mut paths: BTreeSet<WorkspacePath> = assignment.edits.iter().cloned().collect();
-        let now = self.exec_root.dir.list(&WorkspacePath::root())?;
-        paths.extend(
-            now.into_iter().filter(|path| globs.matches(path) && !own(path) && !self.copied.contains(path)),
-        );
-        let mut changes = Vec::new();
-        for path in paths {
-            let mut after = self.exec_root.dir.observe(&path).entry;
-            if after.kind == EntryKind::Folder {
-                after = Entry::absent();
-            }
-            if matches!(after.kind, EntryKind::Special | EntryKind::Unreadable) {
-                return Err(StagingError(format!("{path} cannot be read back after it was edited")));
-            }
-            let before = assignment.found(&path);
-            changes.push(Change { path, before, after });
-        }
-        Ok(changes)
-    }
-
-    /// Keeps the bytes of every state that is new.
-    pub(super) fn keep(&self, context: &RunContext, edited: &[Change]) -> Result<(), StagingError> {
-        for change in edited.iter().filter(|change| change.before != change.after) {
-            let kept = context.objects.put(&change.path.under(self.exec_root.root()), &change.after);
-            kept.map_err(|error| StagingError(error.to_string()))?;
-        }
-        Ok(())
-    }
-
-    /// Sets the outputs apart before checks run, whose changes are not the task's: returns the folder from which
-    /// they are to be taken.
-    pub(super) fn set_apart(&self, outputs: &[(WorkspacePath, Observed)]) -> Result<Root, StagingError> {
-        let made = self.private.join("made");
-        workspace::make_folder(&made)?;
-        for (path, observed) in outputs {
-            let to = path.under(&made);
-            if observed.entry.kind == EntryKind::Folder {
-                workspace::make_folder(&to)?;
-            } else {
-                workspace::copy_file(&path.under(self.exec_root.root()), &to)?;
-            }
-        }
-        Ok(Root::open(&made)?)
-    }
-
     /// Removes the folder with all that is in it.
-    pub(super) fn remove(self) {
+    pub(in crate::execute) fn remove(self) {
         // What cannot be removed now is removed when the task runs again, or by `clean`.
         if let Some(linked) = self.linked {
             let _ = linked.remove();
@@ -480,7 +352,7 @@ impl IsolatedDir {
     }
 
     /// Leaves the folder for a person to look at; says where it is.
-    pub(super) fn leave(self, why: &str) -> PathBuf {
+    pub(in crate::execute) fn leave(self, why: &str) -> PathBuf {
         let _ = remove_all(&self.private);
         workspace::prune_empty_parents(self.folder.parent().unwrap_or(&self.folder), &self.private);
         if let Some(linked) = &self.linked {
@@ -492,7 +364,7 @@ impl IsolatedDir {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
-pub(super) fn git_failed(error: crate::worktree::Error) -> StagingError {
+pub(in crate::execute) fn git_failed(error: crate::worktree::Error) -> StagingError {
     StagingError(error.to_string())
 }
 
@@ -519,39 +391,6 @@ pub fn unenforced(network: bool) -> Vec<String> {
         .unenforced()
 }
 
-/// How undeclared writes are taken.
-pub(super) fn writes(task: &Task, isolation: Isolation) -> Writes {
-    task.writes.unwrap_or(if isolation == Isolation::Worktree { Writes::Error } else { Writes::Warn })
-}
-
-/// Removes a folder, also one in which a task has forbidden writing. Nothing there is fine.
-///
-/// # Errors
-/// Something in it cannot be removed.
-pub fn remove_all(folder: &Path) -> Result<(), StagingError> {
-    use std::os::unix::fs::PermissionsExt as _;
-    fn loosen(folder: &Path) {
-        let _ = std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700));
-        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                loosen(&entry.path());
-            }
-        }
-    }
-    if folder.symlink_metadata().is_err() {
-        return Ok(());
-    }
-    if std::fs::remove_dir_all(folder).is_err() {
-        loosen(folder);
-        if let Err(error) = std::fs::remove_dir_all(folder)
-            && folder.symlink_metadata().is_ok()
-        {
-            return Err(StagingError(format!("cannot remove {}: {error}", folder.display())));
-        }
-    }
-    Ok(())
-}
-
 impl Assignment {
     /// Will the task find something at this path that it edits?
     fn finds(&self, path: &WorkspacePath) -> bool {
@@ -559,7 +398,7 @@ impl Assignment {
     }
 
     /// The state in which the task finds a path that it edits.
-    pub(super) fn found(&self, path: &WorkspacePath) -> Entry {
+    pub(in crate::execute) fn found(&self, path: &WorkspacePath) -> Entry {
         let inputs = &self.action.inputs;
         let at = inputs.binary_search_by(|input| input.path.cmp(path)).ok();
         at.map(|at| &inputs[at])

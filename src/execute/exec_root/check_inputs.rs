@@ -1,0 +1,165 @@
+//! The inputs of checks: looked at right before the checks run, where the checks read them, and held against what is
+//! there when the checks have ended.
+//!
+//! Invariant: the digests in the validation's key are those of the bytes that the checks could read.
+
+use std::sync::Arc;
+
+use super::prepare::IsolatedDir;
+use crate::execute::run_context::RunContext;
+use crate::execute::staging::StagingError;
+use crate::incremental::{Assignment, Guard, Moved, Seen, Snapshot};
+use crate::model::{Entry, Input, Validation, WorkspacePath};
+use crate::workspace::{Globs, Observed};
+
+/// How often inputs that do not stand still are looked at before the checks run.
+const PATIENCE: u32 = 5;
+
+/// See the module.
+pub(in crate::execute) struct CheckInputs {
+    /// What the checks' verdict rests on.
+    pub(in crate::execute) validation: Validation,
+    held: Held,
+}
+
+/// How the inputs are kept from changing unnoticed while checks run.
+enum Held {
+    /// They are copies in a private folder.
+    Copied,
+    /// Files of the tree, under guard.
+    Guarded(Guard),
+    /// They did not stand still to begin with.
+    Unsteady(Vec<Moved>),
+}
+
+impl CheckInputs {
+    /// Of checks that run in the tree.
+    pub(in crate::execute) fn in_tree(context: &RunContext, assignment: &Assignment) -> Self {
+        let mut patience = PATIENCE;
+        loop {
+            let (validation, snapshot, mut moved) = look(context, assignment);
+            if moved.is_empty() {
+                match snapshot.guard(&context.tree, &context.witness) {
+                    Ok(guard) => return Self { validation, held: Held::Guarded(guard) },
+                    Err(changed) => moved = changed,
+                }
+            }
+            patience -= 1;
+            if patience == 0 {
+                return Self { validation, held: Held::Unsteady(moved) };
+            }
+        }
+    }
+
+    /// Of checks that run in a private folder, into which the inputs are brought now.
+    pub(in crate::execute) fn bring(
+        context: &RunContext,
+        isolated: &IsolatedDir,
+        assignment: &Assignment,
+    ) -> Result<Self, StagingError> {
+        let validation = isolated.bring_check_inputs(context, assignment)?;
+        Ok(Self { validation, held: Held::Copied })
+    }
+
+    /// What moved while the checks ran: then they have accepted nothing.
+    pub(in crate::execute) fn moved(&self, context: &RunContext) -> Vec<Moved> {
+        match &self.held {
+            Held::Copied => Vec::new(),
+            Held::Guarded(guard) => guard.changes(&context.tree),
+            Held::Unsteady(moved) => moved.clone(),
+        }
+    }
+}
+
+/// The inputs as they are in the tree; beside them those that a task made and that are not as it made them.
+fn look(context: &RunContext, assignment: &Assignment) -> (Validation, Arc<Snapshot>, Vec<Moved>) {
+    let declared = &assignment.validation;
+    let paths: Vec<_> = declared.inputs.iter().map(|input| &input.path).collect();
+    let seen = context.tree.observe_all(&paths);
+    // A file that came since the key was made is none of the validation's inputs: the next build sees that it is due.
+    let listings = assignment.check_listings.iter().map(|listing| listing.taken_now(&context.tree));
+    let mut snapshot = Snapshot { listings: listings.collect(), ..Snapshot::default() };
+    let (mut inputs, mut moved) = (Vec::with_capacity(seen.len()), Vec::new());
+    for (input, Observed { signature, entry, racy }) in declared.inputs.iter().zip(seen) {
+        let is_made = input.from.is_some();
+        if is_made && input.entry != entry {
+            moved.push(Moved::File(input.path.clone()));
+        }
+        let entry = if is_made { input.entry } else { entry };
+        if racy {
+            snapshot.racy.push((input.path.clone(), entry));
+        }
+        snapshot.files.push(Seen { path: input.path.clone(), signature, entry });
+        inputs.push(Input { entry, ..input.clone() });
+    }
+    (Validation { inputs, ..declared.clone() }, Arc::new(snapshot), moved)
+}
+
+impl IsolatedDir {
+    /// Brings in what the checks read, as the tree has it right now, and says what that is. What the task wrote at such a
+    /// path without declaring it gives way: no task judges itself by a check of its own.
+    fn bring_check_inputs(
+        &self,
+        context: &RunContext,
+        assignment: &Assignment,
+    ) -> Result<Validation, StagingError> {
+        let edits = Globs::new(&assignment.task.edits)?;
+        let declared = &assignment.validation;
+        let mut inputs = Vec::with_capacity(declared.inputs.len());
+        for input in &declared.inputs {
+            inputs.push(if edits.matches(&input.path) {
+                let entry = context.tree.observe(&input.path).entry;
+                Input { entry, ..input.clone() }
+            } else {
+                self.bring_check_input(context, assignment, input)?
+            });
+        }
+        Ok(Validation { inputs, ..declared.clone() })
+    }
+
+    fn bring_check_input(
+        &self,
+        context: &RunContext,
+        assignment: &Assignment,
+        input: &Input,
+    ) -> Result<Input, StagingError> {
+        let path = &input.path;
+        if input.from.is_some() {
+            if self.exec_root.dir.observe(path).entry != input.entry {
+                self.exec_root.bring(&context.tree, path)?;
+            }
+            if self.exec_root.dir.observe(path).entry != input.entry {
+                self.take_away(path)?;
+                self.restore(context, path, &input.entry)?;
+            }
+            return Ok(input.clone());
+        }
+        if let Some(entry) = self.entry_as_brought(context, assignment, path) {
+            return Ok(Input { entry, ..input.clone() });
+        }
+        if self.is_behind_a_link(path) {
+            return Ok(Input { entry: self.exec_root.dir.observe(path).entry, ..input.clone() });
+        }
+        Ok(self.exec_root.bring(&context.tree, path)?.as_input(input))
+    }
+
+    /// The content of an input that lies in the folder as it was brought in, and in the tree as it was then.
+    fn entry_as_brought(
+        &self,
+        context: &RunContext,
+        assignment: &Assignment,
+        path: &WorkspacePath,
+    ) -> Option<Entry> {
+        let seen = assignment.snapshot.seen(path)?;
+        let is_untouched = self.before.get(path)? == &self.exec_root.dir.signature(path);
+        let stands = !self.copied.contains(path) && context.tree.signature(path) == seen.signature;
+        (is_untouched && stands).then_some(seen.entry)
+    }
+
+    /// Does the way to it lead through a link, so that it comes with what is behind that?
+    fn is_behind_a_link(&self, path: &WorkspacePath) -> bool {
+        let is_link =
+            |folder: WorkspacePath| self.exec_root.dir.signature(&folder).mode & 0o170_000 == 0o120_000;
+        std::iter::successors(path.parent(), WorkspacePath::parent).any(is_link)
+    }
+}

@@ -1,0 +1,183 @@
+//! Where the commands and checks of one attempt run: in the tree itself, or in a private folder from whose
+//! root the task's paths are seen just as from the workspace's.
+
+mod check_inputs;
+mod collect;
+mod prepare;
+mod remove;
+mod suspend;
+mod written;
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub(super) use check_inputs::CheckInputs;
+pub(super) use collect::{discovered, no_secret, outputs};
+pub use prepare::unenforced;
+pub(super) use prepare::{IsolatedDir, NotReady, PRIVATE};
+pub use remove::remove_all;
+pub(super) use suspend::Suspended;
+pub(super) use written::writes;
+
+use crate::execute::run_context::RunContext;
+use crate::execute::staging::StagingError;
+use crate::model::{Entry, EntryKind, Input, Signature, WorkspacePath};
+use crate::process::Confinement;
+use crate::workspace::{self, Cloned, Cloning, Expected, Root, Tree};
+
+/// How many entries of git's configuration the environment holds.
+const COUNT: &str = "GIT_CONFIG_COUNT";
+
+/// See the module.
+pub(in crate::execute) struct ExecRoot {
+    /// The task's paths are below this.
+    pub(in crate::execute) dir: Arc<Root>,
+    pub(in crate::execute) private: Option<Private>,
+}
+
+/// A file that was brought into a private folder, and what was hashed there. Only [`ExecRoot::bring`] makes one.
+pub(in crate::execute) struct Brought {
+    path: WorkspacePath,
+    entry: Entry,
+}
+
+impl Brought {
+    /// As an input of a check.
+    pub(in crate::execute) fn as_input(&self, of: &Input) -> Input {
+        Input { path: self.path.clone(), entry: self.entry, ..of.clone() }
+    }
+}
+
+/// How often a file that is written meanwhile is copied again.
+const PATIENCE: u32 = 20;
+
+/// What a place has for itself that the tree's commands share with the caller.
+pub(in crate::execute) struct Private {
+    /// HOME
+    pub(in crate::execute) home: PathBuf,
+    /// TMPDIR
+    pub(in crate::execute) tmp: PathBuf,
+    /// Further variables of its commands.
+    pub(in crate::execute) env: Vec<(&'static str, OsString)>,
+    /// What keeps its commands there, as far as this machine can.
+    pub(in crate::execute) confinement: Confinement,
+}
+
+impl ExecRoot {
+    /// The tree itself.
+    pub(in crate::execute) fn tree(context: &RunContext) -> Self {
+        Self { dir: context.tree.as_root(), private: None }
+    }
+
+    /// The folder that stands for the workspace's root.
+    pub(in crate::execute) fn root(&self) -> &Path {
+        self.dir.root()
+    }
+
+    /// What a file holds that the task sees, links followed.
+    pub(in crate::execute) fn read(&self, path: &WorkspacePath) -> std::io::Result<Vec<u8>> {
+        self.dir.read(path)
+    }
+
+    /// Copies what the tree has at `path` now into this private folder, in the place of what is there. The entry is that
+    /// of the copy: what can be read here is what was hashed.
+    pub(in crate::execute) fn bring(
+        &self,
+        tree: &Tree,
+        path: &WorkspacePath,
+    ) -> Result<Brought, StagingError> {
+        let to = path.under(self.root());
+        if tree.is_folder(path) {
+            workspace::make_folder(&to)?;
+            return Ok(Brought { path: path.clone(), entry: self.dir.observe(path).entry });
+        }
+        let mut patience = PATIENCE;
+        loop {
+            self.clear(path)?;
+            match workspace::clone_file(&path.under(tree.root()), &to, Expected::Anything)? {
+                Cloned::Shared | Cloned::Copied => break,
+                Cloned::Changed if tree.signature(path) == Signature::ABSENT => break,
+                Cloned::Changed if patience == 0 => {
+                    return Err(StagingError(format!(
+                        "{path} does not stand still long enough to be copied"
+                    )));
+                }
+                Cloned::Changed => patience -= 1,
+            }
+        }
+        Ok(Brought { path: path.clone(), entry: self.dir.observe(path).entry })
+    }
+
+    /// Copies files of the tree into this private folder, each only if it holds what is expected of it; whatever is no
+    /// input may hold anything. Returns the inputs that do not hold it, of which there is no copy then.
+    pub(in crate::execute) fn bring_as(
+        &self,
+        tree: &Tree,
+        files: &BTreeMap<WorkspacePath, Option<Entry>>,
+    ) -> Result<Vec<WorkspacePath>, StagingError> {
+        let is_folder = |entry: &Option<Entry>| entry.is_some_and(|entry| entry.kind == EntryKind::Folder);
+        let (folders, files): (Vec<_>, Vec<_>) = files.iter().partition(|(_, entry)| is_folder(entry));
+        for (path, _) in folders {
+            workspace::make_folder(&path.under(self.root()))?;
+        }
+        let under = |root: &Path| files.iter().map(|(path, _)| path.under(root)).collect::<Vec<PathBuf>>();
+        let (from, to) = (under(tree.root()), under(self.root()));
+        let copies = from.iter().zip(&to).zip(files.iter().map(|(_, entry)| **entry));
+        let copies = copies.map(|((from, to), entry)| Cloning {
+            from,
+            to,
+            expected: entry.map_or(Expected::Anything, Expected::Entry),
+        });
+        let came = workspace::clone_many(&copies.collect::<Vec<_>>())?;
+        let mut moved = Vec::new();
+        for ((path, entry), came) in files.into_iter().zip(came) {
+            match (came, entry) {
+                (Cloned::Changed, Some(_)) => moved.push(path.clone()),
+                (Cloned::Changed, None) => _ = self.bring(tree, path)?,
+                _ => {}
+            }
+        }
+        Ok(moved)
+    }
+
+    /// Removes what is at `path`, if it is no folder.
+    fn clear(&self, path: &WorkspacePath) -> Result<(), StagingError> {
+        let there = self.dir.signature(path);
+        if there != Signature::ABSENT && !there.is_folder() {
+            workspace::remove_path(&path.under(self.root()))?;
+        }
+        Ok(())
+    }
+
+    /// Puts the place's own folders into an environment, whatever the task's says: a declared HOME stays.
+    pub(in crate::execute) fn adapt(
+        &self,
+        env: &mut BTreeMap<OsString, OsString>,
+        declared: impl Fn(&str) -> bool,
+    ) {
+        let Some(private) = &self.private else { return };
+        for (name, folder) in [("HOME", &private.home), ("TMPDIR", &private.tmp)] {
+            if !declared(name) {
+                env.insert(name.into(), folder.clone().into());
+            }
+        }
+        // git's configuration comes numbered; what the task declares of it stays.
+        let count = env.get(OsStr::new(COUNT)).and_then(|count| count.to_str()?.parse::<usize>().ok());
+        let declared = count.unwrap_or(0);
+        for (name, value) in &private.env {
+            let (name, value) = match name.strip_suffix("_0") {
+                Some(name) => (format!("{name}_{declared}"), value.clone()),
+                None if *name == COUNT => (COUNT.to_owned(), (declared + 1).to_string().into()),
+                None => ((*name).to_owned(), value.clone()),
+            };
+            env.insert(name.into(), value);
+        }
+    }
+
+    /// What keeps a command of this place in it.
+    pub(in crate::execute) fn confinement(&self) -> Option<&Confinement> {
+        self.private.as_ref().map(|private| &private.confinement)
+    }
+}
