@@ -394,7 +394,7 @@ impl Engine {
         observed_at: u64,
     ) -> Accepted {
         let key = record.key;
-        let inputs: Vec<WorkspacePath> = tree_inputs(&record).cloned().collect();
+        let inputs: Vec<WorkspacePath> = tree_inputs(&record).map(|input| input.path.clone()).collect();
         let inputs: Vec<FileId> = inputs.iter().map(|path| self.state.intern(path)).collect();
         let mut outputs = outputs.to_vec();
         for path in task.unmade(&record.outputs).filter(|_| !record.on_branch) {
@@ -421,10 +421,8 @@ impl Engine {
     /// at this very moment as the record says: then it holds as of now. A row that is not makes the task a candidate,
     /// whenever it was written.
     fn verified_at(&self, record: &Record, observed_at: u64) -> u64 {
-        let of_the_tree = |input: &&Input| input.from.is_none() && input.via != Via::Edits;
-        let inputs = record.action.inputs.iter().chain(&record.validation.inputs).filter(of_the_tree);
         let outputs = record.outputs.iter().filter(|_| !record.on_branch);
-        let all = inputs
+        let all = tree_inputs(record)
             .map(|input| (&input.path, &input.entry))
             .chain(outputs.map(|output| (&output.path, &output.entry)));
         let row = |path: &WorkspacePath| self.state.file_id(path).and_then(|id| self.state.file(id));
@@ -440,9 +438,8 @@ impl Engine {
         let Ok(input) = self.task_input(index) else { return Vec::new() };
         let shape = input.shape(&self.db);
         let Some(record) = self.state.record(id) else { return Vec::new() };
-        let discovered = tree_inputs(&record).filter(|path| {
-            record.action.inputs.iter().any(|input| input.is_discovered() && input.path == **path)
-        });
+        let discovered = tree_inputs(&record).filter(|input| input.is_discovered());
+        let discovered = discovered.map(|input| &input.path);
         let declared = shape.sources.iter().map(|(path, ..)| path);
         let checks = shape.check_sources.iter().map(|(path, _)| path);
         declared.chain(checks).chain(discovered).map(|path| self.state.intern(path)).collect()
@@ -462,8 +459,8 @@ impl Engine {
     }
 }
 
-/// The files of the tree that a record rests on: inputs and inputs of checks that no task makes.
-fn tree_inputs(record: &Record) -> impl Iterator<Item = &WorkspacePath> {
+/// What a record rests on of the tree: inputs and inputs of checks that no task makes.
+pub(super) fn tree_inputs(record: &Record) -> impl Iterator<Item = &Input> {
     let inputs = record.action.inputs.iter().chain(&record.validation.inputs);
-    inputs.filter(|input| input.from.is_none() && input.via != Via::Edits).map(|input| &input.path)
+    inputs.filter(|input| input.from.is_none() && input.via != Via::Edits)
 }

@@ -5,9 +5,10 @@
 //! other task of the scope is a candidate, and the query decides. Being a candidate is never wrong, only
 //! slower; being none must be certain.
 
+use super::accept::tree_inputs;
 use super::engine::Engine;
 use crate::graph::{Plan, TaskIndex};
-use crate::model::TaskId;
+use crate::model::{Input, TaskId};
 use crate::store::{FileId, State};
 use crate::workspace::in_parallel;
 
@@ -123,6 +124,21 @@ impl Engine {
             let visible = !self.plan.is_hidden(index);
             self.candidate[index as usize] = visible && (changed || bare() && self.has_lost(index));
         }
+        debug_assert_eq!(self.wrongly_passed_over(scope), None, "its rows are not as its record says");
+    }
+
+    /// A task of a small scope that is no candidate although a row that it rests on is not what its record says.
+    fn wrongly_passed_over(&self, scope: &[TaskIndex]) -> Option<TaskId> {
+        const FEW: usize = 1000;
+        let holds = |input: &Input| {
+            let row = self.state.file_id(&input.path).and_then(|id| self.state.file(id));
+            row.is_some_and(|row| row.entry == input.entry)
+        };
+        let passed = scope.iter().filter(|index| !self.candidate[**index as usize]).take(FEW);
+        passed.map(|index| self.plan.task_id(*index)).find(|id| {
+            let record = self.state.record(id);
+            record.is_some_and(|record| !tree_inputs(&record).all(holds))
+        })
     }
 
     /// Are the bytes of a result gone that stays on its branch?

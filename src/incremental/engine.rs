@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::caller::Caller;
 use super::db::{self, Database, FileInput, ResultInput, TaskInput, Verdict};
 use super::snapshot::{Listing, Snapshot};
-use super::world::{Caller, ToolRunner, World};
+use super::world::{ToolRunner, World};
 use crate::graph::{Plan, TaskIndex};
 use crate::model::{
     Action, ActionKey, Components, Diagnostic, Entry, Failure, Isolation, OutputEntry, Reason, Record,

@@ -11,6 +11,7 @@
 
 mod accept;
 mod assess;
+mod caller;
 mod candidates;
 mod chain;
 mod db;
@@ -33,6 +34,7 @@ mod world;
 
 pub use accept::{Accepted, Change, Produced};
 pub use assess::{Standing, Told};
+pub use caller::Caller;
 pub use db::{State as Verdict, Verdict as Judgement};
 pub use engine::{Assignment, Engine, Options};
 pub use landing::{Landing, Move};
@@ -40,4 +42,4 @@ pub use locked::Trust;
 pub use snapshot::{Guard, Listing, Moved, Seen, Snapshot};
 pub use tools::ToolSeen;
 pub use versus::Compared;
-pub use world::{Caller, ToolRunner};
+pub use world::ToolRunner;

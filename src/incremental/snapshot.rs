@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::tools::ToolSeen;
-use crate::model::{Entry, Reason, ReasonKind, Signature, WorkspacePath};
+use crate::model::{Entry, LOCKFILE, Reason, ReasonKind, Signature, WorkspacePath};
 use crate::workspace::{Globs, Touch, Touched, Tree, Watch, Witness};
 
 /// The files that a task reads, and its tools, as they were.
@@ -136,8 +136,13 @@ impl Listing {
         let below_a_base = |path: &WorkspacePath| self.bases.iter().any(|base| path.is_within(base));
         match touch.what {
             Touched::File => {
+                // A walk leaves the lock out too.
+                let is_lock = path.as_bytes() == LOCKFILE.as_bytes();
                 let is_named = self.named.iter().any(|folder| path.is_within(folder));
-                below_a_base(path) && self.belongs(path) && (is_named || !tree.ignores(path, false))
+                !is_lock
+                    && below_a_base(path)
+                    && self.belongs(path)
+                    && (is_named || !tree.ignores(path, false))
             }
             Touched::FolderMoved | Touched::FolderUnseen => {
                 let is_above = self.bases.iter().any(|base| base.is_within(path));

@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use super::world::Caller;
+use super::caller::Caller;
 use crate::model::{Digest, EnvValue, Signature, Task};
 use crate::process::find_program;
 use crate::store::Programs;

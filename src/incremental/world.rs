@@ -1,24 +1,13 @@
 //! What only the machine can tell: the caller's variables, and which tools are there.
 
-use std::collections::{BTreeMap, HashMap};
-use std::ffi::OsString;
+use std::collections::HashMap;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
+use super::caller::Caller;
 use super::tools::{self, ToolSeen};
 use crate::model::{Command, EnvValue, Task, ToolKind, WorkspacePath};
 use crate::store::Programs;
-
-/// conductor's own environment, read once at the start.
-#[derive(Clone, Debug, Default)]
-pub struct Caller(pub BTreeMap<OsString, OsString>);
-
-impl Caller {
-    /// A variable as text, where it is set and UTF-8.
-    pub fn text(&self, name: &str) -> Option<String> {
-        self.0.get(std::ffi::OsStr::new(name)).and_then(|value| value.to_str()).map(str::to_owned)
-    }
-}
 
 /// Runs a `tools` command and gives what it printed, or why it could not.
 pub type ToolRunner = Box<dyn Fn(&Task, &Command) -> Result<String, String>>;

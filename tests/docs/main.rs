@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
 
 mod ci;
+mod circles;
 mod console;
 mod generated;
 mod json;
