@@ -9,6 +9,7 @@
 //! | `CONDUCTOR_BENCH_TASKS` | 10000 | tasks of the large graph, each with one source, one output, two needs |
 //! | `CONDUCTOR_BENCH_TRIVIAL` | 2000 | tasks of the graph that is nothing but processes, and processes that are confined |
 //! | `CONDUCTOR_BENCH_FILES` | 10000 | files of a result that is kept in the cache and restored; and a tenth of them |
+//! | `CONDUCTOR_BENCH_LEAVES` | 8000 | outputs that one task reads |
 //! | `CONDUCTOR_BENCH_ROUNDS` | 9 | how often each process is measured |
 //!
 //! The floors are this very program, started anew with the name of a floor (`floor`).
@@ -18,6 +19,7 @@
 mod apart;
 mod cached;
 mod confined;
+mod fan_in;
 mod floor;
 mod measure;
 mod table;
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         Some("parse") => floor::parse(&args[1..]),
         Some("worktrees") => apart::make(&args[1..]),
         Some("spawn") => confined::spawn(&args[1..]),
+        Some("fan-in") => fan_in::row(8000, 5),
         Some("cached") => cached::rows(1000, 5).and_then(|()| cached::rows(10_000, 3)),
         // `cargo bench` says `--bench`; without it this is a test run, in which nothing is measured.
         _ if args.iter().any(|arg| arg == "--bench") => bench(),
@@ -63,6 +66,7 @@ fn bench() -> Result<()> {
     let trivials = size("CONDUCTOR_BENCH_TRIVIAL", 2000);
     trivial(trivials, rounds)?;
     confined::rows(trivials, rounds.min(5))?;
+    fan_in::row(size("CONDUCTOR_BENCH_LEAVES", 8000), rounds.min(5))?;
     apart::rows(rounds.min(5))?;
     let files = size("CONDUCTOR_BENCH_FILES", 10_000);
     cached::rows(files / 10, rounds.min(5))?;

@@ -62,13 +62,40 @@ impl Bodies {
     }
 }
 
-/// So many definitions are kept decoded. A build asks for those of its tasks a dozen times; without a bound the
-/// first build of a large workspace would hold all of them.
-const KEPT: usize = 4096;
+/// A generation has so many definitions. A build asks for those of its tasks a dozen times; without a bound
+/// the first build of a large workspace would hold all of them.
+const GENERATION: usize = 4096;
 
-/// The definitions that were asked for first.
+/// The definitions that were asked for last.
 #[derive(Default)]
-pub(super) struct Decoded(Mutex<HashMap<TaskIndex, Arc<Task>>>);
+pub(super) struct Decoded(Mutex<Generations>);
+
+/// Two generations of definitions. When the young one is full it becomes the old one, and what nobody has
+/// asked for since the last such change is let go. So a definition in use stays, however many others are
+/// asked for once.
+#[derive(Default)]
+struct Generations {
+    young: HashMap<TaskIndex, Arc<Task>>,
+    old: HashMap<TaskIndex, Arc<Task>>,
+}
+
+impl Generations {
+    fn get(&mut self, index: TaskIndex) -> Option<Arc<Task>> {
+        if let Some(task) = self.young.get(&index) {
+            return Some(Arc::clone(task));
+        }
+        let task = self.old.remove(&index)?;
+        self.put(index, Arc::clone(&task));
+        Some(task)
+    }
+
+    fn put(&mut self, index: TaskIndex, task: Arc<Task>) {
+        if self.young.len() >= GENERATION {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(index, task);
+    }
+}
 
 impl Decoded {
     /// The definition at `index`, decoded now where it is none of those that are kept.
@@ -78,14 +105,11 @@ impl Decoded {
         decode: impl FnOnce() -> Result<Task, BadPlan>,
     ) -> Result<Arc<Task>, BadPlan> {
         let kept = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(task) = kept().get(&index) {
-            return Ok(Arc::clone(task));
+        if let Some(task) = kept().get(index) {
+            return Ok(task);
         }
         let task = Arc::new(decode()?);
-        let mut kept = kept();
-        if kept.len() < KEPT {
-            kept.insert(index, Arc::clone(&task));
-        }
+        kept().put(index, Arc::clone(&task));
         Ok(task)
     }
 }
@@ -135,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_definition_is_decoded_once_as_long_as_there_is_room() {
+    fn a_definition_in_use_is_decoded_once_however_many_others_are_asked_for() {
         let task = compiled().task(0).unwrap();
         let (decoded, count) = (Decoded::default(), std::cell::Cell::new(0));
         let get = |index| {
@@ -144,11 +168,14 @@ mod tests {
                 Ok((*task).clone())
             })
         };
-        let all = TaskIndex::try_from(KEPT).unwrap() + 1;
-        for index in (0..all).chain(0..all) {
+        let all = 10 * TaskIndex::try_from(GENERATION).unwrap();
+        for index in 1..all {
+            assert_eq!(get(0), Ok(Arc::clone(&task)));
             assert_eq!(get(index), Ok(Arc::clone(&task)));
         }
-        assert_eq!(count.get(), KEPT + 2);
+        assert_eq!(count.get(), all as usize);
+        let kept = decoded.0.lock().unwrap();
+        assert!(kept.young.len() + kept.old.len() <= 2 * GENERATION, "memory is bounded");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Takes results in: what a worker made becomes the record, the rows, and the inputs of the database.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::snapshot::Moved;
 use crate::graph::TaskIndex;
 use crate::model::{
     ActionKey, AgentResult, Approval, CheckEvidence, Digest, Edited, Entry, Failure, Input, Isolation,
-    OutputEntry, Record, RunId, Task, Undo, Validation, Via, WorkspacePath,
+    OutputEntry, PathIndex, Record, RunId, Task, Undo, Validation, Via, WorkspacePath,
 };
 use crate::store::FileId;
 use crate::workspace::Observed;
@@ -304,9 +304,7 @@ impl Engine {
         let before: BTreeSet<TaskIndex> =
             crate::graph::closure(&self.plan, &BTreeSet::from([index])).into_iter().collect();
         suspects.find_map(|path| {
-            let maker = self.plan.indices().find(|maker| {
-                self.plan.task(*maker).is_ok_and(|task| task.outputs.iter().any(|output| path.is_within(&output.path)))
-            })?;
+            let maker = self.makers().around(path).copied().min()?;
             (!before.contains(&maker)).then(|| {
                 let (maker, task) = (self.plan.id(maker), self.plan.id(index));
                 format!("its depfile names {path}, which {maker} makes, but {task} does not wait for {maker}; add `needs: [{maker}]`")
@@ -343,11 +341,9 @@ impl Engine {
 
     /// What the task made before and is not among `seen` is its no more.
     fn let_go(&mut self, assignment: &Assignment, seen: &[(WorkspacePath, Observed)]) {
-        let own = |path: &WorkspacePath| {
-            let declared = assignment.task.outputs.iter().any(|output| path.is_within(&output.path));
-            declared || assignment.leftovers.contains(path)
-        };
-        for (old, _) in assignment.previous.iter().filter(|(old, _)| own(&old.path)) {
+        let declared = assignment.task.outputs.iter().map(|output| &output.path);
+        let own = PathIndex::set(declared.chain(&assignment.leftovers));
+        for (old, _) in assignment.previous.iter().filter(|(old, _)| own.holds(&old.path)) {
             if let Some(id) = self.state.file_id(&old.path) {
                 self.set_owned(id, false);
                 if seen.binary_search_by(|(path, _)| path.cmp(&old.path)).is_err() {
@@ -371,8 +367,9 @@ impl Engine {
     ) -> bool {
         let before = inputs.clone();
         inputs.retain(|input| !input.is_discovered());
+        let mut known: HashSet<WorkspacePath> = inputs.iter().map(|input| input.path.clone()).collect();
         for (path, observed) in discovered {
-            if inputs.iter().any(|input| input.path == path) {
+            if !known.insert(path.clone()) {
                 continue;
             }
             let id = self.state.intern(&path);

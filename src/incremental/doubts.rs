@@ -1,11 +1,12 @@
 //! What looks wrong about the inputs of tasks although it is no error: globs that match nothing, paths that nobody
 //! made, links that lead out, outputs of tasks that are gone.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 use super::engine::Engine;
 use crate::graph::TaskIndex;
-use crate::model::{At, Diagnostic, EntryKind, Pattern, TaskId, WorkspacePath};
+use crate::model::{At, Diagnostic, EntryKind, PathIndex, Pattern, TaskId, WorkspacePath};
 use crate::workspace::{Globs, LinkTarget};
 
 /// So many are told one by one: nobody reads more.
@@ -80,8 +81,9 @@ impl Engine {
 
     fn doubtful_patterns(&mut self, index: TaskIndex, doubts: &mut Doubts) {
         let Ok(task) = self.plan.task(index) else { return };
+        let needed = OnceCell::new();
         for pattern in task.inputs.iter().filter(|pattern| !pattern.negated) {
-            if self.finds_something(index, pattern) {
+            if self.finds_something(index, pattern, &needed) {
                 continue;
             }
             let literal = pattern.literal.is_some();
@@ -117,7 +119,13 @@ impl Engine {
         }
     }
 
-    fn finds_something(&mut self, index: TaskIndex, pattern: &Pattern) -> bool {
+    /// `needed`: what the task's dependencies declare, once that is looked for.
+    fn finds_something(
+        &mut self,
+        index: TaskIndex,
+        pattern: &Pattern,
+        needed: &OnceCell<PathIndex<()>>,
+    ) -> bool {
         let base = pattern.base();
         if let Some(path) = &pattern.literal {
             let id = self.look_at(path);
@@ -132,11 +140,7 @@ impl Engine {
             }
         }
         // Whatever a dependency may make of it, only its run can tell.
-        let carrying = self.plan.deps(index).filter(|(_, kinds)| kinds.carries_outputs());
-        carrying.into_iter().any(|(dep, _)| {
-            self.plan.task(dep).is_ok_and(|task| {
-                task.outputs.iter().any(|output| output.path.is_within(&base) || base.is_within(&output.path))
-            })
-        })
+        let needed = needed.get_or_init(|| self.declared_by_dependencies(index));
+        needed.around(&base).chain(needed.below(&base)).next().is_some()
     }
 }

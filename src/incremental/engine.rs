@@ -1,5 +1,6 @@
 //! The engine: plan, recorded state, tree and database under one owner.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -9,8 +10,8 @@ use super::snapshot::{Listing, Snapshot};
 use super::world::{ToolRunner, World};
 use crate::graph::{Plan, TaskIndex};
 use crate::model::{
-    Action, ActionKey, Components, Diagnostic, Entry, Failure, Isolation, OutputEntry, Reason, Record,
-    Signature, Task, TaskId, Validation, WorkspacePath,
+    Action, ActionKey, Components, Diagnostic, Entry, Failure, Isolation, OutputEntry, PathIndex, Reason,
+    Record, Signature, Task, TaskId, Validation, WorkspacePath,
 };
 use crate::store;
 use crate::workspace::Tree;
@@ -62,7 +63,11 @@ pub struct Engine {
     /// Tasks with a record that are gone or redefined, whatever they made.
     pub(super) changed: Vec<TaskId>,
     /// Recorded outputs that their makers no longer declare, once they were looked for.
-    pub(super) estranged: Option<Vec<super::estranged::Estranged>>,
+    pub(super) estranged: Option<super::estranged::Estrangement>,
+    /// See [`Engine::makers`].
+    pub(super) makers: OnceCell<PathIndex<TaskIndex>>,
+    /// The place of each task in the plan's order, once somebody asks.
+    ranks: OnceCell<Vec<u32>>,
     /// Bytes that the tree does not hold any more.
     pub(super) objects: store::Objects,
     /// The editors, once they were looked for.
@@ -152,6 +157,8 @@ impl Engine {
             redefined: Vec::new(),
             changed: Vec::new(),
             estranged: None,
+            makers: OnceCell::new(),
+            ranks: OnceCell::new(),
             objects: store::Objects::of(&options.folder),
             chains: None,
             locked: super::locked::Lock::default(),
@@ -265,17 +272,21 @@ impl Engine {
 
     /// What the commit of a task's result takes over.
     fn inherited_results(&mut self, index: TaskIndex) -> Inherited {
-        let needed = super::chain::carried(&self.plan, index);
+        let mut needed = super::chain::carried(&self.plan, index);
+        needed.insert(index);
+        let mut needed: Vec<TaskIndex> = needed.into_iter().collect();
+        // Dependencies first, so that a later editor's state of a path is the one that stays.
+        needed.sort_by_key(|other| self.rank(*other));
         let plan = Arc::clone(&self.plan);
         let mut inherited = Inherited::default();
         let mut earlier = BTreeSet::new();
-        // Dependencies first, so that a later editor's state of a path is the one that stays.
-        for other in plan.order().filter(|other| needed.contains(other) || *other == index) {
+        for other in needed {
             let result = self.result_input(other);
             let Some(record) = result.record(&self.db) else { continue };
             let Ok(task) = plan.task(other) else { continue };
+            let own = PathIndex::set(task.outputs.iter().map(|output| &output.path));
             let undone = record.undo.iter().flat_map(|undo| &undo.outputs).map(|output| &output.path);
-            let undone = undone.filter(|path| task.outputs.iter().any(|output| path.is_within(&output.path)));
+            let undone = undone.filter(|path| own.holds(path));
             // Where something stands there nonetheless, a person put it there.
             let there = |path: &WorkspacePath| self.workspace.signature(path) != Signature::ABSENT;
             let gone =
@@ -293,6 +304,18 @@ impl Engine {
         earlier.retain(|path| !inherited.made.contains_key(path));
         inherited.vanished = earlier.into_iter().collect();
         inherited
+    }
+
+    /// The place of a task in the plan's order.
+    fn rank(&self, index: TaskIndex) -> u32 {
+        let ranks = self.ranks.get_or_init(|| {
+            let mut ranks = vec![0; self.plan.len()];
+            for (rank, index) in (0..).zip(self.plan.order()) {
+                ranks[index as usize] = rank;
+            }
+            ranks
+        });
+        ranks[index as usize]
     }
 
     /// Where a task runs: as it says, unless the build says otherwise. A task that edits files is never

@@ -1,11 +1,13 @@
 //! Why a task is not fresh, with the line of the manifest that brings each cause in.
 
+use std::collections::HashMap;
+
 use super::db::{self, Shape, State};
 use super::engine::Engine;
 use crate::graph::TaskIndex;
 use crate::model::{
-    Action, At, Diagnostic, Entry, EntryKind, Pattern, Place, Reason, ReasonKind, Record, Reference, Task,
-    WorkspacePath,
+    Action, At, Diagnostic, Entry, EntryKind, PathIndex, Place, Reason, ReasonKind, Record, Reference, Task,
+    TaskId, WorkspacePath,
 };
 
 impl Engine {
@@ -64,8 +66,9 @@ impl Engine {
 
     /// Each with the line that brings it in.
     fn placed(&self, mut reasons: Vec<Reason>, task: &Task) -> Vec<Reason> {
+        let lines = Lines::of(task);
         for reason in &mut reasons {
-            reason.at = self.place(place_of(reason, task));
+            reason.at = self.place(lines.place_of(reason));
         }
         reasons
     }
@@ -118,45 +121,65 @@ impl Engine {
     }
 }
 
-/// The line that brings a cause in: the pattern that names the file, the variable, the edge; else the task.
-pub(super) fn place_of(reason: &Reason, task: &Task) -> At {
-    let named = |pattern: &&Pattern, path: &WorkspacePath| {
-        !pattern.negated
-            && pattern
-                .literal
-                .as_ref()
-                .map_or_else(|| path.is_within(&pattern.base()), |own| path.is_within(own))
-    };
-    let pattern = |path: &WorkspacePath| {
-        task.inputs.iter().chain(&task.edits).rev().find(|pattern| named(pattern, path)).map(|p| p.at)
-    };
-    let output = |path: &WorkspacePath| {
-        let output = task.outputs.iter().find(|o| path.is_within(&o.path)).map(|o| o.at);
-        output.or_else(|| task.edits.iter().rev().find(|edits| named(edits, path)).map(|edits| edits.at))
-    };
-    let need = |reason: &Reason| {
-        let id = reason.task.as_ref()?;
-        task.needs
-            .iter()
-            .find(|need| matches!(need, Reference::Task(other, _) if other == id))
-            .map(Reference::at)
-    };
-    let found = match reason.kind {
-        ReasonKind::CommandChanged => Some(task.work_at),
-        ReasonKind::EnvChanged => task
-            .env
-            .iter()
-            .find(|variable| Some(&variable.name) == reason.name.as_ref())
-            .map(|variable| variable.at),
-        ReasonKind::ToolChanged => {
-            task.tools.iter().find(|tool| Some(&tool.name) == reason.name.as_ref()).map(|tool| tool.at)
-        }
-        ReasonKind::OutputMissing | ReasonKind::OutputModified => reason.path.as_ref().and_then(output),
-        ReasonKind::ValidationChanged | ReasonKind::ValidationFailed | ReasonKind::GateFailed => {
-            let check = task.validate.iter().find(|check| Some(check.definition()) == reason.new);
-            check.or(task.validate.first()).map(|check| check.at)
-        }
-        _ => reason.path.as_ref().and_then(pattern).or_else(|| need(reason)),
-    };
-    found.unwrap_or(task.at)
+/// The lines of a task that bring causes in. There may be as many causes as inputs, so each is looked up.
+pub(super) struct Lines<'a> {
+    task: &'a Task,
+    /// Where each pattern of `inputs` and `edits` is, the last one of a path with the highest number.
+    patterns: PathIndex<(usize, At)>,
+    needs: HashMap<&'a TaskId, At>,
+}
+
+impl<'a> Lines<'a> {
+    pub(super) fn of(task: &'a Task) -> Self {
+        let patterns = task.inputs.iter().chain(&task.edits).enumerate();
+        let patterns = patterns.filter(|(_, pattern)| !pattern.negated).map(|(number, pattern)| {
+            let path = pattern.literal.clone().unwrap_or_else(|| pattern.base());
+            (path, (number, pattern.at))
+        });
+        let needs = task.needs.iter().rev().filter_map(|need| match need {
+            Reference::Task(id, at) => Some((id, *at)),
+            Reference::Group(..) => None,
+        });
+        Self { task, patterns: patterns.collect(), needs: needs.collect() }
+    }
+
+    fn last_pattern(&self, path: &WorkspacePath) -> Option<At> {
+        self.patterns.around(path).max_by_key(|(number, _)| *number).map(|(_, at)| *at)
+    }
+
+    fn output(&self, path: &WorkspacePath) -> Option<At> {
+        let output = self.task.outputs.iter().find(|output| path.is_within(&output.path));
+        let edits = self.task.edits.iter().rev().filter(|pattern| !pattern.negated);
+        let mut edits = edits.filter(|pattern| path.is_within(&pattern.base()));
+        output.map(|output| output.at).or_else(|| edits.next().map(|pattern| pattern.at))
+    }
+
+    /// The pattern that names the file, the variable, the edge; else the task.
+    pub(super) fn place_of(&self, reason: &Reason) -> At {
+        let task = self.task;
+        let found = match reason.kind {
+            ReasonKind::CommandChanged => Some(task.work_at),
+            ReasonKind::EnvChanged => task
+                .env
+                .iter()
+                .find(|variable| Some(&variable.name) == reason.name.as_ref())
+                .map(|variable| variable.at),
+            ReasonKind::ToolChanged => {
+                task.tools.iter().find(|tool| Some(&tool.name) == reason.name.as_ref()).map(|tool| tool.at)
+            }
+            ReasonKind::OutputMissing | ReasonKind::OutputModified => {
+                reason.path.as_ref().and_then(|path| self.output(path))
+            }
+            ReasonKind::ValidationChanged | ReasonKind::ValidationFailed | ReasonKind::GateFailed => {
+                let check = task.validate.iter().find(|check| Some(check.definition()) == reason.new);
+                check.or(task.validate.first()).map(|check| check.at)
+            }
+            _ => {
+                let pattern = reason.path.as_ref().and_then(|path| self.last_pattern(path));
+                let need = || reason.task.as_ref().and_then(|id| self.needs.get(id)).copied();
+                pattern.or_else(need)
+            }
+        };
+        found.unwrap_or(task.at)
+    }
 }

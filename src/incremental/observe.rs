@@ -51,14 +51,16 @@ impl Engine {
         self.gone = std::mem::take(&mut briefs.gone);
         self.redefined = std::mem::take(&mut briefs.redefined);
         self.changed = std::mem::take(&mut briefs.changed);
-        let mut bases = Vec::new();
+        let (mut bases, mut literals) = (Vec::new(), Vec::new());
         for index in unknown {
-            self.open_task(index, &mut files, &mut bases);
+            self.open_task(index, &mut literals, &mut bases);
         }
+        files.extend(&literals);
         match vouched {
             Some(vouched) => self.look_at_rest(files, &vouched),
             None => self.look_at_all(files),
         }
+        bases.extend(self.folders(literals));
         self.cover(bases);
         self.look_at_walked();
         self.mark_candidates(scope, &briefs);
@@ -118,6 +120,14 @@ impl Engine {
             self.only_walked[id.0 as usize] = true;
         }
         self.look_at_all(walked);
+    }
+
+    /// The folders among literal paths that no rule ignores, each once.
+    fn folders(&self, mut literals: Vec<FileId>) -> Vec<WorkspacePath> {
+        literals.sort_unstable();
+        literals.dedup();
+        let folders = literals.into_iter().filter(|id| self.is_folder(*id)).map(|id| self.path(id));
+        folders.filter(|path| !self.workspace.ignores(path, true)).collect()
     }
 
     fn walked_ids(&mut self) -> Vec<FileId> {

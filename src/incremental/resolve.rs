@@ -1,5 +1,6 @@
 //! From patterns to files: which paths a task's inputs name today, and the shape that the verdict reads.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
@@ -10,7 +11,8 @@ use super::tools::ToolSeen;
 use super::world::Tools;
 use crate::graph::{EdgeKinds, TaskIndex};
 use crate::model::{
-    Action, Diagnostic, EntryKind, Input, Pattern, Record, Signature, Task, Validation, Via, WorkspacePath,
+    Action, Diagnostic, EntryKind, Input, PathIndex, Pattern, Record, Signature, Task, Validation, Via,
+    WorkspacePath,
 };
 use crate::store::FileId;
 use crate::workspace::{Globs, LinkTarget};
@@ -18,13 +20,18 @@ use crate::workspace::{Globs, LinkTarget};
 /// Files that a walk has found, and below which folders it looked.
 #[derive(Default)]
 pub(super) struct Walked {
-    bases: Vec<WorkspacePath>,
+    bases: BTreeSet<WorkspacePath>,
     pub(super) files: Vec<WorkspacePath>,
     /// What lies below folders that are written out although a rule ignores them: no glob finds it.
     named: BTreeMap<WorkspacePath, Vec<WorkspacePath>>,
 }
 
 impl Walked {
+    /// True if a walk has looked at `path`.
+    fn covers(&self, path: &WorkspacePath) -> bool {
+        std::iter::successors(Some(path.clone()), WorkspacePath::parent).any(|at| self.bases.contains(&at))
+    }
+
     /// The known files at or below `base`.
     pub(super) fn below(&self, base: &WorkspacePath) -> impl Iterator<Item = &WorkspacePath> {
         let start = self.files.partition_point(|path| path < base);
@@ -36,13 +43,20 @@ impl Walked {
     }
 }
 
+/// A task whose patterns are looked up, with what their matches are held against.
+struct Reader {
+    index: TaskIndex,
+    /// Its own outputs.
+    own: PathIndex<()>,
+    /// What its dependencies declare, once a path is found that they may make.
+    needed: OnceCell<PathIndex<()>>,
+}
+
 impl Engine {
     /// Walks those of `bases` that no walk has covered.
     pub(super) fn cover(&mut self, bases: impl IntoIterator<Item = WorkspacePath>) {
-        let mut missing: Vec<WorkspacePath> = bases
-            .into_iter()
-            .filter(|base| !self.walked.bases.iter().any(|known| base.is_within(known)))
-            .collect();
+        let mut missing: Vec<WorkspacePath> =
+            bases.into_iter().filter(|base| !self.walked.covers(base)).collect();
         missing.sort();
         missing.dedup();
         if missing.is_empty() {
@@ -71,10 +85,7 @@ impl Engine {
         self.walked.named.clear();
         match (self.walked.files.binary_search(path), exists) {
             (Ok(at), false) => _ = self.walked.files.remove(at),
-            (Err(at), true)
-                if self.walked.bases.iter().any(|base| path.is_within(base))
-                    && !self.workspace.ignores(path, false) =>
-            {
+            (Err(at), true) if self.walked.covers(path) && !self.workspace.ignores(path, false) => {
                 self.walked.files.insert(at, path.clone());
             }
             _ => {}
@@ -89,14 +100,14 @@ impl Engine {
     /// The files of the tree that patterns name: not what dependencies make, not the task's own outputs. A
     /// path that is written out counts even where nothing is there, so that its appearance is noticed, and
     /// even where a task that is gone has made it; what globs find does not.
-    pub(super) fn sources(&mut self, task: &Task, patterns: &[Pattern], globs: &Globs) -> Vec<FileId> {
+    fn sources(&mut self, reader: &Reader, patterns: &[Pattern], globs: &Globs) -> Vec<FileId> {
+        self.cover_patterns(patterns);
         let mut found: BTreeMap<WorkspacePath, bool> = BTreeMap::new();
         for pattern in patterns.iter().filter(|pattern| !pattern.negated) {
             let base = pattern.base();
             if let Some(path) = &pattern.literal {
                 let id = self.look_at(path);
-                let is_folder = self.state.file(id).is_some_and(|row| row.signature.is_folder());
-                if is_folder {
+                if self.is_folder(id) {
                     for path in self.below_named(path).into_iter().filter(|path| globs.matches(path)) {
                         found.entry(path).or_insert(false);
                     }
@@ -105,20 +116,22 @@ impl Engine {
                 }
                 continue;
             }
-            self.cover([base.clone()]);
             for path in self.walked.below(&base).filter(|path| globs.matches(path)) {
                 found.entry(path.clone()).or_insert(false);
             }
         }
         let mut ids = Vec::with_capacity(found.len());
         for (path, literal) in found {
-            if task.outputs.iter().any(|output| path.is_within(&output.path)) {
+            if reader.own.holds(&path) {
                 continue;
             }
             let id = self.look_at(&path);
             let made = self.is_owned(id);
             let there = self.state.file(id).is_some_and(|row| row.entry.exists());
-            let dependencys = (made || !there) && self.is_declared_by_a_dependency(task, &path);
+            // Where it is recorded as made, or not there yet, it is the business of the dependency that
+            // declares it.
+            let needed = || reader.needed.get_or_init(|| self.declared_by_dependencies(reader.index));
+            let dependencys = (made || !there) && needed().holds(&path);
             if !dependencys && (literal || (there && !made)) {
                 ids.push(id);
             }
@@ -126,11 +139,46 @@ impl Engine {
         self.with_link_targets(ids)
     }
 
-    /// Such a path, where it is not there yet or is recorded as made, is that dependency's business.
-    fn is_declared_by_a_dependency(&self, task: &Task, path: &WorkspacePath) -> bool {
-        let Some(index) = self.plan.index_of(task.id.as_str()) else { return false };
-        self.plan.deps(index).filter(|(_, kinds)| kinds.carries_outputs()).any(|(dep, _)| {
-            self.plan.task(dep).is_ok_and(|dep| dep.outputs.iter().any(|output| path.is_within(&output.path)))
+    /// Walks all that patterns name, in one go.
+    fn cover_patterns(&mut self, patterns: &[Pattern]) {
+        let mut bases = Vec::new();
+        for pattern in patterns.iter().filter(|pattern| !pattern.negated) {
+            let Some(path) = &pattern.literal else {
+                bases.push(pattern.base());
+                continue;
+            };
+            let id = self.look_at(path);
+            if self.is_folder(id) && !self.workspace.ignores(path, true) {
+                bases.push(path.clone());
+            }
+        }
+        self.cover(bases);
+    }
+
+    /// True if a folder was seen there.
+    pub(super) fn is_folder(&self, id: FileId) -> bool {
+        self.state.file(id).is_some_and(|row| row.signature.is_folder())
+    }
+
+    /// The outputs that the dependencies of a task declare.
+    pub(super) fn declared_by_dependencies(&self, index: TaskIndex) -> PathIndex<()> {
+        let carrying = self.plan.deps(index).filter(|(_, kinds)| kinds.carries_outputs());
+        let outputs = carrying.filter_map(|(dep, _)| self.plan.task(dep).ok()).flat_map(|dep| {
+            let paths = dep.outputs.iter().map(|output| (output.path.clone(), ()));
+            paths.collect::<Vec<_>>()
+        });
+        outputs.collect()
+    }
+
+    /// The tasks by the outputs that they declare: looked for once, since that decodes the whole plan.
+    pub(super) fn makers(&self) -> &PathIndex<TaskIndex> {
+        self.makers.get_or_init(|| {
+            let tasks = self.plan.indices().filter_map(|index| Some((index, self.plan.task(index).ok()?)));
+            let outputs = tasks.flat_map(|(index, task)| {
+                let paths = task.outputs.iter().map(|output| (output.path.clone(), index));
+                paths.collect::<Vec<_>>()
+            });
+            outputs.collect()
         })
     }
 
@@ -227,13 +275,15 @@ impl Engine {
         let result = self.result_input(index);
         let record = result.record(&self.db);
         let globs = Globs::new(&task.inputs).map_err(|error| broken(&error))?;
-        let declared = self.sources(&task, &task.inputs, &globs);
+        let own = PathIndex::set(task.outputs.iter().map(|output| &output.path));
+        let reader = Reader { index, own, needed: OnceCell::new() };
+        let declared = self.sources(&reader, &task.inputs, &globs);
         let sources = self.with_discovered(&task, declared, record.as_deref());
         let mut checks = Vec::new();
         let mut check_ids = BTreeSet::new();
         for check in task.validate.iter().filter(|check| !check.inputs.is_empty()) {
             let globs = Globs::new(&check.inputs).map_err(|error| broken(&error))?;
-            check_ids.extend(self.sources(&task, &check.inputs, &globs));
+            check_ids.extend(self.sources(&reader, &check.inputs, &globs));
             checks.push(globs);
         }
         let edits = self.edit_paths(index);

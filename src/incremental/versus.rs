@@ -2,7 +2,7 @@
 
 use super::db;
 use super::engine::Engine;
-use super::explain::place_of;
+use super::explain::Lines;
 use crate::graph::TaskIndex;
 use crate::model::{Attempt, Diagnostic, Reason};
 
@@ -48,8 +48,9 @@ impl Engine {
         if let Some(before) = &before.validation {
             reasons.extend(validation.differences(before));
         }
+        let lines = Lines::of(&shape.task);
         for reason in &mut reasons {
-            reason.at = self.place(place_of(reason, &shape.task));
+            reason.at = self.place(lines.place_of(reason));
         }
         Ok((compared, reasons))
     }

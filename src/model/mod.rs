@@ -16,6 +16,7 @@ mod locked;
 mod manifest;
 pub mod os_path;
 mod path;
+mod path_index;
 mod reason;
 mod record;
 mod result;
@@ -38,6 +39,7 @@ pub use id::{GATE_SUFFIX, GroupId, TaskId};
 pub use locked::{LOCK_RUN, LOCKFILE, Locked};
 pub use manifest::{Budget, Group, Manifest, Reference, Settings};
 pub use path::{PathError, UNFINISHED, WorkspacePath};
+pub use path_index::PathIndex;
 pub use reason::{Place, Reason, ReasonKind};
 pub use record::{
     Approval, Attempt, CheckEvidence, Edited, Failure, OutputEntry, Pending, Record, Undo, Wait,

@@ -1,7 +1,7 @@
 //! Which paths a list of patterns means: in order, the last match wins, `!` takes out.
 //!
-//! A pattern without glob characters is the path it names and everything below it. A glob is globset's,
-//! with `*` and `?` stopping at `/`. Compiling one costs some 50 µs, so that happens when a path first gets
+//! A pattern without glob characters, a literal, is the path it names and everything below it. Literals are
+//! looked up, since a task may list thousands of them; globs are tried one by one. A glob is globset's, with `*` and `?` stopping at `/`. Compiling one costs some 50 µs, so that happens when a path first gets
 //! as far as the pattern's leading folders.
 
 use std::sync::OnceLock;
@@ -10,21 +10,32 @@ use globset::{Candidate, Glob, GlobBuilder, GlobMatcher};
 
 use super::Error;
 use super::walk::outermost;
-use crate::model::{Pattern, WorkspacePath};
+use crate::model::{PathIndex, Pattern, WorkspacePath};
 
 /// Patterns, ready to match.
 #[derive(Debug)]
 pub struct Globs {
+    literals: PathIndex<Literal>,
     rules: Vec<Rule>,
 }
 
+/// A pattern without glob characters.
+#[derive(Clone, Copy, Debug)]
+struct Literal {
+    /// Its position in the list of patterns.
+    at: usize,
+    negated: bool,
+}
+
+/// A pattern with glob characters.
 #[derive(Debug)]
 struct Rule {
+    /// Its position in the list of patterns.
+    at: usize,
     negated: bool,
-    /// The leading components that hold no glob characters; for a literal all of them.
+    /// The leading components that hold no glob characters.
     base: WorkspacePath,
-    /// None for a literal.
-    glob: Option<Lazy>,
+    glob: Lazy,
     /// The components of the glob after `base`.
     tail: Vec<Component>,
     /// Where the glob means everything below some folders: the glob of those folders.
@@ -114,25 +125,43 @@ impl Globs {
     /// # Errors
     /// One of them is no glob.
     pub fn new(patterns: &[Pattern]) -> Result<Self, Error> {
-        patterns.iter().map(Rule::new).collect::<Result<_, _>>().map(|rules| Self { rules })
+        let (mut literals, mut rules) = (Vec::new(), Vec::new());
+        for (at, pattern) in patterns.iter().enumerate() {
+            match &pattern.literal {
+                Some(path) => literals.push((path.clone(), Literal { at, negated: pattern.negated })),
+                None => rules.push(Rule::new(at, pattern)?),
+            }
+        }
+        Ok(Self { literals: literals.into_iter().collect(), rules })
     }
 
     /// Is `path` meant?
     pub fn matches(&self, path: &WorkspacePath) -> bool {
-        self.rules.iter().rev().find(|rule| rule.matches(path)).is_some_and(|rule| !rule.negated)
+        let literal = self.literals.around(path).max_by_key(|literal| literal.at);
+        let glob = self.behind(literal).find(|rule| rule.matches(path)).map(|rule| rule.negated);
+        glob.or(literal.map(|literal| literal.negated)) == Some(false)
+    }
+
+    /// The globs behind a literal in the list, the last one first; all of them where there is none.
+    fn behind(&self, literal: Option<&Literal>) -> impl Iterator<Item = &Rule> {
+        let at = literal.map(|literal| literal.at);
+        self.rules.iter().rev().take_while(move |rule| at.is_none_or(|at| rule.at > at))
     }
 
     /// The folders in which the globs may match something: where a walk has to look. None lies within
     /// another. Literals are not among them, for they need no walk unless they are folders.
     pub fn bases(&self) -> Vec<WorkspacePath> {
-        let globs = self.rules.iter().filter(|rule| !rule.negated && rule.glob.is_some());
+        let globs = self.rules.iter().filter(|rule| !rule.negated);
         outermost(globs.map(|rule| rule.base.clone()).collect())
     }
 
     /// Could `folder`, or a path below it, be meant? Never wrongly no; yes where it cannot be told without
     /// the names of the files, but not where a later `!` takes out the whole folder.
     pub fn could_match_within(&self, folder: &WorkspacePath) -> bool {
-        for rule in self.rules.iter().rev() {
+        let around = self.literals.around(folder);
+        let below = self.literals.below(folder).filter(|literal| !literal.negated);
+        let literal = around.chain(below).max_by_key(|literal| literal.at);
+        for rule in self.behind(literal) {
             if rule.negated && rule.covers(folder) {
                 return false;
             }
@@ -140,21 +169,12 @@ impl Globs {
                 return true;
             }
         }
-        false
+        literal.is_some_and(|literal| !literal.negated)
     }
 }
 
 impl Rule {
-    fn new(pattern: &Pattern) -> Result<Self, Error> {
-        if let Some(path) = &pattern.literal {
-            return Ok(Self {
-                negated: pattern.negated,
-                base: path.clone(),
-                glob: None,
-                tail: Vec::new(),
-                folders: None,
-            });
-        }
+    fn new(at: usize, pattern: &Pattern) -> Result<Self, Error> {
         let text = pattern.glob.trim_end_matches('/');
         let text = if pattern.folder { format!("{text}/**") } else { text.to_owned() };
         let glob = Lazy::new(&text)?;
@@ -174,23 +194,20 @@ impl Rule {
             .collect::<Result<_, _>>()?;
         let folders = text.strip_suffix("/**").or_else(|| text.strip_suffix("/**/*"));
         let folders = folders.map(Lazy::new).transpose()?;
-        Ok(Self { negated: pattern.negated, base, glob: Some(glob), tail, folders })
+        Ok(Self { at, negated: pattern.negated, base, glob, tail, folders })
     }
 
     fn matches(&self, path: &WorkspacePath) -> bool {
-        path.is_within(&self.base) && self.glob.as_ref().is_none_or(|glob| glob.matches(path.as_bytes()))
+        path.is_within(&self.base) && self.glob.matches(path.as_bytes())
     }
 
     /// Does it match everything below `folder`?
     fn covers(&self, folder: &WorkspacePath) -> bool {
-        if self.glob.is_none() {
-            return folder.is_within(&self.base);
-        }
         let above = std::iter::successors(Some(folder.clone()), WorkspacePath::parent);
         self.folders
             .as_ref()
             .is_some_and(|folders| above.into_iter().any(|at| folders.matches(at.as_bytes())))
-            || self.glob.as_ref().is_some_and(|glob| matches!(glob.glob.glob(), "**" | "**/*"))
+            || matches!(self.glob.glob.glob(), "**" | "**/*")
     }
 
     /// Could it match `folder` or something below it?
@@ -200,9 +217,6 @@ impl Rule {
         }
         if !folder.is_within(&self.base) {
             return false;
-        }
-        if self.glob.is_none() {
-            return true;
         }
         let below = folder.components().skip(self.base.components().count());
         let mut tail = self.tail.iter();
@@ -322,7 +336,7 @@ mod tests {
                     assert!(globs.could_match_within(&folder), "{patterns}: {text} is within {folder}");
                 }
                 let walked = globs.bases().iter().any(|base| self::path(text).is_within(base));
-                let literal = globs.rules.iter().any(|rule| rule.glob.is_none());
+                let literal = globs.literals.holds(&self::path(text));
                 assert!(!meant || walked || literal, "{patterns}: {text} is not within the bases");
             }
         }
@@ -358,6 +372,16 @@ mod tests {
         check("!src/gen/** src/**", "src/gen/a", "");
         check("src !src/gen", "src/a src/gens", "src/gen src/gen/a");
         check("!a", "", "a b");
+    }
+
+    #[test]
+    fn literals_and_globs_keep_their_order_however_they_are_mixed() {
+        check("a/* !a/b a/b/c", "a/x a/b/c a/b/c/d", "a/b a/b/x");
+        check("a/b !a/* a/b/c", "a/b/c a/b/x", "a/b a/x");
+        check("!a a/b !a/b/c a/b/c/d", "a/b a/b/x a/b/c/d", "a a/x a/b/c a/b/c/x");
+        check("a !a a/b !**/*.o a/b/x.o", "a/b a/b/y a/b/x.o", "a a/x a/b/y.o");
+        assert!(within("a/b/c !a/b", "a") && !within("a/b/c !a/b", "a/b"));
+        assert!(within("!a a/b", "a") && !within("a/b !a", "a"));
     }
 
     #[test]
