@@ -11,6 +11,7 @@ mod json;
 mod keys;
 mod manifest;
 mod pages;
+mod plain;
 mod structure;
 mod transcript;
 

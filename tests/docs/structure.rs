@@ -105,7 +105,8 @@ fn one_room_alone_knows_each_of_the_heavy_dependencies() {
     }
 }
 
-fn all_sources() -> Vec<String> {
+/// Every Rust file of the repository.
+pub(crate) fn all_sources() -> Vec<String> {
     ["src", "tests", "benches", "examples"]
         .into_iter()
         .filter(|folder| crate::root().join(folder).is_dir())
