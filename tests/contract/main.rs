@@ -30,6 +30,7 @@ mod rollback;
 mod sandbox;
 mod sandbox_ends;
 mod shard;
+mod snapshot;
 mod staleness;
 mod strange;
 mod verify;
