@@ -29,7 +29,6 @@ use crate::report::{Fanout, Reader as _, Titles, count, events, json, live, trac
 use crate::schedule::{self, Build, Message, Sink};
 use crate::store::{self, Access, Attempts, Holder, Journal, Lock, LockError, Programs, RunDir, State};
 use crate::workspace::Witness;
-use crate::worktree::Repository;
 
 /// Runs are kept for so long, or so many of them, whichever is more.
 pub(super) const KEEP: (usize, Duration) = (100, Duration::from_secs(30 * 24 * 60 * 60));
@@ -280,7 +279,7 @@ fn build(
     notices.extend(unenforced(&engine, &scope));
     let asked = asked_for(args, session)?;
     let run_dir = RunDir::create(&session.folder, &run)?;
-    let repository = Repository::discover(session.workspace.root());
+    let repository = crate::execute::repository(session.workspace.root(), &session.folder);
     let found = caching::find(session, repository.as_ref());
     notices.extend(found.notices);
     let (outbox, inbox) = sync_channel(BACKLOG);

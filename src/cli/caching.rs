@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::session::Session;
 use crate::execute::would_be_restored;
@@ -35,7 +35,7 @@ pub(super) struct Found {
 pub(super) fn find(session: &Session, repository: Option<&Repository>) -> Found {
     let caller = &session.caller;
     let off = |because: String| Found { cache: None, because: Some(because), notices: Vec::new() };
-    if caller.0.contains_key(OsStr::new(TASK_VARIABLE)) || is_private(session.workspace.root()) {
+    if caller.0.contains_key(OsStr::new(TASK_VARIABLE)) {
         return off("this is inside a running task".to_owned());
     }
     let (mut read, mut write, mut because) = policies(session);
@@ -104,12 +104,6 @@ pub(super) fn maker(caller: &Caller, repository: Option<&Repository>) -> Maker {
         commit: repository.and_then(Repository::head_commit),
         ..Maker::default()
     }
-}
-
-/// Is it the folder of a task that runs apart?
-fn is_private(root: &Path) -> bool {
-    let names: Vec<&OsStr> = root.iter().collect();
-    names.windows(2).any(|pair| pair == [OsStr::new(".conductor"), OsStr::new("workspaces")])
 }
 
 fn dir(session: &Session, repository: Option<&Repository>) -> PathBuf {
@@ -230,13 +224,5 @@ mod tests {
         check(&[("BUILDKITE_PULL_REQUEST_REPO", ""), ("BUILDKITE_REPO", "a")], false);
         check(&[("BUILDKITE_PULL_REQUEST_REPO", "b"), ("BUILDKITE_REPO", "a")], true);
         check(&[("CIRCLE_PR_USERNAME", "you")], true);
-    }
-
-    #[test]
-    fn the_private_folder_of_a_task_is_known_by_its_path() {
-        assert!(is_private(Path::new("/w/.conductor/workspaces/T1")));
-        assert!(is_private(Path::new("/w/.conductor/workspaces/T1/deep")));
-        assert!(!is_private(Path::new("/w/.conductor")));
-        assert!(!is_private(Path::new("/w/workspaces/.conductor")));
     }
 }

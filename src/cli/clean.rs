@@ -13,13 +13,13 @@ use super::build::{KEEP, hold};
 use super::options::{CleanArgs, Global};
 use super::session::Session;
 use super::{Exit, Output, Stop};
-use crate::execute::{recover, remove_all};
+use crate::execute::{not_conductors, recover, remove_all, repository};
 use crate::incremental::Caller;
 use crate::model::{Diagnostic, Failure, RunId, TaskId};
 use crate::report::count;
-use crate::store::{Access, Journal, Objects, State, list_runs};
+use crate::store::{Access, Journal, Marks, Objects, State, list_runs, strangers};
 use crate::workspace::{prune_empty_parents, remove_path};
-use crate::worktree::{self, Repository, branch_name};
+use crate::worktree::{self, branch_name};
 
 pub(super) fn run(global: &Global, args: &CleanArgs, caller: Caller, output: &Output) -> Result<Exit, Stop> {
     let session = Session::open(global, caller)?;
@@ -73,6 +73,16 @@ pub(super) fn run(global: &Global, args: &CleanArgs, caller: Caller, output: &Ou
         }
     }
     state.finish()?;
+    if !args.dry_run {
+        Marks::of(&session.folder).tidy();
+    }
+    let mut others = Marks::of(&session.folder).strangers();
+    let files = &session.plan.sources().files;
+    let manifests: Vec<PathBuf> =
+        files.iter().map(|file| session.workspace.root().join(&file.path)).collect();
+    others.extend(strangers(&session.folder, &manifests));
+    let named = not_conductors(session.workspace.root(), &others);
+    output.warn(&Vec::from_iter(named), session.sources());
     let targets = (!args.targets.is_empty()).then_some(&*tasks);
     let (leftovers, gone) = leftovers(&session, &state, targets, args.dry_run);
     if !args.dry_run {
@@ -131,9 +141,10 @@ fn leftovers(
     };
     let named = |place: &PathBuf, task: &TaskId| place.file_name() == Some(OsStr::new(&task.file_name()));
     let mut gone = Vec::new();
+    let marks = Marks::of(&session.folder);
     let mut places = below("workspaces");
     // Those of git have been removed with what git knows of them.
-    places.retain(|place| !place.join(".git").is_file());
+    places.retain(|place| marks.is_made(place) && !place.join(".git").is_file());
     if let Some(targets) = targets {
         places.retain(|place| targets.iter().any(|task| named(place, task)));
     } else {
@@ -146,7 +157,7 @@ fn leftovers(
     }
     places.sort();
     if !dry_run {
-        places.retain(|place| remove_all(place).is_ok());
+        places.retain(|place| marks.remove_with(place, || remove_all(place)).is_ok());
         for place in &places {
             prune_empty_parents(&session.folder, place);
         }
@@ -176,7 +187,7 @@ struct Cleaned {
 /// Removes worktrees of tasks that failed, and branches where that is asked for; those of `tasks`, or all.
 fn git_side(session: &Session, state: &State, args: &CleanArgs, tasks: &[TaskId]) -> Result<Cleaned, Stop> {
     let mut cleaned = Cleaned::default();
-    let Some(repository) = Repository::discover(session.workspace.root()) else { return Ok(cleaned) };
+    let Some(repository) = repository(session.workspace.root(), &session.folder) else { return Ok(cleaned) };
     let stop = |error: worktree::Error| session.stop(Exit::Failed, vec![failed(&error)]);
     let all = args.targets.is_empty();
     let workspaces = session.folder.join("workspaces");

@@ -21,7 +21,6 @@ use crate::report::count;
 use crate::schedule::{Desk, Refused, Settled, Side, Step};
 use crate::store::{self, Access, Attempts, Journal, Lock, Programs, RunDir, State};
 use crate::workspace::Witness;
-use crate::worktree::Repository;
 
 /// A desk in a workspace that nobody else changes meanwhile.
 struct Held {
@@ -60,7 +59,7 @@ fn open(global: &Global, caller: Caller, command: &str, access: Access) -> Resul
     let everything: Vec<TaskIndex> = session.plan.order().collect();
     engine.observe(&everything);
     let run_dir = RunDir::of(&session.folder, &run);
-    let repository = Repository::discover(session.workspace.root());
+    let repository = crate::execute::repository(session.workspace.root(), &session.folder);
     let found = caching::find(&session, repository.as_ref());
     notices.extend(found.notices);
     let context = RunContext {

@@ -4,7 +4,7 @@
 use super::RunContext;
 use crate::incremental::{Assignment, Change};
 use crate::model::{Diagnostic, Entry, EntryKind, Isolation, Record, Task, TaskId, WorkspacePath};
-use crate::store::BranchMove;
+use crate::store::{BranchMove, Marks};
 use crate::workspace::{Observed, Root};
 use crate::worktree::{Commit, Content, Repository, Trailers, branch_name};
 
@@ -177,6 +177,12 @@ fn content_at(at: &Root, path: &WorkspacePath, entry: &Entry) -> Option<Content>
         }
         _ => None,
     }
+}
+
+/// The repository around a workspace, which knows what conductor made in `folder`, the workspace's `.conductor`.
+pub fn repository(root: &std::path::Path, folder: &std::path::Path) -> Option<Repository> {
+    let marks = Marks::of(folder);
+    Some(Repository::discover(root)?.knowing(move |place| marks.is_made(place)))
 }
 
 /// What keeps tasks that want a git worktree from having one: there is no repository, or it cannot be used.

@@ -33,14 +33,14 @@ pub use agent::{Agents, Examined, Ledger, Login, Unfinished, examine, next_promp
 pub use byhand::{check_result, copy_version, keep_version, return_version, run_by_hand, show_version};
 pub use command::run_tool;
 pub use exec_root::{remove_all, unenforced};
-pub use git::{check_branch, commit_adopted, move_branch, move_branch_back, needs_repository};
+pub use git::{check_branch, commit_adopted, move_branch, move_branch_back, needs_repository, repository};
 pub use integrate::{Landed, land, put_back};
 pub use keep::keep_result;
 pub use lookup::would_be_restored;
 pub use outcome::{Disposition, Done, Outcome, Overtaken, Refusal, Waiting};
 pub use pending::{Released, clear as clear_pending, folder as pending_folder, release, turn_into_conflict};
 pub use perform::perform;
-pub use recover::recover;
+pub use recover::{not_conductors, recover};
 pub use repeat::{Difference, DifferentLine, Repeated, repeat};
 pub use run_context::RunContext;
 pub use staging::{Staged, StagingError};

@@ -9,7 +9,7 @@ use super::integrate::is_covered;
 use super::staging::restore;
 use crate::model::{Diagnostic, Event, RunId, TaskId, UNFINISHED};
 use crate::report::events;
-use crate::store::{BranchMove, Intent, Objects, RunDir, State, list_runs};
+use crate::store::{BranchMove, Intent, Marks, Objects, RunDir, State, list_runs};
 use crate::workspace::Root;
 use crate::worktree::{Error, Repository};
 
@@ -54,14 +54,28 @@ pub fn recover(workspace: &Root, folder: &Path, state: &State, intents: &[Intent
     }
     // Results from the cache that never came in.
     let _ = super::exec_root::remove_all(&folder.join(super::restore::INCOMING));
-    let workspaces = folder.join("workspaces");
+    let marks = Marks::of(folder);
+    let workspaces = marks.workspaces();
     let moved = intents.iter().any(|intent| intent.branch.is_some());
     if moved || workspaces.is_dir() {
-        let repository = Repository::discover(workspace.root());
+        let repository = super::git::repository(workspace.root(), folder);
         notices.extend(repository.and_then(|repository| git_side(&repository, state, intents, &workspaces)));
-        private_folders(&workspaces);
+        private_folders(&marks);
+        marks.tidy();
+        let strangers = marks.not_yet_named(&marks.strangers());
+        notices.extend(not_conductors(workspace.root(), &strangers));
     }
     notices
+}
+
+/// Names what others put into `.conductor`; none where there is nothing.
+pub fn not_conductors(root: &Path, strangers: &[PathBuf]) -> Option<Diagnostic> {
+    let shown = strangers.iter().map(|place| place.strip_prefix(root).unwrap_or(place).display().to_string());
+    let shown: Vec<String> = shown.collect();
+    let (verb, what) = if shown.len() == 1 { ("is", "it") } else { ("are", "them") };
+    let message = format!("{} {verb} not conductor's, which leaves {what} alone", shown.join(", "));
+    let help = "move it elsewhere: a task whose folder has the same name cannot run";
+    (!shown.is_empty()).then(|| Diagnostic::warning("build::not_conductors", message).help(help))
 }
 
 /// Branches of results that were never recorded go back, and worktrees in which nobody works any more go.
@@ -89,13 +103,17 @@ fn git_side(
 }
 
 /// Sandboxes of killed attempts: those that were kept on purpose have no private part any more.
-fn private_folders(workspaces: &Path) {
+fn private_folders(marks: &Marks) {
+    let remove = super::exec_root::remove_all;
+    let workspaces = marks.workspaces();
     let private = workspaces.join(super::exec_root::PRIVATE);
     for entry in std::fs::read_dir(&private).into_iter().flatten().flatten() {
-        for folder in [workspaces.join(entry.file_name()), entry.path()] {
-            // What cannot be removed now is removed when the task runs again.
-            let _ = super::exec_root::remove_all(&folder);
+        let folder = workspaces.join(entry.file_name());
+        // What cannot be removed now is removed when the task runs again.
+        if marks.is_made(&folder) {
+            let _ = marks.remove_with(&folder, || remove(&folder));
         }
+        let _ = remove(&entry.path());
     }
     let _ = std::fs::remove_dir(&private);
     let _ = std::fs::remove_dir(workspaces);

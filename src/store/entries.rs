@@ -6,7 +6,7 @@
 
 use std::fs::FileType;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::model::Diagnostic;
 
@@ -79,6 +79,22 @@ pub fn prepare(dir: &Path) -> Result<Vec<Diagnostic>, Error> {
         .collect::<Result<_, _>>()?;
     ignore(&dir.join(".gitignore"))?;
     Ok(notices)
+}
+
+/// What others put directly into the folder `.conductor` at `dir`, but for `known`, sorted.
+pub fn strangers(dir: &Path, known: &[PathBuf]) -> Vec<PathBuf> {
+    let own = |name: &str| {
+        ENTRIES.iter().any(|(own, _)| *own == name)
+            || name.contains(".set-aside-")
+            || name.contains(".tmp-")
+            || name.starts_with("state.")
+    };
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let others = entries.filter(|entry| !entry.file_name().to_str().is_some_and(own));
+    let mut found: Vec<PathBuf> = others.map(|entry| entry.path()).collect();
+    found.retain(|place| !known.iter().any(|known| known.starts_with(place)));
+    found.sort();
+    found
 }
 
 /// Moves what is no entry of conductor's out of the place of the entry `name`.

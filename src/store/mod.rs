@@ -37,6 +37,7 @@ mod local;
 mod lock;
 mod lockfile;
 mod log;
+mod marks;
 mod needed;
 mod objects;
 mod plan;
@@ -51,7 +52,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use attempts::{Attempts, last_attempt};
-pub use entries::prepare;
+pub use entries::{prepare, strangers};
 pub use files::{FileId, FileRow};
 pub use flakes::Flakes;
 pub use framed::{read_frame, write_frame};
@@ -62,6 +63,7 @@ pub use local::{
 };
 pub use lock::{Holder, Lock, LockError};
 pub use lockfile::{LockStamp, Lockfile};
+pub use marks::Marks;
 pub use objects::Objects;
 pub use plan::{PlanBodies, load_plan, save_plan};
 pub use programs::Programs;

@@ -90,6 +90,11 @@ impl Admin {
         (link.file_name() == Some(OsStr::new(".git"))).then(|| link.parent().map(real)).flatten()
     }
 
+    /// True if it has a name as conductor gives it: `conductor-`, the workspace's eight digits, the task.
+    pub(super) fn is_conductors(&self) -> bool {
+        self.dir.file_name().is_some_and(is_conductors_name)
+    }
+
     /// Marks the worktree as one to be kept, and says why.
     pub(super) fn keep(&self, why: &str) -> Result<(), Error> {
         let path = self.dir.join(KEPT);
@@ -121,13 +126,31 @@ pub(super) fn head_in(git_dir: &Path) -> Option<String> {
     Some(head.strip_prefix("ref:")?.trim().to_owned())
 }
 
-/// The entry that the `.git` file of the worktree at `place` names.
-pub(super) fn entry_of(place: &Path, common_dir: &Path) -> Option<Admin> {
+fn is_conductors_name(name: &OsStr) -> bool {
+    let rest = name.as_bytes().strip_prefix(b"conductor-");
+    rest.is_some_and(|rest| rest.get(8) == Some(&b'-') && rest[..8].iter().all(u8::is_ascii_hexdigit))
+}
+
+/// The name of the entry that the `.git` file of the worktree at `place` names.
+fn entry_name(place: &Path) -> Option<OsString> {
+    if place.is_symlink() || !place.join(".git").is_file() {
+        return None;
+    }
     let mut text = fs::read(place.join(".git")).ok()?;
     while text.last().is_some_and(u8::is_ascii_whitespace) {
         text.pop();
     }
-    let name = Path::new(OsStr::from_bytes(text.strip_prefix(b"gitdir: ")?)).file_name()?.to_owned();
+    Some(Path::new(OsStr::from_bytes(text.strip_prefix(b"gitdir: ")?)).file_name()?.to_owned())
+}
+
+/// True if the folder at `place` says that it is a worktree of conductor's, whether its entry is there or not.
+pub(super) fn says_conductors(place: &Path) -> bool {
+    entry_name(place).is_some_and(|name| is_conductors_name(&name))
+}
+
+/// The entry that the `.git` file of the worktree at `place` names.
+pub(super) fn entry_of(place: &Path, common_dir: &Path) -> Option<Admin> {
+    let name = entry_name(place)?;
     let dir = common_dir.join("worktrees").join(name);
     dir.is_dir().then_some(Admin { dir })
 }

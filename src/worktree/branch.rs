@@ -5,7 +5,7 @@ use std::path::Path;
 
 use git2::{ErrorCode, Oid, Reference};
 
-use super::admin::{Admin, head_in, is_ours};
+use super::admin::{Admin, head_in};
 use super::{Error, Repository, parse_id};
 
 /// Where the tips are kept that somebody else put on a branch of conductor's. Not below `conductor/`, where a task could have
@@ -161,7 +161,7 @@ impl Repository {
         }
         for admin in Admin::all(&self.common_dir)? {
             if let Some(place) = admin.place().filter(|_| uses(&admin.dir, &reference))
-                && !is_ours(&place)
+                && !admin.is_conductors()
             {
                 return checked_out(place);
             }

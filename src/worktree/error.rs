@@ -51,8 +51,8 @@ pub enum Error {
         /// The place.
         place: PathBuf,
     },
-    /// A whole repository where a worktree is to be made.
-    #[error("`{}` holds a git repository of its own, which conductor did not make; move it away", place.display())]
+    /// Something of somebody else's where a worktree is to be made.
+    #[error("`{}` is in the way: conductor did not make what is there, or what git knows of it; move it away", place.display())]
     Occupied {
         /// The place.
         place: PathBuf,

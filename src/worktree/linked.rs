@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use git2::Oid;
 
-use super::admin::{Admin, entry_of, is_ours, real};
+use super::admin::{Admin, entry_of, is_ours, real, says_conductors};
 use super::remove::{Area, remove_tree};
 use super::{Error, Repository, name, tree};
 use crate::model::Digest;
@@ -34,18 +34,20 @@ pub struct Leftover {
     /// Why it was kept ([`Linked::keep`]); none where a killed run left it.
     pub kept: Option<String>,
     admin: Option<Admin>,
+    /// The folder is somebody else's.
+    entry_only: bool,
 }
 
 impl Repository {
     /// Makes a linked worktree at the folder `place`, somewhere below `.conductor/workspaces/`. It is empty, and its HEAD is
     /// detached at an empty commit without parents. `git worktree list` shows it. `name` (a task's id) is
-    /// for people who look into git's folder. Whatever was at `place` is replaced: a worktree that a killed run left, or
-    /// half of one.
+    /// for people who look into git's folder. What conductor left at `place` is replaced: a worktree of a killed run, or
+    /// half of one. An empty folder that conductor has made is used as it is.
     ///
     /// Several threads may call it at once; it is done one after the other.
     ///
     /// # Errors
-    /// `place` is elsewhere, holds a repository of its own, or cannot be written.
+    /// `place` is elsewhere, holds what conductor did not make, or cannot be written.
     pub fn create(&self, name: &str, place: &Path) -> Result<Linked, Error> {
         let place = real(place);
         if !is_ours(&place) {
@@ -64,7 +66,8 @@ impl Repository {
     /// The worktrees of conductor's below the folder `below` (`ROOT/.conductor/workspaces`), kept ones too. The caller
     /// knows that nobody works in them: it holds the workspace's lock, say.
     ///
-    /// A folder there that is no worktree is none, unless it is empty.
+    /// A folder there that is no worktree is none, unless it is empty. What conductor did not make is none either,
+    /// locked or not.
     ///
     /// # Errors
     /// git's entries cannot be listed.
@@ -73,17 +76,22 @@ impl Repository {
         let mut found = Vec::new();
         for admin in Admin::all(&self.common_dir)? {
             let place = admin.place().filter(|place| place.starts_with(&below) && is_ours(place));
-            if let Some(place) = place {
-                found.push(Leftover { place, kept: admin.kept(), admin: Some(admin) });
+            let Some(place) = place else { continue };
+            let owns = self.owns(&place);
+            let is_gone = place.symlink_metadata().is_err();
+            // Where somebody else's folder took the place, the entry alone is conductor's.
+            if owns || admin.is_conductors() {
+                let entry_only = !owns && !is_gone;
+                found.push(Leftover { place, kept: admin.kept(), admin: Some(admin), entry_only });
             }
         }
         for entry in fs::read_dir(&below).into_iter().flatten().flatten() {
             let place = entry.path();
             let going = entry.file_name().to_string_lossy().starts_with(GOING);
-            let unlisted = is_ours(&place) && found.iter().all(|leftover| leftover.place != place);
+            let unlisted = self.owns(&place) && found.iter().all(|leftover| leftover.place != place);
             if unlisted && (going || is_remains(&place)) {
                 let admin = entry_of(&place, &self.common_dir).filter(is_orphan);
-                found.push(Leftover { place, kept: None, admin });
+                found.push(Leftover { place, kept: None, admin, entry_only: false });
             }
         }
         Ok(found)
@@ -102,7 +110,8 @@ impl Repository {
         let common_dir = self.common_dir.canonicalize().map_err(Error::io("open", &self.common_dir))?;
         let kept = Admin::all(&common_dir)?
             .into_iter()
-            .find(|admin| admin.kept().is_some() && admin.place().as_deref() == Some(&*place));
+            .find(|admin| admin.kept().is_some() && admin.place().as_deref() == Some(&*place))
+            .filter(|_| self.owns(&place));
         Ok(kept.map(|admin| Linked { place, admin, common_dir, workspace: self.workspace_name() }))
     }
 
@@ -114,7 +123,9 @@ impl Repository {
         let mut removed = Vec::new();
         for leftover in self.leftovers(below)?.into_iter().filter(|leftover| leftover.kept.is_none()) {
             self.discard(&leftover)?;
-            removed.push(leftover.place);
+            if !leftover.entry_only {
+                removed.push(leftover.place);
+            }
         }
         self.area().clear()?;
         // As git does after its last worktree.
@@ -127,25 +138,36 @@ impl Repository {
     /// # Errors
     /// It cannot be removed.
     pub fn discard(&self, leftover: &Leftover) -> Result<(), Error> {
-        discard(&leftover.place, leftover.admin.as_ref(), &self.area())
+        match &leftover.admin {
+            Some(admin) if leftover.entry_only => admin.remove(&self.area()),
+            admin => discard(&leftover.place, admin.as_ref(), &self.area()),
+        }
     }
 
-    /// Removes whatever stands where a worktree is to be made, and the entries that lead there.
+    /// True if conductor made the folder at `place`: as its maker knows, or as its `.git` file says.
+    fn owns(&self, place: &Path) -> bool {
+        is_ours(place) && ((self.made)(place) || says_conductors(place))
+    }
+
+    /// Removes what conductor left where a worktree is to be made, and its entries that lead there. An empty folder of
+    /// its own stays.
     fn clear(&self, place: &Path, named: &Path) -> Result<(), Error> {
         let area = self.area();
-        let mut known = false;
-        for admin in Admin::all(&self.common_dir)? {
-            let leads = admin.place();
-            // The name has the workspace in it, so that one without a place is half of conductor's own.
-            if leads.as_deref() == Some(place)
-                || (leads.is_none() && admin.dir.file_name() == named.file_name())
-            {
-                known |= leads.is_some();
-                admin.remove(&area)?;
-            }
-        }
-        if !known && place.join(".git").is_dir() && !place.is_symlink() {
+        let (owns, is_there) = (self.owns(place), place.symlink_metadata().is_ok());
+        // The name has the workspace in it, so that one without a place is half of conductor's own.
+        let leads_here = |admin: &Admin| match admin.place() {
+            Some(leads) => leads == place,
+            None => admin.dir.file_name() == named.file_name(),
+        };
+        let entries: Vec<Admin> = Admin::all(&self.common_dir)?.into_iter().filter(leads_here).collect();
+        if !owns && (is_there || entries.iter().any(|admin| !admin.is_conductors())) {
             return Err(Error::Occupied { place: place.to_owned() });
+        }
+        for admin in entries {
+            admin.remove(&area)?;
+        }
+        if is_there && fs::read_dir(place).is_ok_and(|mut inside| inside.next().is_none()) {
+            return Ok(());
         }
         let orphan = entry_of(place, &self.common_dir).filter(is_orphan);
         discard(place, orphan.as_ref(), &area)
@@ -221,8 +243,8 @@ fn is_remains(place: &Path) -> bool {
 
 /// Does the entry of conductor's lead to a folder that is gone (the repository was moved with its worktrees)?
 fn is_orphan(admin: &Admin) -> bool {
-    let named = admin.dir.file_name().is_some_and(|name| name.to_string_lossy().starts_with("conductor-"));
-    named && admin.place().is_none_or(|place| is_ours(&place) && place.symlink_metadata().is_err())
+    admin.is_conductors()
+        && admin.place().is_none_or(|place| is_ours(&place) && place.symlink_metadata().is_err())
 }
 
 /// The commit that a worktree stands at before it holds anything. It is always the same one.

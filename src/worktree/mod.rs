@@ -46,6 +46,9 @@ pub use merge::{Merge, Merged};
 pub use name::branch_name;
 pub use since::Changed;
 
+/// Tells whether conductor has made the folder at a path.
+type Made = Box<dyn Fn(&Path) -> bool + Send + Sync>;
+
 /// The git repository that a folder is part of.
 pub struct Repository {
     /// libgit2's handle may move between threads, but only one may use it at a time.
@@ -53,6 +56,8 @@ pub struct Repository {
     common_dir: PathBuf,
     /// The workspace's root, without links.
     root: PathBuf,
+    /// True for a folder that conductor has made, as far as anybody but git knows.
+    made: Made,
     /// Where the workspace lies in the repository; none where the repository has no working tree around it.
     prefix: Option<WorkspacePath>,
 }
@@ -80,7 +85,15 @@ impl Repository {
         let top = git.workdir().and_then(|top| top.canonicalize().ok());
         let prefix = top.and_then(|top| Some(root.strip_prefix(top).ok()?.as_os_str().as_bytes().to_owned()));
         let prefix = prefix.map(WorkspacePath::from_normal);
-        Ok(Some(Self { git: Mutex::new(git), common_dir, root, prefix }))
+        let made = Box::new(|_: &Path| false);
+        Ok(Some(Self { git: Mutex::new(git), common_dir, root, made, prefix }))
+    }
+
+    /// `made` tells from now on which folders conductor has made. Without it those of worktrees are told by the
+    /// names of git's entries alone, as older versions left them.
+    #[must_use]
+    pub fn knowing(self, made: impl Fn(&Path) -> bool + Send + Sync + 'static) -> Self {
+        Self { made: Box::new(made), ..self }
     }
 
     /// Can tasks have worktrees of it here?

@@ -33,6 +33,7 @@ mod shard;
 mod snapshot;
 mod staleness;
 mod strange;
+mod strangers;
 mod verify;
 mod versus;
 mod workspace;

@@ -26,7 +26,8 @@ pub(crate) fn enforces(run: &Run) -> bool {
 /// The private folders that are there.
 pub(crate) fn left(w: &World) -> Vec<String> {
     let entries = std::fs::read_dir(w.path(".conductor/workspaces")).into_iter().flatten().flatten();
-    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.filter(|name| name != ".made").collect()
 }
 
 #[test]

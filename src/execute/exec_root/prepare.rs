@@ -14,6 +14,7 @@ use crate::execute::steps::set_up;
 use crate::incremental::{Assignment, Change, Moved};
 use crate::model::{Entry, EntryKind, Isolation, Pattern, Sees, Signature, Task, Via, WorkspacePath};
 use crate::process::confine::{Confinement, Support};
+use crate::store::Marks;
 use crate::workspace::{self, Globs, Observed, Root};
 use crate::worktree::Linked;
 
@@ -89,6 +90,7 @@ impl IsolatedDir {
     ) -> Result<Self, NotReady> {
         let (folder, private) = folders(context, &assignment.task);
         remove_all(&private)?;
+        Self::claim(context, &assignment.task, &folder)?;
         let linked = match (assignment.isolation, &context.repository) {
             (Isolation::Worktree, Some(repository)) => {
                 Some(repository.create(assignment.task.id.as_str(), &folder).map_err(git_failed)?)
@@ -96,10 +98,7 @@ impl IsolatedDir {
             (Isolation::Worktree, None) => {
                 return Err(StagingError("there is no git repository any more".to_owned()).into());
             }
-            _ => {
-                Self::discard(context, &folder)?;
-                None
-            }
+            _ => None,
         };
         let exec_root = private_root(context, assignment, &folder, &private, linked.as_ref())?;
         let (before, copied, prepared) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
@@ -115,18 +114,31 @@ impl IsolatedDir {
         }
     }
 
-    /// Removes what stands at a place where a private folder is to be made.
-    fn discard(context: &RunContext, folder: &Path) -> Result<(), StagingError> {
-        if folder.join(".git").is_file()
-            && let Some(repository) = &context.repository
-        {
-            for leftover in repository.leftovers(folder.parent().unwrap_or(folder)).map_err(git_failed)? {
-                if leftover.place == *folder {
-                    repository.discard(&leftover).map_err(git_failed)?;
+    /// Makes the private folder, empty. What conductor left in its place goes; of what others put there nothing is
+    /// touched.
+    fn claim(context: &RunContext, task: &Task, folder: &Path) -> Result<(), StagingError> {
+        let marks = Marks::of(&context.folder);
+        marks.remove_with(folder, || {
+            if folder.join(".git").is_file()
+                && let Some(repository) = &context.repository
+            {
+                let leftovers =
+                    repository.leftovers(folder.parent().unwrap_or(folder)).map_err(git_failed)?;
+                for leftover in leftovers.iter().filter(|leftover| leftover.place == *folder) {
+                    repository.discard(leftover).map_err(git_failed)?;
                 }
             }
-        }
-        remove_all(folder)
+            if marks.is_made(folder) { remove_all(folder) } else { Ok(()) }
+        })?;
+        marks.make(folder).map_err(|error| {
+            let shown = context.shown(folder);
+            StagingError(if error.kind() == std::io::ErrorKind::AlreadyExists {
+                let id = &task.id;
+                format!("{shown}, where {id} is to run, is not conductor's; move it elsewhere or remove it, and build again")
+            } else {
+                format!("cannot make {shown}: {error}")
+            })
+        })
     }
 
     fn fill(&mut self, context: &RunContext, assignment: &Assignment) -> Result<(), NotReady> {
@@ -337,13 +349,17 @@ impl IsolatedDir {
     }
 
     /// Removes the folder with all that is in it.
-    pub(in crate::execute) fn remove(self) {
+    pub(in crate::execute) fn remove(mut self) {
         // What cannot be removed now is removed when the task runs again, or by `clean`.
-        if let Some(linked) = self.linked {
-            let _ = linked.remove();
-        }
+        let linked = self.linked.take();
+        let folder = self.folder.parent().and_then(Path::parent).unwrap_or(&self.folder);
+        let marks = Marks::of(folder);
+        let _ = marks.remove_with(&self.folder, || {
+            let _ = linked.map(Linked::remove);
+            remove_all(&self.folder)
+        });
+        let _ = remove_all(&self.private);
         for folder in [&self.folder, &self.private] {
-            let _ = remove_all(folder);
             workspace::prune_empty_parents(
                 self.folder.parent().and_then(Path::parent).unwrap_or(folder),
                 folder,

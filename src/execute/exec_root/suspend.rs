@@ -12,6 +12,7 @@ use crate::execute::run_context::RunContext;
 use crate::execute::staging::StagingError;
 use crate::incremental::Assignment;
 use crate::model::{Isolation, Signature, WorkspacePath};
+use crate::store::Marks;
 
 /// What must be known of the folder to go on in it.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -48,7 +49,7 @@ impl IsolatedDir {
                 Some(linked)
             }
             (Isolation::Worktree, None) => return Ok(None),
-            _ if folder.is_dir() => None,
+            _ if Marks::of(&context.folder).is_made(&folder) => None,
             _ => return Ok(None),
         };
         remove_all(&private)?;

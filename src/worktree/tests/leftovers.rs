@@ -18,7 +18,7 @@ fn check(damage: &dyn Fn(&Ground, &Linked)) {
         linked.snapshot(&paths(&["a", "d/b"])).unwrap();
         damage(&ground, &linked);
         drop((linked, repository));
-        let repository = ground.repository();
+        let repository = ground.repository().knowing(|_| true);
         if recover {
             repository.recover(&ground.workspaces()).unwrap();
             ground.check_nothing_left();
@@ -108,12 +108,51 @@ fn what_git_itself_leaves_when_it_is_killed_is_recovered() {
     rustix::process::kill_process_group(group, rustix::process::Signal::KILL).unwrap();
     add.wait().unwrap();
     assert!(ground.top.join(".git/worktrees/T1/locked").exists(), "killed too late");
-    let repository = ground.repository();
+    let repository = ground.repository().knowing(|_| true);
     assert_eq!(repository.leftovers(&ground.workspaces()).unwrap().len(), 1);
     let linked = repository.create("T1", &place).unwrap();
     assert_eq!(fs::read_dir(linked.place()).unwrap().count(), 1);
     linked.remove().unwrap();
     ground.check_nothing_left();
+}
+
+#[test]
+fn what_somebody_else_put_below_the_folder_of_worktrees_stays_locked_or_not() {
+    let ground = Ground::new();
+    let repository = ground.repository();
+    for (name, lock) in [("duck", &[][..]), ("locked", &["--lock"]), ("gone", &["--lock"]), ("plain", &[])] {
+        let place = format!(".conductor/workspaces/{name}");
+        ground.git(&[&["worktree", "add", "-q", "--detach"], lock, &[&place]].concat());
+        ground.file(format!("{place}/new"), "hours of work");
+    }
+    fs::remove_dir_all(ground.place("gone")).unwrap();
+    fs::remove_file(ground.place("plain").join(".git")).unwrap();
+    let before = ground.git(&["worktree", "list", "--porcelain"]);
+    assert!(repository.recover(&ground.workspaces()).unwrap().is_empty());
+    assert!(repository.leftovers(&ground.workspaces()).unwrap().is_empty());
+    for name in ["duck", "locked", "gone", "plain"] {
+        let error = repository.create(name, &ground.place(name)).unwrap_err();
+        assert!(matches!(error, Error::Occupied { .. }), "{name}: {error}");
+    }
+    assert_eq!(ground.git(&["worktree", "list", "--porcelain"]), before);
+    for name in ["duck", "locked", "plain"] {
+        assert_eq!(ground.read(&format!(".conductor/workspaces/{name}/new")), "hours of work");
+    }
+    // A branch that such a worktree has checked out is in use.
+    ground.git(&["branch", "conductor/T1"]);
+    git(&ground.place("duck"), &["switch", "-q", "conductor/T1"]);
+    assert!(matches!(repository.delete_branch("conductor/T1"), Err(Error::CheckedOut { .. })));
+}
+
+#[test]
+fn where_somebody_elses_folder_took_a_worktrees_place_the_entry_alone_goes() {
+    let ground = Ground::new();
+    let linked = ground.repository().create("T1", &ground.place("T1")).unwrap();
+    fs::remove_dir_all(linked.place()).unwrap();
+    ground.file(".conductor/workspaces/T1/mine", "mine");
+    assert!(ground.repository().recover(&ground.workspaces()).unwrap().is_empty());
+    assert_eq!(ground.read(".conductor/workspaces/T1/mine"), "mine");
+    assert_eq!(ground.git(&["worktree", "list"]).lines().count(), 1);
 }
 
 #[test]

@@ -194,10 +194,8 @@ fn a_retry_that_succeeds_leaves_nothing() {
 }
 
 #[test]
-fn what_stands_where_a_worktree_is_to_be_is_replaced_and_a_repository_of_a_persons_is_not() {
+fn what_others_put_where_a_worktree_is_to_be_stays() {
     let w = repo(FAILS, &[("in.txt", "good\n")]);
-    w.file(".conductor/workspaces/T1/leftover", "x").build(&[]).success();
-    nothing_left(&w);
     w.git(&["init", "-q", ".conductor/workspaces/T1"]);
     w.file(".conductor/workspaces/T1/mine", "mine\n").file("in.txt", "good 2\n");
     w.build(&[]).fails_with(1);

@@ -288,33 +288,16 @@ fn a_workspace_that_is_reached_through_a_link_is_the_same_one() {
 }
 
 #[test]
-fn halves_that_git_or_conductor_left_are_recovered() {
+fn halves_of_worktrees_that_conductor_left_are_recovered() {
     let w = repo(ONE, &[("in.txt", "in\n")]);
-    // As `git worktree add` leaves it when it is killed: locked while it initializes.
-    w.git(&[
-        "worktree",
-        "add",
-        "-q",
-        "--detach",
-        "--lock",
-        "--reason",
-        "initializing",
-        ".conductor/workspaces/T1",
-    ]);
-    w.git(&[
-        "worktree",
-        "add",
-        "-q",
-        "--detach",
-        "--lock",
-        "--reason",
-        "initializing",
-        ".conductor/workspaces/T9",
-    ]);
-    // An entry without a folder, a folder without an entry, and an unfinished entry.
-    w.git(&["worktree", "add", "-q", "--detach", ".conductor/workspaces/T2"])
-        .remove(".conductor/workspaces/T2");
-    w.file(".conductor/workspaces/T8/.git", "gitdir: /nowhere\n").folder(".conductor/workspaces/T7");
+    // As it is left when conductor is killed: with an entry that bears conductor's name, locked or not, whose folder
+    // is there or gone, and a folder without its entry.
+    for name in ["T1", "T9"] {
+        let place = format!(".conductor/workspaces/conductor-0123abcd-{name}");
+        w.git(&["worktree", "add", "-q", "--detach", "--lock", "--reason", "initializing", &place]);
+    }
+    w.remove(".conductor/workspaces/conductor-0123abcd-T9");
+    w.file(".conductor/workspaces/T2/.git", "gitdir: /nowhere/.git/worktrees/conductor-0123abcd-T2\n");
     w.build(&[]).success().ran(&["T1", "T2"]);
     nothing_left(&w);
     // A person's own worktree elsewhere stays, locked or not.
