@@ -21,7 +21,10 @@ pub(super) fn attempt(
     attempt: u32,
 ) -> Result<Outcome, Box<Refusal>> {
     let exec_root = ExecRoot::tree(context);
-    require(context, &exec_root, assignment)?;
+    let moved = require(context, assignment)?;
+    if !moved.is_empty() {
+        return Ok(Outcome::Moved(moved));
+    }
     let mut session = Session::of(context, assignment);
     let mut staged = Staged::begin(context, assignment, attempt)?;
     let done = run(context, &exec_root, assignment, (&mut staged, guard), session.as_mut(), attempt);

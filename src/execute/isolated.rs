@@ -7,7 +7,6 @@ use std::time::Duration;
 use super::agent::{self, Session};
 use super::command_result::CommandResult;
 use super::exec_root::CheckInputs;
-use super::exec_root::ExecRoot;
 use super::exec_root::{IsolatedDir, NotReady, writes};
 use super::integrate::{Obstacle, Source, integrate};
 use super::outcome::{Done, Outcome, Overtaken, Refusal};
@@ -28,7 +27,10 @@ pub(super) fn attempt(
     guard: &Guard,
     attempt: u32,
 ) -> Result<Outcome, Box<Refusal>> {
-    require(context, &ExecRoot::tree(context), assignment)?;
+    let moved = require(context, assignment)?;
+    if !moved.is_empty() {
+        return Ok(Outcome::Moved(moved));
+    }
     let mut session = Session::of(context, assignment);
     let mut isolated = match prepare(context, assignment, session.as_mut()) {
         Ok(isolated) => isolated,

@@ -2,52 +2,28 @@
 
 use super::RunContext;
 use super::checks;
-use super::command::{Call, Paths};
-use super::command_result::{complaint, spawn_refusal};
-use super::exec_root::ExecRoot;
+use super::exec_root::{CheckInputs, ExecRoot};
 use super::outcome::Refusal;
-use crate::incremental::Assignment;
+use crate::incremental::{Assignment, Moved};
 use crate::model::{Entry, WorkspacePath};
-use crate::process::End;
 use crate::workspace::Observed;
 
 /// Files with what was seen there.
 pub(super) type Outputs = Vec<(WorkspacePath, Observed)>;
 
 /// The checks before the command. They look at the tree, wherever the command will run.
-pub(super) fn require(
-    context: &RunContext,
-    exec_root: &ExecRoot,
-    assignment: &Assignment,
-) -> Result<(), Box<Refusal>> {
+///
+/// Returns those of their inputs that moved meanwhile: then they have accepted nothing, and nothing is to start.
+pub(super) fn require(context: &RunContext, assignment: &Assignment) -> Result<Vec<Moved>, Box<Refusal>> {
+    if assignment.task.require.is_empty() {
+        return Ok(Vec::new());
+    }
+    let inputs = CheckInputs::required(context, assignment);
+    let exec_root = &ExecRoot::tree(context);
     let required = checks::run(context, exec_root, assignment, "require", &assignment.task.require);
     match required.failure {
         Some(failure) => Err(Box::new(Refusal { retryable: true, ..failure.into() })),
-        None => Ok(()),
-    }
-}
-
-/// Runs `setup`, which prepares a private folder and is no part of the task.
-pub(super) fn set_up(
-    context: &RunContext,
-    exec_root: &ExecRoot,
-    assignment: &Assignment,
-) -> Result<(), Box<Refusal>> {
-    let Some(command) = &assignment.task.setup else { return Ok(()) };
-    let task = &assignment.task;
-    let paths = Paths::new(task, &assignment.action);
-    let log = context.log(&task.id, Some("setup"));
-    let call =
-        Call { context, exec_root, task, command, paths: &paths, log, stall: task.stall, is_work: false };
-    let ended = call.run().map_err(|error| spawn_refusal(&error))?;
-    match complaint(task, &ended) {
-        None => Ok(()),
-        Some(message) => {
-            let cancelled = matches!(ended.end, End::Cancelled | End::Stopped);
-            let said = String::from_utf8_lossy(&ended.tail).trim_end().to_owned();
-            let message = format!("its setup `{}` did not succeed: {message}\n{said}", command.display());
-            Err(Box::new(Refusal { cancelled, retryable: !cancelled, ..Refusal::new(message.trim_end()) }))
-        }
+        None => Ok(inputs.moved(context)),
     }
 }
 

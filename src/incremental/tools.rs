@@ -7,7 +7,7 @@ use super::caller::Caller;
 use crate::model::{Digest, EnvValue, Signature, Task};
 use crate::process::find_program;
 use crate::store::Programs;
-use crate::workspace::{digest_file, settled_signature, signature_and_links};
+use crate::workspace::{digest_file, link_at, settled_signature, signature_and_links};
 
 /// A program as it was when a key was made.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -18,6 +18,8 @@ pub struct ToolSeen {
     found: Option<PathBuf>,
     /// Of the program itself, links followed; with its number of hard links.
     seen: Option<(Signature, u64)>,
+    /// The links on the way to it: one that was turned and turned back is another one.
+    links: Vec<(PathBuf, Signature)>,
 }
 
 /// Where a program is looked for.
@@ -35,14 +37,15 @@ impl ToolSeen {
             Lookup { program: program.into(), path: path_of(task, caller), dir: task.dir.under(root) };
         let found = lookup.find();
         let seen = found.as_deref().and_then(signature_and_links);
-        Self { name: name.to_owned(), lookup, found, seen }
+        let links = found.as_deref().map(links_on_the_way).unwrap_or_default();
+        Self { name: name.to_owned(), lookup, found, seen, links }
     }
 
     /// The program at `place`, which is called `name`.
     pub fn at(name: &str, place: &Path) -> Self {
         let lookup = Lookup { program: place.into(), path: None, dir: PathBuf::new() };
-        let seen = signature_and_links(place);
-        Self { name: name.to_owned(), lookup, found: Some(place.to_owned()), seen }
+        let (seen, links) = (signature_and_links(place), links_on_the_way(place));
+        Self { name: name.to_owned(), lookup, found: Some(place.to_owned()), seen, links }
     }
 
     /// The program's place.
@@ -53,7 +56,8 @@ impl ToolSeen {
     /// Would the same name lead to the same program, unchanged? Another hard link to it is no change.
     pub fn is_same(&self) -> bool {
         let found = self.lookup.find();
-        if found != self.found {
+        if found != self.found || found.as_deref().is_some_and(|found| links_on_the_way(found) != self.links)
+        {
             return false;
         }
         let now = found.as_deref().and_then(signature_and_links);
@@ -70,6 +74,28 @@ impl Lookup {
     fn find(&self) -> Option<PathBuf> {
         find_program(&self.program, self.path.as_deref(), &self.dir)
     }
+}
+
+/// The links that are followed on the way to an absolute path, each with its own signature.
+fn links_on_the_way(path: &Path) -> Vec<(PathBuf, Signature)> {
+    /// The kernel follows no more.
+    const MOST: usize = 40;
+    let mut links = Vec::new();
+    let mut left: Vec<OsString> = path.components().rev().map(|part| part.as_os_str().to_owned()).collect();
+    let mut at = PathBuf::new();
+    while let Some(part) = left.pop() {
+        let next = if part == ".." { at.parent().unwrap_or(&at).to_owned() } else { at.join(&part) };
+        let Some((signature, target)) = link_at(&next).filter(|_| links.len() < MOST) else {
+            at = next;
+            continue;
+        };
+        links.push((next, signature));
+        if target.is_absolute() {
+            at = PathBuf::new();
+        }
+        left.extend(target.components().rev().map(|part| part.as_os_str().to_owned()));
+    }
+    links
 }
 
 /// The PATH of a task's commands: what the task declares, else the caller's.

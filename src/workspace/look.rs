@@ -185,6 +185,13 @@ pub fn signature_and_links(path: &std::path::Path) -> Option<(Signature, u64)> {
     Some((signature_of(&stat), stat.st_nlink))
 }
 
+/// The signature and the text of a link anywhere on this machine; none where there is no link.
+pub fn link_at(path: &std::path::Path) -> Option<(Signature, std::path::PathBuf)> {
+    let stat = rustix::fs::lstat(path).ok()?;
+    let is_link = FileType::from_raw_mode(stat.st_mode) == FileType::Symlink;
+    is_link.then(|| std::fs::read_link(path).ok()).flatten().map(|text| (signature_of(&stat), text))
+}
+
 fn signature_from(looked: rustix::io::Result<Stat>) -> Signature {
     match looked {
         Ok(stat) => signature_of(&stat),

@@ -32,7 +32,7 @@ use crate::model::WorkspacePath;
 pub use clone::{Cloned, Cloning, Expected, clone_file, clone_many};
 pub use files::{copy_file, make_folder, move_path, prune_empty_parents, remove_path, write_atomic};
 pub use glob::{BadGlob, Globs, compile_name_glob, parse_glob};
-pub use look::{Observed, digest_file, settled_signature, signature_and_links, stamp_now};
+pub use look::{Observed, digest_file, link_at, settled_signature, signature_and_links, stamp_now};
 pub use parallel::map as in_parallel;
 pub use walk::{Ignores, Listing};
 pub use witness::{Touch, Touched, Watch, Witness};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::prepare::IsolatedDir;
 use crate::execute::run_context::RunContext;
 use crate::execute::staging::StagingError;
-use crate::incremental::{Assignment, Guard, Moved, Seen, Snapshot};
+use crate::incremental::{Assignment, Guard, Listing, Moved, Seen, Snapshot};
 use crate::model::{Entry, Input, Validation, WorkspacePath};
 use crate::workspace::{Globs, Observed};
 
@@ -48,6 +48,23 @@ impl CheckInputs {
             if patience == 0 {
                 return Self { validation, held: Held::Unsteady(moved) };
             }
+        }
+    }
+
+    /// Of the checks before the command, which look at the tree. They are no part of any key.
+    pub(in crate::execute) fn required(context: &RunContext, assignment: &Assignment) -> Self {
+        let (mut patience, validation) = (PATIENCE, Validation::default());
+        loop {
+            let snapshot = Arc::new(required(context, assignment));
+            let held = match snapshot.guard(&context.tree, &context.witness) {
+                Ok(guard) => Held::Guarded(guard),
+                Err(_) if patience > 0 => {
+                    patience -= 1;
+                    continue;
+                }
+                Err(moved) => Held::Unsteady(moved),
+            };
+            return Self { validation, held };
         }
     }
 
@@ -93,6 +110,32 @@ fn look(context: &RunContext, assignment: &Assignment) -> (Validation, Arc<Snaps
         inputs.push(Input { entry, ..input.clone() });
     }
     (Validation { inputs, ..declared.clone() }, Arc::new(snapshot), moved)
+}
+
+/// The inputs of the checks before the command, as they are in the tree.
+fn required(context: &RunContext, assignment: &Assignment) -> Snapshot {
+    let (tree, task) = (&context.tree, &assignment.task);
+    let mut snapshot = Snapshot::default();
+    for check in task.require.iter().filter(|check| !check.inputs.is_empty()) {
+        let Ok(globs) = Globs::new(&check.inputs) else { continue };
+        let mut bases = Vec::new();
+        for pattern in check.inputs.iter().filter(|pattern| !pattern.negated) {
+            match &pattern.literal {
+                Some(path) if !tree.is_folder(path) => {
+                    let Observed { signature, entry, racy } = tree.observe(path);
+                    snapshot.racy.extend(racy.then(|| (path.clone(), entry)));
+                    snapshot.files.push(Seen { path: path.clone(), signature, entry });
+                }
+                _ => bases.push(pattern.base()),
+            }
+        }
+        let own = task.outputs.iter().map(|output| output.path.clone()).collect();
+        let (globs, made) = (Arc::new(globs), Arc::default());
+        let listing = Listing { globs, bases, named: Vec::new(), found: Vec::new(), made, own };
+        snapshot.listings.push(listing.taken_now(tree));
+    }
+    snapshot.files.sort_by(|a, b| a.path.cmp(&b.path));
+    snapshot
 }
 
 impl IsolatedDir {

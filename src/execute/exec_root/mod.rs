@@ -5,6 +5,7 @@ mod check_inputs;
 mod collect;
 mod prepare;
 mod remove;
+mod setup;
 mod suspend;
 mod written;
 

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::remove::remove_all;
+use super::setup::set_up;
 use super::{ExecRoot, Private};
 use crate::execute::outcome::Refusal;
 use crate::execute::run_context::RunContext;
 use crate::execute::staging::{StagingError, make_folders};
-use crate::execute::steps::set_up;
 use crate::incremental::{Assignment, Change, Moved};
 use crate::model::{Entry, EntryKind, Isolation, Pattern, Sees, Signature, Task, Via, WorkspacePath};
 use crate::process::confine::{Confinement, Support};
