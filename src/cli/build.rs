@@ -111,6 +111,7 @@ fn look_only(
     }
     engine.observe(scope);
     session.refuse_unordered(&mut engine)?;
+    session.refuse_unreadable_instructions(&mut engine, scope)?;
     let standings = engine.assess(scope)?;
     let stale = standings.values().any(Standing::is_due);
     let mut restorable = caching::restorable(session, &mut engine, &standings);
@@ -271,6 +272,7 @@ fn build(
     engine.narrow(&scope)?;
     // Only what may really have to run needs its secrets and tools, and only its inputs are doubted.
     let mut errors = engine.preflight(&scope);
+    errors.extend(engine.unreadable_instructions(&scope));
     errors.extend(session.misplaced(&engine, &scope));
     if !errors.is_empty() {
         return Err(session.stop(Exit::Usage, errors));

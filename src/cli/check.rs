@@ -78,6 +78,7 @@ fn judge(session: &Session, args: &CheckArgs, engine: &mut Engine) -> Result<Jud
     engine.take_lock(lock, Trust::Told);
     engine.observe(&scope);
     session.refuse_unordered(engine)?;
+    session.refuse_unreadable_instructions(engine, &scope)?;
     let standings = engine.assess(&scope)?;
     let modified = |standing: &Standing| {
         standing.reasons().iter().any(|reason| reason.kind == ReasonKind::OutputModified)

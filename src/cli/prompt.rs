@@ -25,6 +25,7 @@ pub(super) fn run(global: &Global, args: &TargetArg, caller: Caller, output: &Ou
     let mut engine = session.reader();
     engine.observe(&scope);
     session.refuse_unordered(&mut engine)?;
+    session.refuse_unreadable_instructions(&mut engine, &scope)?;
     let assignment = engine.assignment(index).map_err(|diagnostic| {
         let help = "what it is told names the outputs of what it needs: build that first";
         Stop::plain(Exit::Failed, diagnostic.help(help))

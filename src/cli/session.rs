@@ -175,6 +175,16 @@ impl Session {
         if errors.is_empty() { Ok(()) } else { Err(self.stop(Exit::Usage, errors)) }
     }
 
+    /// Stops where an agent of the scope would be told nothing. The engine has observed it.
+    pub(super) fn refuse_unreadable_instructions(
+        &self,
+        engine: &mut Engine,
+        scope: &[TaskIndex],
+    ) -> Result<(), Stop> {
+        let errors = engine.unreadable_instructions(scope);
+        if errors.is_empty() { Ok(()) } else { Err(self.stop(Exit::Usage, errors)) }
+    }
+
     /// What keeps tasks from running where they are to run: no repository for worktrees, results that are elsewhere.
     pub(super) fn misplaced(&self, engine: &Engine, scope: &[TaskIndex]) -> Vec<Diagnostic> {
         let due = scope.iter().filter(|index| engine.is_candidate(**index) && !self.plan.is_hidden(**index));

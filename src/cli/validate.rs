@@ -22,7 +22,8 @@ pub(super) fn run(global: &Global, caller: Caller, output: &Output) -> Result<Ex
     for index in &scope {
         engine.make_candidate(*index);
     }
-    let errors = session.misplaced(&engine, &scope);
+    let mut errors = session.misplaced(&engine, &scope);
+    errors.extend(engine.unreadable_instructions(&scope));
     if !errors.is_empty() {
         return Err(session.stop(Exit::Usage, errors));
     }

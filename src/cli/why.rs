@@ -25,6 +25,7 @@ pub(super) fn run(global: &Global, args: &WhyArgs, caller: Caller, output: &Outp
     let mut engine = session.reader();
     engine.observe(&scope);
     session.refuse_unordered(&mut engine)?;
+    session.refuse_unreadable_instructions(&mut engine, &scope)?;
     let standings = engine.assess(&scope)?;
     let key = engine.key_now(index)?;
     let versus = args.vs.as_ref().map(|run| versus(&session, &mut engine, index, run)).transpose()?;

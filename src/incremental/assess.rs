@@ -62,7 +62,7 @@ impl Standing {
 pub struct Told(BTreeSet<(String, String)>);
 
 impl Told {
-    fn is_new(&mut self, task: &TaskId, what: &str) -> bool {
+    pub(super) fn is_new(&mut self, task: &TaskId, what: &str) -> bool {
         self.0.insert((task.base().to_owned(), what.to_owned()))
     }
 }
@@ -76,7 +76,7 @@ impl Engine {
         let mut others = BTreeMap::new();
         for index in scope.iter().copied().filter(|index| !plan.is_hidden(*index)) {
             within[index as usize] = true;
-            let standing = self.assess_one(index, &due)?;
+            let standing = self.assess_one(index, &due, true)?;
             due[index as usize] = standing.is_due();
             if standing != Standing::Fresh {
                 others.insert(index, standing);
@@ -86,7 +86,22 @@ impl Engine {
         Ok((0..).zip(within).filter(|(_, within)| *within).map(|(index, _)| standing(index)).collect())
     }
 
-    fn assess_one(&mut self, index: TaskIndex, due: &[bool]) -> Result<Standing, Diagnostic> {
+    /// How many tasks of the scope [`Self::assess`] would not call fresh: those that are stale, blocked or `always`. No
+    /// cause is looked for, so it costs little beside a build.
+    pub fn count_to_run(&mut self, scope: &[TaskIndex]) -> Result<usize, Diagnostic> {
+        let plan = Arc::clone(&self.plan);
+        let mut due = vec![false; plan.len()];
+        let mut count = 0;
+        for index in scope.iter().copied().filter(|index| !plan.is_hidden(*index)) {
+            let standing = self.assess_one(index, &due, false)?;
+            due[index as usize] = standing.is_due();
+            count += usize::from(standing != Standing::Fresh);
+        }
+        Ok(count)
+    }
+
+    /// Without `explain` there are no reasons, and no verdict is asked of a task that stands on something due.
+    fn assess_one(&mut self, index: TaskIndex, due: &[bool], explain: bool) -> Result<Standing, Diagnostic> {
         let carrying = self.plan.deps(index).filter(|(_, kinds)| kinds.carries_outputs()).map(|(dep, _)| dep);
         let stands_on = carrying.into_iter().find(|dep| due[*dep as usize]);
         if self.plan.is_always(index) {
@@ -95,8 +110,11 @@ impl Engine {
         if !self.is_candidate(index) {
             return Ok(stands_on.map_or(Standing::Fresh, |by| Standing::Blocked { reasons: Vec::new(), by }));
         }
+        if let Some(by) = stands_on.filter(|_| !explain) {
+            return Ok(Standing::Blocked { reasons: Vec::new(), by });
+        }
         let verdict = self.verdict(index)?;
-        let reasons = self.reasons(index)?;
+        let reasons = if explain { self.reasons(index)? } else { Vec::new() };
         Ok(match (verdict.state, stands_on) {
             (State::Blocked(by), _) => Standing::Blocked { reasons, by },
             (State::Fresh, Some(by)) => Standing::Blocked { reasons: Vec::new(), by },

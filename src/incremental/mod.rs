@@ -21,6 +21,7 @@ mod engine;
 mod estranged;
 mod explain;
 mod folders;
+mod instructions;
 mod landing;
 mod locked;
 mod look_back;

@@ -18,6 +18,7 @@ mod failures;
 mod flakes;
 mod groups;
 mod inputs;
+mod instructions;
 mod json;
 mod live;
 mod lock;
