@@ -1,4 +1,4 @@
-//! One task that reads the outputs of many others, of which one is made anew: what a build takes, beside ninja
+//! One task that reads the outputs of many others, of which one is made anew: the time of a build, beside ninja
 //! with the same graph and the same commands.
 
 use std::fmt::Write as _;

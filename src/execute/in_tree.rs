@@ -45,10 +45,10 @@ pub(super) fn attempt(
     }
 }
 
-/// What the tree held before comes back.
+/// Puts the previous outputs back.
 fn take_back(context: &RunContext, assignment: &Assignment, staged: Staged, mut refusal: Refusal) -> Refusal {
     let failed = context.run_dir.path().join("failed").join(assignment.task.id.file_name());
-    // What was made in sight of a secret may hold it, and is not kept.
+    // A result that was made in sight of a secret may hold it, and is not kept.
     let kept = assignment.task.secrets.is_empty().then_some(&*failed);
     if let Err(error) = staged.restore(context, kept) {
         refusal.message = format!("{}\nand its outputs could not be put back: {error}", refusal.message);

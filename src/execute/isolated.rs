@@ -50,7 +50,7 @@ pub(super) fn attempt(
     }
 }
 
-/// The folder of an agent's attempt goes with its result; without one, the session says what becomes of it.
+/// The folder of an agent's attempt goes with its result; without one, the session decides.
 fn end_session(
     context: &RunContext,
     assignment: &Assignment,
@@ -89,7 +89,7 @@ fn end(
             isolated.remove();
             Ok(outcome)
         }
-        // What a task wrote in sight of a secret may hold it, and is not kept.
+        // A folder that was written in sight of a secret may hold it, and is not kept.
         Err(refusal) if refusal.cancelled || !assignment.task.secrets.is_empty() => {
             isolated.remove();
             Err(refusal)
@@ -118,7 +118,7 @@ fn prepare(
     IsolatedDir::prepare(context, assignment)
 }
 
-/// What an attempt made, before it is brought anywhere.
+/// The result of an attempt, before it is brought anywhere.
 pub(super) struct Made {
     pub(super) produced: Produced,
     /// Below this the outputs lie.

@@ -15,7 +15,7 @@ const FEW: usize = 16;
 pub enum Outcome {
     /// Something that the key names is not as it was when the key was made; nothing came of the attempt.
     Moved(Vec<Moved>),
-    /// It ran apart, and what it used without a copy of its own changed meanwhile: nothing of it counts.
+    /// It ran apart, and a tool changed meanwhile, of which it has no copy: nothing of it counts.
     Overtaken(Box<Overtaken>),
     /// It ran and everything accepted it.
     Done(Box<Done>),
@@ -53,9 +53,9 @@ impl Outcome {
 
 /// A result that was set aside until a person has spoken.
 pub struct Waiting {
-    /// What for.
+    /// The reason to wait.
     pub wait: Wait,
-    /// What would be recorded.
+    /// The result that would be recorded.
     pub produced: Produced,
     /// For people.
     pub warnings: Vec<Diagnostic>,
@@ -65,19 +65,19 @@ pub struct Waiting {
 
 /// A result that is ready to be accepted.
 pub struct Done {
-    /// What to record.
+    /// The result to record.
     pub produced: Produced,
     /// To be finished once the record is safe; none for a gate.
     pub staged: Option<Staged>,
     /// Where its branch goes once the result is accepted.
     pub branch: Option<BranchMove>,
-    /// What changed while it ran. In the tree the outputs stand then, but nothing may be recorded.
+    /// Changes while it ran. In the tree the outputs stand then, but nothing may be recorded.
     pub changed: Vec<Moved>,
     /// Inputs of its checks that changed while these ran: they have accepted nothing.
     pub unaccepted: Vec<Moved>,
     /// Something may have changed and been put back unseen: the result counts here, and nowhere else.
     pub doubtful: bool,
-    /// The check that could not run: what was made stands, but the task has failed.
+    /// The check that could not run: the outputs stand, but the task has failed.
     pub unchecked: Option<Refusal>,
     /// Versions of a person that were kept.
     pub warnings: Vec<Diagnostic>,
@@ -117,7 +117,7 @@ impl Done {
 
 /// An attempt of which nothing counts, although it succeeded.
 pub struct Overtaken {
-    /// What changed.
+    /// The changes.
     pub changed: Vec<Moved>,
     /// How long the command ran.
     pub duration: Duration,
@@ -139,13 +139,13 @@ pub struct Refusal {
     pub duration: Duration,
     /// Where its output is kept, where it printed something.
     pub log: Option<String>,
-    /// What is to become of an agent's task.
+    /// The next step for an agent's task.
     pub disposition: Disposition,
-    /// What an agent is to know of it that tries again.
+    /// The evidence for an agent that tries again.
     pub evidence: Evidence,
 }
 
-/// What is to become of a task whose attempt did not succeed.
+/// The next step for a task after an attempt that did not succeed.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub enum Disposition {
     /// It has failed, or is tried again where that may help.
@@ -153,7 +153,7 @@ pub enum Disposition {
     Ordinary,
     /// The same attempt goes on when a provider's limit is over.
     Wait {
-        /// Whose limit: all tasks of this adapter wait.
+        /// The adapter with the limit: all its tasks wait.
         adapter: String,
         /// For how long, where the provider said so.
         wait: Option<Duration>,

@@ -12,9 +12,9 @@ use super::{RunContext, in_tree, isolated};
 use crate::incremental::{Assignment, Guard, Moved, Produced};
 use crate::model::{Event, Isolation, Reason, ReasonKind, Work};
 
-/// Does what the assignment says, once.
+/// Makes one attempt at an assignment.
 pub fn perform(context: &RunContext, assignment: &Assignment, attempt: u32) -> Outcome {
-    // A private folder holds copies; a task in the tree sees whatever happens there.
+    // A private folder holds copies; a task in the tree sees every change there.
     let guard = if assignment.isolation == Isolation::None {
         assignment.snapshot.guard(&context.tree, &context.witness)
     } else {
@@ -51,7 +51,7 @@ fn validate_in_tree(context: &RunContext, assignment: &Assignment, guard: &Guard
     validate_alone(context, &ExecRoot::tree(context), assignment, inputs, || guard.changes(&context.tree))
 }
 
-/// Runs the checks on the outputs that stand. `changes` tells what they could see change, beside their own inputs.
+/// Runs the checks on the outputs that stand. `changes` names further changes that the checks could see.
 fn validate_alone(
     context: &RunContext,
     exec_root: &ExecRoot,

@@ -8,7 +8,7 @@ use crate::incremental::{Assignment, Moved};
 use crate::model::{Entry, WorkspacePath};
 use crate::workspace::Observed;
 
-/// Files with what was seen there.
+/// Files with their observed entries.
 pub(super) type Outputs = Vec<(WorkspacePath, Observed)>;
 
 /// The checks before the command. They look at the tree, wherever the command will run.
@@ -27,7 +27,7 @@ pub(super) fn require(context: &RunContext, assignment: &Assignment) -> Result<V
     }
 }
 
-/// The checks must leave the outputs alone; what they only touched is looked at again.
+/// The checks must leave the outputs alone; outputs that they only touched are looked at again.
 pub(super) fn settled(
     context: &RunContext,
     outputs: Vec<(WorkspacePath, Observed)>,
@@ -47,8 +47,8 @@ pub(super) fn settled(
     Ok(settled)
 }
 
-/// Holds what the tree has of a result against what was accepted of it: bytes that are others are a person's, never the
-/// result's. Returns the accepted outputs, and what stands in the place of some.
+/// Compares a result in the tree with the accepted entries. Other bytes are a person's, never the result's. Returns the
+/// accepted outputs, and the files that stand in the place of some of them.
 pub(super) fn as_accepted(
     outputs: Outputs,
     accepted: impl Fn(&WorkspacePath) -> Option<Entry>,

@@ -1,4 +1,4 @@
-//! Makes the edges: what `needs`, `after`, groups and gates say, and what paths imply.
+//! Makes the edges: from `needs`, `after`, groups and gates, and from paths.
 //!
 //! An edge leads from a task to one that it depends on, and keeps the span and the words that explain it
 //! until cycles have been looked for. Paths are matched against declared outputs alone: the tree is
@@ -55,7 +55,7 @@ impl std::ops::BitOr for EdgeKinds {
     }
 }
 
-/// An edge with what explains it.
+/// An edge with its explanation.
 #[derive(Clone, Debug)]
 pub(super) struct Edge {
     pub(super) to: u32,
@@ -222,7 +222,7 @@ pub(super) struct Made {
     pub(super) output: u32,
 }
 
-/// Who declares which output.
+/// The declared outputs with their tasks.
 pub(super) struct Producers<'a> {
     /// Sorted by path, then task.
     sorted: Vec<(&'a WorkspacePath, Made)>,
@@ -274,7 +274,7 @@ impl<'a> Producers<'a> {
         Ok(())
     }
 
-    /// A tool that another task makes is needed: what its maker makes is part of the key.
+    /// A tool that another task makes is needed: the outputs of its maker are part of the key.
     fn tools(&self, tasks: &[Task], index: u32, out: &mut Vec<Edge>) {
         let task = &tasks[index as usize];
         let made = task.tools.iter().filter_map(|tool| Some((tool, tool.place(&task.dir)?)));

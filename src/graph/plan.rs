@@ -41,7 +41,7 @@ struct Columns {
     head: Vec<u8>,
 }
 
-/// What is not per task.
+/// Everything that is not per task.
 #[derive(serde::Serialize, serde::Deserialize)]
 struct Head {
     settings: Settings,
@@ -211,7 +211,7 @@ impl Plan {
         self.flag(index, EDITS)
     }
 
-    /// What it depends on, and how.
+    /// Its dependencies, each with the kinds of the edge.
     pub fn deps(&self, index: TaskIndex) -> impl Iterator<Item = (TaskIndex, EdgeKinds)> {
         let columns = self.columns();
         let range = range(&columns.deps_start, index);
@@ -221,7 +221,7 @@ impl Plan {
             .zip(columns.dep_kinds[range].iter().map(|k| EdgeKinds(*k)))
     }
 
-    /// What depends on it.
+    /// Its dependents.
     pub fn dependents(&self, index: TaskIndex) -> impl Iterator<Item = TaskIndex> {
         let columns = self.columns();
         columns.rdeps[range(&columns.rdeps_start, index)].iter().map(|i| i.to_native())
@@ -257,7 +257,7 @@ impl Plan {
         })
     }
 
-    /// What holds for the whole workspace.
+    /// Settings of the whole workspace.
     pub fn settings(&self) -> &Settings {
         &self.head.settings
     }

@@ -456,7 +456,7 @@ impl Engine {
     }
 }
 
-/// What a record rests on of the tree: inputs and inputs of checks that no task makes.
+/// The files of the tree that a record rests on: inputs and inputs of checks that no task makes.
 pub(super) fn tree_inputs(record: &Record) -> impl Iterator<Item = &Input> {
     let inputs = record.action.inputs.iter().chain(&record.validation.inputs);
     inputs.filter(|input| input.from.is_none() && input.via != Via::Edits)

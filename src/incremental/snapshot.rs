@@ -1,8 +1,8 @@
 //! The snapshot: everything that a task's keys rest on, as it was when the keys were made; and the guard, which says
 //! whether it still is, or was at any moment meanwhile something else.
 //!
-//! One question in one place: before the start, after the command, after the checks. What is asked is the person's
-//! tree and the programs of this machine, never a private folder.
+//! The same question is asked before the start, after the command, and after the checks. It concerns the person's tree
+//! and the programs of this machine, never a private folder.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -22,7 +22,7 @@ pub struct Snapshot {
     /// Source files so young when they were hashed that a later write may bear the same signature: their
     /// content is compared.
     pub racy: Vec<(WorkspacePath, Entry)>,
-    /// What the globs and folders among its inputs found, for each list of patterns that has any.
+    /// The matches of the globs and folders among its inputs, one listing for each list of patterns.
     pub listings: Vec<Listing>,
     /// The programs that `tools` names.
     pub tools: Vec<ToolSeen>,
@@ -76,7 +76,7 @@ impl fmt::Display for Moved {
     }
 }
 
-/// What globs found.
+/// The matches of one list of patterns.
 #[derive(Clone)]
 pub struct Listing {
     /// The patterns.
@@ -93,7 +93,7 @@ pub struct Listing {
     pub own: Vec<WorkspacePath>,
 }
 
-/// What a walk of a listing's bases finds.
+/// The result of walking a listing's bases.
 struct Look {
     matches: HashSet<WorkspacePath>,
     folders: Vec<WorkspacePath>,
@@ -110,7 +110,7 @@ impl Listing {
         Look { matches: self.select(walked.paths).into_iter().collect(), folders: walked.folders }
     }
 
-    /// The same patterns with what they find now.
+    /// The same patterns with their matches as of now.
     pub fn taken_now(&self, tree: &Tree) -> Self {
         let mut found: Vec<WorkspacePath> = self.look(tree).matches.into_iter().collect();
         found.sort();
@@ -130,7 +130,7 @@ impl Listing {
         self.own.iter().any(|own| path.is_within(own))
     }
 
-    /// Does what happened concern a path that belongs to the listing, or did once?
+    /// True if the event concerns a path that belongs to the listing, or once did.
     fn is_touched(&self, touch: &Touch, tree: &Tree) -> bool {
         let path = &touch.path;
         let below_a_base = |path: &WorkspacePath| self.bases.iter().any(|base| path.is_within(base));
@@ -167,17 +167,17 @@ impl Snapshot {
         self.files.get(at)
     }
 
-    /// From now on everything that happens to it is seen, even what is undone, as far as `witness` can see it.
+    /// Starts to guard the snapshot: from now on `witness` sees every change, even one that is undone later.
     ///
     /// # Errors
-    /// What is not as it was when the key was made.
+    /// Everything that differs from the snapshot already.
     pub fn guard(self: &Arc<Self>, tree: &Tree, witness: &Witness) -> Result<Guard, Vec<Moved>> {
         let mut parents: HashSet<WorkspacePath> = HashSet::new();
         let bases = || self.listings.iter().flat_map(|listing| &listing.bases);
         for path in self.files.iter().map(|seen| &seen.path).chain(bases()) {
             add_parents(path, &mut parents);
         }
-        // The watches stand before the first look: what moves after that look is seen by them.
+        // The watches stand before the first look, so every change after that look is seen.
         let is_bare = self.files.is_empty() && self.listings.is_empty();
         let mut watch = if is_bare { Watch::default() } else { witness.watch(&parents, bases()) };
         let mut first = self.look(tree);
@@ -198,7 +198,7 @@ impl Snapshot {
         self.guarded(tree, &first, sight)
     }
 
-    /// As [`Self::guard`], for a task that has its own copies of what it reads: only what stays changed is seen.
+    /// Like [`Self::guard`], for a task that reads its own copies: only lasting changes are seen.
     ///
     /// # Errors
     /// As [`Self::guard`].
@@ -224,7 +224,7 @@ impl Snapshot {
     }
 }
 
-/// What a look finds of everything that a snapshot names.
+/// Everything that a snapshot names, as one look finds it.
 struct First {
     /// Signature and number of hard links, for each of the snapshot's files.
     files: Vec<(Signature, u64)>,
@@ -294,8 +294,8 @@ enum Sight {
 }
 
 impl Guard {
-    /// What is not as it was, or was something else at any moment since the guard began. Empty means that the keys
-    /// still hold.
+    /// Everything that differs from the snapshot, or differed at any moment since the guard began. Empty means that
+    /// the keys still hold.
     pub fn changes(&self, tree: &Tree) -> Vec<Moved> {
         let touched = self.touched();
         let now = self.snapshot.look(tree);
@@ -324,8 +324,8 @@ impl Guard {
         if let Sight::Watched(watch) = &self.sight { watch.touched() } else { None }
     }
 
-    /// May something have changed and been put back that nobody could see? That is a listed folder whose content has
-    /// changed, though no file of it that counts has, and though `explains` knows no reason for it.
+    /// True if an unseen change may have been undone: a listed folder has another time, none of its matching files has
+    /// changed, and `explains` knows no reason for it.
     pub fn is_doubtful(&self, tree: &Tree, explains: impl Fn(&WorkspacePath) -> bool) -> bool {
         match &self.sight {
             Sight::Copied => false,
@@ -361,7 +361,7 @@ impl Guard {
         sorted(files.chain(tools.map(|tool| Moved::Tool(tool.name.clone()))).collect())
     }
 
-    /// Does what happened concern an input, a folder on the way to one, or a path that a pattern means?
+    /// True if the event concerns an input, a folder on the way to one, or a path that a pattern matches.
     fn concerns(&self, touch: &Touch, tree: &Tree) -> bool {
         let files = &self.snapshot.files;
         let from = files.partition_point(|seen| seen.path < touch.path);

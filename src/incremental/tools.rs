@@ -98,7 +98,7 @@ fn links_on_the_way(path: &Path) -> Vec<(PathBuf, Signature)> {
     links
 }
 
-/// The PATH of a task's commands: what the task declares, else the caller's.
+/// The PATH of a task's commands: the declared one, else the caller's.
 fn path_of(task: &Task, caller: &Caller) -> Option<OsString> {
     let callers = || caller.0.get(OsStr::new("PATH")).cloned();
     let declared = task.env.iter().rev().find(|variable| variable.name == "PATH");

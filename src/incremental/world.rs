@@ -1,4 +1,4 @@
-//! What only the machine can tell: the caller's variables, and which tools are there.
+//! Facts of this machine: the caller's variables, and the tools.
 
 use std::collections::HashMap;
 use std::os::unix::ffi::OsStrExt as _;
@@ -9,20 +9,20 @@ use super::tools::{self, ToolSeen};
 use crate::model::{Command, EnvValue, Task, ToolKind, WorkspacePath};
 use crate::store::Programs;
 
-/// Runs a `tools` command and gives what it printed, or why it could not.
+/// Runs a `tools` command and returns its output, or the reason why it could not run.
 pub type ToolRunner = Box<dyn Fn(&Task, &Command) -> Result<String, String>>;
 
-/// What stands in a key for a tool that is not there. A task that needs one never runs, so no result is
+/// Stands in a key for a tool that is not there. A task that needs one never runs, so no result is
 /// ever recorded under it.
 pub(super) const MISSING: &str = "(missing)";
 
-/// What stands in a key for a tool that a needed task makes: its bytes are among the needed outputs.
+/// Stands in a key for a tool that a needed task makes: its bytes are among the needed outputs.
 const MADE: &str = "(made)";
 
 /// The tools of a task as they are now.
 #[derive(Default)]
 pub(super) struct Tools {
-    /// What identifies each, in the order declared.
+    /// The identity of each, in the order declared.
     pub(super) values: Vec<(String, String)>,
     /// The programs behind them.
     pub(super) programs: Vec<ToolSeen>,
@@ -32,9 +32,9 @@ pub(super) struct Tools {
 pub(super) struct World {
     pub(super) caller: Caller,
     run: Option<ToolRunner>,
-    /// What earlier sessions read.
+    /// Digests from earlier sessions.
     pub(super) kept: Programs,
-    /// What commands printed, each with the program that it started.
+    /// Outputs of commands, each with the program that it started.
     commands: HashMap<String, (Option<ToolSeen>, Result<String, String>)>,
 }
 
@@ -57,8 +57,8 @@ impl World {
             .collect()
     }
 
-    /// The declared tools with what identifies them, asked anew each time. A command that may not run here (`check`
-    /// runs none) is answered by what was recorded; a program too, where that is `told`. `is_made` says whether a
+    /// The declared tools with their identities, asked anew each time. A command that may not run here (`check` runs
+    /// none) is answered from the record; a program too, if that is `told`. `is_made` says whether a
     /// file of the tree is made by a task that this one waits for: it is told by that task's result.
     pub(super) fn tools(
         &mut self,
@@ -103,7 +103,7 @@ impl World {
         digest.map_or(MISSING.to_owned(), |digest| digest.to_hex())
     }
 
-    /// What a command prints, run again where the program behind it is another one.
+    /// The output of a command, which runs again if the program behind it is another one.
     fn command(&mut self, task: &Task, command: &Command, seen: Option<&ToolSeen>) -> String {
         let key = format!("{:?} {:?} {:?}", command, task.dir, task.env);
         let is_known = self.commands.get(&key).is_some_and(|(before, _)| before.as_ref() == seen);

@@ -2,8 +2,8 @@
 //! even if everything is as before by now.
 //!
 //! One inotify instance serves a whole build. A thread reads it all the time, so that folders that come to be below a
-//! watched tree are watched at once, and so that the kernel's queue does not overflow. It does not know what the paths
-//! mean to anybody.
+//! watched tree are watched at once, and so that the kernel's queue does not overflow. It does not know which task
+//! reads which path.
 //!
 //! Invariants: an answer covers everything that happened before the question (the queue is read first); where
 //! something may have been missed there is no answer at all.
@@ -29,11 +29,11 @@ const MOST_FOLDERS: usize = 4096;
 pub struct Touch {
     /// Where.
     pub path: WorkspacePath,
-    /// What.
+    /// The kind of event.
     pub what: Touched,
 }
 
-/// What happened.
+/// The kinds of events.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Touched {
     /// A file or link was written, made, removed, or moved there or away.
@@ -270,7 +270,7 @@ impl Inner {
         }
     }
 
-    /// A folder came to be: from now on it is watched, and what is in it came to be with it.
+    /// Watches a new folder from now on. Its present files count as made together with it.
     fn enter(&self, seen: &mut Seen, path: &WorkspacePath) {
         let is_ignored = |path: &WorkspacePath| self.tree.ignores(path, true);
         // Below a folder that is watched although a rule ignores it, that rule says nothing.
@@ -361,7 +361,7 @@ impl Seen {
         (is_new && self.folders.get(&folder).is_some_and(|whole| *whole)).then_some(path)
     }
 
-    /// Forgets what nobody can ask about any more.
+    /// Drops events that are older than every open watch.
     fn forget(&mut self) {
         let first = self.open.keys().next().copied();
         let kept = first.map_or_else(BTreeMap::new, |first| self.order.split_off(&first));
@@ -395,7 +395,7 @@ fn is_remote(place: &std::path::Path) -> bool {
         0x0BD0_0BD0,
         0x786F_4256,
     ];
-    // The type is a signed number on some machines; its low half is what counts.
+    // The type is a signed number on some machines; only its low half counts.
     rustix::fs::statfs(place).is_ok_and(|stat| {
         let kind = stat.f_type.to_le_bytes();
         kind.first_chunk().is_some_and(|low| REMOTE.contains(&u32::from_le_bytes(*low)))

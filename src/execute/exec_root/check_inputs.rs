@@ -1,5 +1,5 @@
-//! The inputs of checks: looked at right before the checks run, where the checks read them, and held against what is
-//! there when the checks have ended.
+//! The inputs of checks. They are hashed right before the checks run, in the place where the checks read them, and
+//! compared again when the checks have ended.
 //!
 //! Invariant: the digests in the validation's key are those of the bytes that the checks could read.
 
@@ -17,7 +17,7 @@ const PATIENCE: u32 = 5;
 
 /// See the module.
 pub(in crate::execute) struct CheckInputs {
-    /// What the checks' verdict rests on.
+    /// The checks and their inputs, as the checks could read them.
     pub(in crate::execute) validation: Validation,
     held: Held,
 }
@@ -78,7 +78,7 @@ impl CheckInputs {
         Ok(Self { validation, held: Held::Copied })
     }
 
-    /// What moved while the checks ran: then they have accepted nothing.
+    /// Inputs that moved while the checks ran. If there are any, the checks have accepted nothing.
     pub(in crate::execute) fn moved(&self, context: &RunContext) -> Vec<Moved> {
         match &self.held {
             Held::Copied => Vec::new(),
@@ -139,8 +139,8 @@ fn required(context: &RunContext, assignment: &Assignment) -> Snapshot {
 }
 
 impl IsolatedDir {
-    /// Brings in what the checks read, as the tree has it right now, and says what that is. What the task wrote at such a
-    /// path without declaring it gives way: no task judges itself by a check of its own.
+    /// Copies the inputs of the checks from the tree as it is now, and returns them with the digests of the copies. An
+    /// undeclared write of the task at such a path gives way: no task judges itself by a check of its own.
     fn bring_check_inputs(
         &self,
         context: &RunContext,
@@ -199,7 +199,7 @@ impl IsolatedDir {
         (is_untouched && stands).then_some(seen.entry)
     }
 
-    /// Does the way to it lead through a link, so that it comes with what is behind that?
+    /// True if the way to the path leads through a link. The path then comes with the target of that link.
     fn is_behind_a_link(&self, path: &WorkspacePath) -> bool {
         let is_link =
             |folder: WorkspacePath| self.exec_root.dir.signature(&folder).mode & 0o170_000 == 0o120_000;

@@ -1,4 +1,4 @@
-//! After the command: what of the declared outputs is there, and what it says it read.
+//! After the command: collects the declared outputs, and reads the depfile.
 
 use std::os::unix::ffi::OsStringExt as _;
 
@@ -11,7 +11,7 @@ use crate::incremental::Assignment;
 use crate::model::{EntryKind, Signature, Task, WorkspacePath};
 use crate::workspace::{Observed, Root, Tree};
 
-/// Every file, link and empty folder at the declared outputs, sorted by path; or what is wrong with them.
+/// Every file, link and empty folder at the declared outputs, sorted by path; or the reason why they cannot count.
 /// `is_foreign` says of a path in an output folder that it is not the task's.
 pub(in crate::execute) fn outputs(
     context: &RunContext,
@@ -81,13 +81,13 @@ pub(in crate::execute) fn no_secret(
     Ok(())
 }
 
-/// What the depfile adds to the inputs.
+/// The inputs that the depfile adds.
 #[derive(Default)]
 pub(in crate::execute) struct Discovered {
     /// Files that are no declared input, output or needed output.
     pub(in crate::execute) inputs: Vec<(WorkspacePath, Observed)>,
     /// Of those the ones that nobody looked at before the command started and that are younger than its
-    /// start: what the command read of them is unknown.
+    /// start: nobody knows which content the command read.
     pub(in crate::execute) too_young: Vec<WorkspacePath>,
 }
 
@@ -116,7 +116,7 @@ pub(in crate::execute) fn discovered(
     let young = |path: &WorkspacePath, seen: &Observed| {
         seen.signature.may_be_of(started) || is_below_a_moved_folder(&context.tree, path, started)
     };
-    // Apart, the command read a copy: what counts is whether the tree still has the same.
+    // Apart, the command read a copy, which must equal the file of the tree.
     let copied = |path: &WorkspacePath| exec_root.dir.observe(path).entry;
     let unknown = |path: &WorkspacePath, seen: &Observed| {
         if exec_root.private.is_some() {
@@ -133,7 +133,7 @@ pub(in crate::execute) fn discovered(
 }
 
 /// Was a folder on the way to `path` moved since? That sets the time of its last change of status, but not the one of its
-/// content, which whoever makes or removes something in it sets too.
+/// content. Making or removing an entry sets both.
 fn is_below_a_moved_folder(tree: &Tree, path: &WorkspacePath, started: i64) -> bool {
     let above = std::iter::successors(path.parent(), WorkspacePath::parent);
     above.filter(|folder| !folder.is_root()).any(|folder| {

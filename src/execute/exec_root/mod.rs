@@ -38,7 +38,7 @@ pub(in crate::execute) struct ExecRoot {
     pub(in crate::execute) private: Option<Private>,
 }
 
-/// A file that was brought into a private folder, and what was hashed there. Only [`ExecRoot::bring`] makes one.
+/// A file in a private folder, with the digest of that copy. Only [`ExecRoot::bring`] makes one.
 pub(in crate::execute) struct Brought {
     path: WorkspacePath,
     entry: Entry,
@@ -54,7 +54,7 @@ impl Brought {
 /// How often a file that is written meanwhile is copied again.
 const PATIENCE: u32 = 20;
 
-/// What a place has for itself that the tree's commands share with the caller.
+/// Folders and variables of a private exec root. Commands in the tree share the caller's.
 pub(in crate::execute) struct Private {
     /// HOME
     pub(in crate::execute) home: PathBuf,
@@ -62,7 +62,7 @@ pub(in crate::execute) struct Private {
     pub(in crate::execute) tmp: PathBuf,
     /// Further variables of its commands.
     pub(in crate::execute) env: Vec<(&'static str, OsString)>,
-    /// What keeps its commands there, as far as this machine can.
+    /// Keeps its commands there, as far as this machine can.
     pub(in crate::execute) confinement: Confinement,
 }
 
@@ -77,13 +77,13 @@ impl ExecRoot {
         self.dir.root()
     }
 
-    /// What a file holds that the task sees, links followed.
+    /// Reads a file that the task sees, links followed.
     pub(in crate::execute) fn read(&self, path: &WorkspacePath) -> std::io::Result<Vec<u8>> {
         self.dir.read(path)
     }
 
-    /// Copies what the tree has at `path` now into this private folder, in the place of what is there. The entry is that
-    /// of the copy: what can be read here is what was hashed.
+    /// Copies the present file of the tree at `path` into this private folder, and replaces the file there. The entry
+    /// is that of the copy, so the bytes that can be read here are the bytes that were hashed.
     pub(in crate::execute) fn bring(
         &self,
         tree: &Tree,
@@ -111,8 +111,8 @@ impl ExecRoot {
         Ok(Brought { path: path.clone(), entry: self.dir.observe(path).entry })
     }
 
-    /// Copies files of the tree into this private folder, each only if it holds what is expected of it; whatever is no
-    /// input may hold anything. Returns the inputs that do not hold it, of which there is no copy then.
+    /// Copies files of the tree into this private folder, each only if it has the expected entry; a file without one is
+    /// copied as it is. Returns the files with another entry, of which there is no copy then.
     pub(in crate::execute) fn bring_as(
         &self,
         tree: &Tree,
@@ -143,7 +143,7 @@ impl ExecRoot {
         Ok(moved)
     }
 
-    /// Removes what is at `path`, if it is no folder.
+    /// Removes a file or link at `path`.
     fn clear(&self, path: &WorkspacePath) -> Result<(), StagingError> {
         let there = self.dir.signature(path);
         if there != Signature::ABSENT && !there.is_folder() {
@@ -152,7 +152,7 @@ impl ExecRoot {
         Ok(())
     }
 
-    /// Puts the place's own folders into an environment, whatever the task's says: a declared HOME stays.
+    /// Puts its own folders into an environment. A HOME that the task declares stays.
     pub(in crate::execute) fn adapt(
         &self,
         env: &mut BTreeMap<OsString, OsString>,
@@ -164,7 +164,7 @@ impl ExecRoot {
                 env.insert(name.into(), folder.clone().into());
             }
         }
-        // git's configuration comes numbered; what the task declares of it stays.
+        // git's configuration comes numbered; the task's own declarations stay.
         let count = env.get(OsStr::new(COUNT)).and_then(|count| count.to_str()?.parse::<usize>().ok());
         let declared = count.unwrap_or(0);
         for (name, value) in &private.env {
@@ -177,7 +177,7 @@ impl ExecRoot {
         }
     }
 
-    /// What keeps a command of this place in it.
+    /// Keeps a command in its place.
     pub(in crate::execute) fn confinement(&self) -> Option<&Confinement> {
         self.private.as_ref().map(|private| &private.confinement)
     }

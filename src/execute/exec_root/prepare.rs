@@ -25,25 +25,25 @@ pub(in crate::execute) struct IsolatedDir {
     pub(in crate::execute) folder: PathBuf,
     /// HOME, TMPDIR, and results on their way.
     pub(in crate::execute) private: PathBuf,
-    /// What lay in it when the command started.
+    /// Its content when the command started.
     pub(in crate::execute) before: BTreeMap<WorkspacePath, Signature>,
-    /// Brought in by `copy`: no part of the result, whatever happens to it.
+    /// Brought in by `copy`: never part of the result.
     pub(in crate::execute) copied: BTreeSet<WorkspacePath>,
-    /// Made by `setup`: no part of what the task writes.
+    /// Made by `setup`: no write of the task.
     pub(in crate::execute) prepared: BTreeSet<WorkspacePath>,
-    /// What git knows of it, where it is a worktree.
+    /// Its entry in git, if it is a worktree.
     pub(in crate::execute) linked: Option<Linked>,
     /// An earlier attempt left off in it.
     pub(in crate::execute) reopened: bool,
 }
 
-/// The private folder of a task, and what belongs to it beside that.
+/// The private folder of a task, and the folder for its HOME, TMPDIR and results.
 pub(in crate::execute) fn folders(context: &RunContext, task: &Task) -> (PathBuf, PathBuf) {
     let (name, workspaces) = (task.id.file_name(), context.folder.join(WORKSPACES));
     (workspaces.join(&name), workspaces.join(PRIVATE).join(&name))
 }
 
-/// Where the task's commands run, HOME and TMPDIR made, and what keeps them there.
+/// The exec root of the task's commands, with HOME, TMPDIR and confinement.
 pub(in crate::execute) fn private_root(
     context: &RunContext,
     assignment: &Assignment,
@@ -108,7 +108,7 @@ impl IsolatedDir {
             Ok(()) => Ok(isolated),
             Err(error) => {
                 isolated.remove();
-                // What went while it was copied is no failure of the task's.
+                // A file that went while it was copied is no failure of the task.
                 Err(assignment.snapshot.guard_unwatched(&context.tree).err().map_or(error, NotReady::Moved))
             }
         }
@@ -157,7 +157,7 @@ impl IsolatedDir {
         }
         workspace::make_folder(&task.dir.under(self.exec_root.root()))?;
         make_folders(&self.exec_root.dir, task)?;
-        // Whatever becomes of the tree meanwhile, what an editor found can be brought back.
+        // The states that an editor found can be brought back, even if the tree loses them.
         for input in assignment.action.inputs.iter().filter(|input| input.via == Via::Edits) {
             let kept = context.objects.put(&input.path.under(self.exec_root.root()), &input.entry);
             kept.map_err(|error| StagingError(error.to_string()))?;
@@ -166,18 +166,18 @@ impl IsolatedDir {
     }
 
     /// Puts everything that the task sees into the folder, each path in the state that the key names: from the tree
-    /// where the tree holds that, else from the objects. What is read there is what the key names, because each copy
-    /// is held against it.
+    /// where the tree holds that, else from the objects. Each copy is compared with the key, so the task reads exactly
+    /// the content that the key names.
     fn bring_what_it_sees(&self, context: &RunContext, assignment: &Assignment) -> Result<(), NotReady> {
         let mut in_tree: BTreeMap<WorkspacePath, Option<Entry>> = BTreeMap::new();
         if assignment.task.sees == Sees::All {
-            // What an earlier run made must not pass for something that this one makes.
+            // Outputs of an earlier run must not pass for outputs of this one.
             let outputs = &assignment.task.outputs;
             let own = |path: &WorkspacePath| outputs.iter().any(|output| path.is_within(&output.path));
             let seen = context.tree.walk(&[WorkspacePath::root()]).paths;
             in_tree.extend(seen.into_iter().filter(|path| !own(path)).map(|path| (path, None)));
         }
-        // What an editor is not to find although the tree has it: a state before it came to be.
+        // The tree has files that the editor is not to find: it starts from a state before them.
         for path in assignment.edits.iter().filter(|path| !assignment.finds(path)) {
             in_tree.remove(path);
         }
@@ -207,7 +207,7 @@ impl IsolatedDir {
         Ok(workspace::copy_file(&from, &to)?)
     }
 
-    /// Brings in what the accepted result holds, for checks that run alone.
+    /// Brings in the accepted result, for checks that run alone.
     pub(in crate::execute) fn bring_result(
         &self,
         context: &RunContext,
@@ -292,7 +292,7 @@ impl IsolatedDir {
         restored.map_err(|error| StagingError(error.to_string()))
     }
 
-    /// Brings in what git has not: outside the key, and never part of the result.
+    /// Brings in the files of `copy`: outside the key, and never part of the result.
     pub(in crate::execute) fn bring_copies(
         &mut self,
         context: &RunContext,
@@ -312,7 +312,7 @@ impl IsolatedDir {
         self.hide_from_git(&seen)
     }
 
-    /// Runs `setup`, and remembers what it made.
+    /// Runs `setup`, and remembers its files.
     pub(in crate::execute) fn set_up(
         &mut self,
         context: &RunContext,
@@ -350,7 +350,7 @@ impl IsolatedDir {
 
     /// Removes the folder with all that is in it.
     pub(in crate::execute) fn remove(mut self) {
-        // What cannot be removed now is removed when the task runs again, or by `clean`.
+        // Leftovers are removed when the task runs again, or by `clean`.
         let linked = self.linked.take();
         let folder = self.folder.parent().and_then(Path::parent).unwrap_or(&self.folder);
         let marks = Marks::of(folder);

@@ -1,4 +1,4 @@
-//! Removing private folders, whatever a task has done to their permissions.
+//! Removes private folders, even if a task has changed their permissions.
 
 use std::path::Path;
 

@@ -14,10 +14,10 @@ use crate::incremental::Assignment;
 use crate::model::{Isolation, Signature, WorkspacePath};
 use crate::store::Marks;
 
-/// What must be known of the folder to go on in it.
+/// The facts that are needed to go on in the folder.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(in crate::execute) struct Suspended {
-    /// What lay in it before the agent first began.
+    /// Its content before the agent first began.
     before: Vec<(WorkspacePath, Signature)>,
     copied: Vec<WorkspacePath>,
     /// Made by `setup`, or by checks.

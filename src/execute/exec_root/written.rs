@@ -1,4 +1,4 @@
-//! After the command: what it wrote in its private folder, declared or not.
+//! After the command: finds its writes in the private folder, declared or not.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,7 @@ impl IsolatedDir {
         self.copied.contains(path) && self.before.get(path) == Some(now)
     }
 
-    /// Remembers what lies in the folder, to tell later what the command wrote.
+    /// Remembers the content of the folder, so that later writes can be told.
     pub(in crate::execute) fn mark(&mut self) -> Result<(), StagingError> {
         self.before = self.listing()?;
         Ok(())
