@@ -1,5 +1,5 @@
-//! One snapshot: a result is recorded only if everything that its key names stayed as it was while the
-//! task and its checks used it. A file that was changed and put back has changed too.
+//! One snapshot: a result is recorded only if everything that its key names stayed as it was while
+//! the task and its checks used it. A file that was changed and put back has changed too.
 //!
 //! Tests marked `should_panic` fail today. A test that is mended loses the mark.
 

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use crate::faults::Unmount;
 use crate::ground::{Built, Ground, Ran, conductor};
-use crate::random_builds::{story, tell, try_many};
+use crate::random_builds::{story, tell};
 use crate::scenario::Scenario;
+use crate::seeds::{self, try_many};
 
 #[test]
 fn with_a_cache_a_build_of_a_random_graph_equals_a_clean_one_and_nothing_is_made_twice_for_one_key() {
-    try_many(12, &story(), |story| {
+    try_many("cache", 12, &story(), |story| {
         let mut scenario = Scenario::cached();
         let told = tell(story, &mut scenario);
         told.map_err(|broken| format!("{broken}\n\nto repeat it:\n{}", scenario.script()))
@@ -52,8 +53,8 @@ fn assert_right(root: &Path, word: &str, when: &str) {
 #[test]
 fn builds_with_a_cache_heal_themselves_after_kill_9_at_any_moment() {
     let ground = Ground::with(&manifest(), &[]).cached();
-    let mut random = 11_u64;
-    for round in 0..24_u64 {
+    let mut random = seeds::dice("kills_with_a_cache", 11);
+    for round in seeds::kills("kills_with_a_cache", 24) {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let word = format!("word {}", round % 4);
         ground.write("word", &word);

@@ -10,7 +10,7 @@ use proptest::collection::vec;
 use proptest::prelude::{Strategy, any};
 
 use crate::ground::{Built, Ground, Ran, conductor};
-use crate::random_builds::try_many;
+use crate::seeds::{self, try_many};
 
 /// How many files there are at most.
 const FILES: usize = 4;
@@ -478,7 +478,7 @@ fn tell(story: &Story) -> Result<(), String> {
 
 #[test]
 fn the_tree_is_what_the_chain_makes_of_the_persons_base_and_only_what_must_run_runs() {
-    try_many(14, &story(), tell);
+    try_many("chains", 14, &story(), tell);
 }
 
 /// Each edits three files, makes one and removes one, with the round in them; the last takes its time.
@@ -502,8 +502,8 @@ fn sources(ground: &Ground) -> BTreeMap<String, String> {
 fn after_kill_9_at_any_moment_edited_files_are_all_old_or_all_new_and_the_next_build_ends_right() {
     let ground = Ground::with(KILLED, &[("src/.keep", ""), ("notes", "a person's\n")]);
     fs::remove_file(ground.path("src/.keep")).unwrap();
-    let mut random = 11_u64;
-    for round in 1..=crate::random_builds::setting("CONDUCTOR_LAWS_KILLS", 24) {
+    let mut random = seeds::dice("kills_of_editors", 11);
+    for round in seeds::kills("kills_of_editors", 24) {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let _ = fs::remove_dir_all(ground.path("src"));
         let base: BTreeMap<String, String> =

@@ -8,7 +8,7 @@ use proptest::prelude::{Strategy, any};
 
 use crate::dag::{Dag, dags};
 use crate::ground::Ground;
-use crate::random_builds::try_many;
+use crate::seeds::try_many;
 
 /// What a task does: writes half of a result first, and fails where its file says so.
 fn run(dag: &Dag, i: usize) -> String {
@@ -113,7 +113,7 @@ fn law(dag: &Dag, broken: &[u8], changed: &[u8], keep_going: bool, repair: bool)
 fn a_failure_stops_only_its_dependents_and_leaves_the_last_good_outputs() {
     let some = || vec(any::<u8>(), 1..4);
     let cases = (dags(4..16), some(), vec(any::<u8>(), 0..5), any::<bool>(), any::<bool>());
-    try_many(14, &cases.prop_map(|case| case), |(dag, broken, changed, keep_going, repair)| {
+    try_many("failures", 14, &cases.prop_map(|case| case), |(dag, broken, changed, keep_going, repair)| {
         law(dag, broken, changed, *keep_going || changed.len() > 2, *repair)
     });
 }

@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::ground::{Ground, tree};
+use crate::seeds;
 
 /// Four tasks in a chain, a pair beside it, folders and files as outputs, a gate, and checks.
 const CHAIN: &str = "conductor: 1
@@ -98,10 +99,10 @@ fn assert_nothing_left(ground: &Ground, when: &str) {
 #[test]
 fn it_heals_itself_after_kill_9_at_any_moment() {
     let ground = chain();
-    let mut random = 7_u64;
-    for round in 1..=36 {
+    let mut random = seeds::dice("kills", 7);
+    for round in seeds::kills("kills", 36) {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        edit(&ground, round);
+        edit(&ground, usize::try_from(round).unwrap());
         let mut build = ground.start(&["-j2"]);
         std::thread::sleep(Duration::from_millis((random >> 33) % 260));
         build.kill().unwrap();

@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crate::ground::{Built, Ground, Ran, conductor, tree};
+use crate::seeds;
 
 /// Files of each result.
 const FILES: usize = 40;
@@ -89,8 +90,8 @@ fn kill_in(random: &mut Random, root: &Path, args: &[&str], limit: u64) {
 #[test]
 fn builds_apart_heal_themselves_after_kill_9_at_any_moment() {
     let ground = apart();
-    let mut random = Random(11);
-    for round in 1..=30 {
+    let mut random = Random(seeds::dice("kills_apart", 11));
+    for round in seeds::kills("kills_apart", 30) {
         ground.write("round", format!("{round}\n"));
         kill_in(&mut random, ground.root(), &["build", "-j2"], 400);
         if round % 3 == 0 {
@@ -148,9 +149,9 @@ fn a_killed_approval_brings_in_all_or_nothing() {
     let ground = one();
     expect(&ground, &["build"], 5, "at first");
     expect(&ground, &["approve", "task"], 0, "at first");
-    let mut random = Random(5);
+    let mut random = Random(seeds::dice("kills_of_approvals", 5));
     let (mut before, mut after) = (0, 0);
-    for round in 1..=24 {
+    for round in seeds::kills("kills_of_approvals", 24) {
         ground.write("round", format!("{round}\n"));
         expect(&ground, &["build"], 5, "with a new round");
         let old = vec![format!("{}\n", round - 1)];
@@ -179,9 +180,9 @@ fn a_killed_rollback_puts_back_all_or_nothing() {
     let ground = one();
     ground.write("conductor.yaml", ONE.replace("    approve: true\n", ""));
     ground.heals("at first");
-    let mut random = Random(3);
+    let mut random = Random(seeds::dice("kills_of_rollbacks", 3));
     let mut standing = "0\n".to_owned();
-    for round in 1..=24 {
+    for round in seeds::kills("kills_of_rollbacks", 24) {
         let new = format!("{round}\n");
         ground.write("round", &new);
         ground.heals("with a new round");

@@ -6,8 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use crate::edits::{TaskSeed, first_files, recipe};
 use crate::ground::{Built, Ran, conductor};
-use crate::random_builds::{task_seed, try_many};
+use crate::random_builds::task_seed;
 use crate::scenario::Scenario;
+use crate::seeds::try_many;
 
 fn build(scenario: &Scenario, jobs: &str, env: &[(&str, &str)]) -> Built {
     let mut command = conductor(scenario.ground.root());
@@ -62,5 +63,5 @@ fn law(seeds: &[TaskSeed], files: u16) -> Result<(), String> {
 #[test]
 fn the_same_inputs_have_the_same_key_in_any_folder_for_anybody() {
     let seeds = proptest::collection::vec(task_seed(), 2..16);
-    try_many(5, &(seeds, proptest::prelude::any::<u16>()), |(seeds, files)| law(seeds, *files));
+    try_many("keys", 5, &(seeds, proptest::prelude::any::<u16>()), |(seeds, files)| law(seeds, *files));
 }

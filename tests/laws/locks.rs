@@ -11,8 +11,9 @@ use proptest::prelude::*;
 
 use crate::edits::{self, EditSeed};
 use crate::ground::{Built, Ground};
-use crate::random_builds::{task_seed, try_many};
+use crate::random_builds::task_seed;
 use crate::scenario::{Lawful, Scenario};
+use crate::seeds::try_many;
 
 /// The lines of a lock: a task by its number, and of its result the number of the version.
 type Lines = BTreeMap<u8, u8>;
@@ -224,7 +225,7 @@ fn a_clone_with_the_lock_alone_is_judged_and_built_as_the_workspace_with_the_sta
     let edit = (0..36_u8, any::<u16>(), any::<u16>()).prop_map(|(kind, a, b)| EditSeed { kind, a, b });
     let tasks = proptest::collection::vec(task_seed(), 2..14);
     let seeds = (tasks, any::<u16>(), any::<u16>(), proptest::collection::vec(edit, 0..4));
-    try_many(20, &seeds, |(tasks, groups, files, edits)| {
+    try_many("locks", 20, &seeds, |(tasks, groups, files, edits)| {
         let mut scenario = Scenario::new();
         scenario.world.recipe = edits::recipe(tasks, *groups);
         edits::first_files(&mut scenario, *files);

@@ -2,9 +2,12 @@
 //! graphs, random edits, crashes, damage and full disks. Everything here drives the binary, as a
 //! person does.
 //!
-//! `CONDUCTOR_LAWS_CASES` sets how many random scenarios are tried (default: as many as fit a
-//! minute), `CONDUCTOR_LAWS_SEED` which ones. `CONDUCTOR_LAWS_ALL=1` tries all of a matrix
-//! (`midrun.rs`). A scenario that breaks a law is shrunk and printed as a shell script.
+//! `cargo test` tries a fixed part (`seeds.rs`); these variables widen it, and `.ci/nightly` sets
+//! them: `CONDUCTOR_LAWS_RANDOM=1` (a new seed for each case), `CONDUCTOR_LAWS_CASES`,
+//! `CONDUCTOR_LAWS_KILLS`, `CONDUCTOR_LAWS_SECONDS` (for each law), `CONDUCTOR_LAWS_ALL=1` (all of
+//! a matrix, `midrun.rs`), `CONDUCTOR_LAWS_SEED` (another fixed seed), `CONDUCTOR_LAWS_SHRINK` (how
+//! long to shrink), `CONDUCTOR_LAWS_REPORT` (a file that gets a line for each law). A scenario that
+//! breaks a law is shrunk and printed as a shell script.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
@@ -23,4 +26,5 @@ mod oracle;
 mod random_builds;
 mod recipe;
 mod scenario;
+mod seeds;
 mod worktrees;

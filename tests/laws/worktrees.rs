@@ -9,6 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::ground::Ground;
+use crate::seeds;
 
 const TASKS: usize = 12;
 
@@ -163,12 +164,10 @@ fn next(random: &mut u64) -> u64 {
 #[test]
 fn worktrees_heal_after_kill_9_at_any_moment_and_the_users_part_of_git_stays_as_it_was() {
     let ground = repository();
-    let setting = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
-    let rounds = setting("CONDUCTOR_LAWS_CASES").map_or(12, |cases| cases.clamp(6, 4000));
-    let mut random = setting("CONDUCTOR_LAWS_SEED").unwrap_or(11);
+    let mut random = seeds::dice("kills_of_worktrees", 11);
     let mut longest = 1500;
     let before = users(&ground);
-    for round in 1..=rounds {
+    for round in seeds::kills("kills_of_worktrees", 12) {
         let input = format!("round {round}\n");
         ground.write("in.txt", &input);
         let mut build = ground.start(&["-j12"]);

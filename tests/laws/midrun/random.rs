@@ -9,7 +9,7 @@ use proptest::prelude::any;
 
 use crate::dag::{Dag, Dice, dags};
 use crate::ground::{Ground, Ran, conductor};
-use crate::random_builds::try_many;
+use crate::seeds::try_many;
 
 /// Long enough for the slowest machine; nothing depends on it but the end of a test that hangs.
 const FOREVER: Duration = Duration::from_secs(120);
@@ -118,5 +118,5 @@ fn law(dag: &Dag, held: &[u8], early: bool, seed: u64) -> Result<(), String> {
 #[test]
 fn an_edit_in_mid_run_poisons_nothing() {
     let cases = (dags(3..10), vec(any::<u8>(), 1..4), any::<bool>(), any::<u64>());
-    try_many(20, &cases, |(dag, held, early, seed)| law(dag, held, *early, *seed));
+    try_many("midrun", 20, &cases, |(dag, held, early, seed)| law(dag, held, *early, *seed));
 }
