@@ -49,9 +49,10 @@ pub enum Event {
     },
     /// How many of the tasks in scope may have to run; sent once, before the first of them starts.
     Planned {
-        /// Tasks that are fresh already and will not be mentioned again.
+        /// Tasks that are fresh already, as `check` says.
         fresh: usize,
-        /// Tasks that may have to run.
+        /// Those that `check` calls stale, blocked or always. What stands on an `always` task alone counts as fresh: it
+        /// runs only if that task gives something else.
         candidates: usize,
     },
     /// Something to tell the person.

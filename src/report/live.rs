@@ -205,7 +205,8 @@ impl View {
     fn counts(&self, now: Duration) -> String {
         let (style, state) = (self.style, &self.state);
         let settled = state.settled();
-        let mut parts = vec![format!("{settled}/{}", state.candidates)];
+        let candidates = state.candidates.max(settled);
+        let mut parts = vec![format!("{settled}/{candidates}")];
         if state.running().len() > 0 {
             parts.push(format!("{} running", state.running().len()));
         }
@@ -218,7 +219,7 @@ impl View {
         }
         parts.push(time);
         let separator = format!(" {} ", style.dot());
-        format!("{} {}", bar(settled, state.candidates, style), parts.join(&separator))
+        format!("{} {}", bar(settled, candidates, style), parts.join(&separator))
     }
 
     /// `  T9   1m02s  error-recovery API  compiling router`

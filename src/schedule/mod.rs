@@ -149,6 +149,8 @@ pub struct Build<'a> {
     is_doubt_told: bool,
     /// How often edited paths were brought into the tree.
     landings: usize,
+    /// How many tasks `check` would not call fresh.
+    to_run: usize,
     summary: Summary,
     results: Vec<(TaskId, TaskResult)>,
 }
@@ -156,7 +158,7 @@ pub struct Build<'a> {
 impl<'a> Build<'a> {
     /// Prepares a build of `scope` (closed, in dependency order), which the engine has observed.
     pub fn new(
-        engine: Engine,
+        mut engine: Engine,
         context: Arc<RunContext>,
         scope: Vec<TaskIndex>,
         options: Options,
@@ -165,6 +167,7 @@ impl<'a> Build<'a> {
     ) -> Result<Self, Diagnostic> {
         let plan = Arc::clone(engine.plan());
         let n = plan.len();
+        let to_run = engine.count_to_run(&scope)?;
         let history = |index: TaskIndex| {
             let row = engine.state().row(&plan.task_id(index)).map(|row| row.duration.as_millis());
             row.and_then(|ms| u64::try_from(ms).ok())
@@ -216,6 +219,7 @@ impl<'a> Build<'a> {
             kept_out: HashSet::new(),
             is_doubt_told: false,
             landings: 0,
+            to_run,
             summary: Summary::default(),
             results: Vec::new(),
             outbox: channel.0,
@@ -276,12 +280,13 @@ impl<'a> Build<'a> {
 
     fn announce(&mut self) {
         let plan = Arc::clone(self.engine.plan());
-        let idle =
-            |index: &&TaskIndex| self.phases[**index as usize] == Phase::Idle && !plan.is_hidden(**index);
-        let fresh = self.scope.iter().filter(idle).count();
-        let candidates = self.scope.iter().filter(|index| !plan.is_hidden(**index)).count() - fresh;
-        self.summary.add(Status::Fresh, fresh);
-        self.sink.event(Event::Planned { fresh, candidates });
+        let visible: Vec<TaskIndex> =
+            self.scope.iter().copied().filter(|index| !plan.is_hidden(*index)).collect();
+        let idle = visible.iter().filter(|index| self.phases[**index as usize] == Phase::Idle).count();
+        self.summary.add(Status::Fresh, idle);
+        // Those that only wait for others, by `after` or behind a gate, are no less fresh than the idle ones.
+        let candidates = self.to_run;
+        self.sink.event(Event::Planned { fresh: visible.len().saturating_sub(candidates), candidates });
     }
 
     /// Asks the engine about every task whose dependencies have ended.

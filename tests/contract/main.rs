@@ -5,6 +5,7 @@
 mod support;
 
 mod affected;
+mod announced;
 mod approval;
 mod build;
 mod cache;
