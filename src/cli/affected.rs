@@ -11,11 +11,11 @@ use super::shards::History;
 use super::{Exit, Output, Stop, base};
 use crate::graph::{self, Edit, TaskIndex};
 use crate::incremental::Caller;
-use crate::model::{Diagnostic, LOCKFILE, Reason, ReasonKind, Task, WorkspacePath};
+use crate::model::{Diagnostic, LOCKFILE, PathIndex, Reason, ReasonKind, Task, WorkspacePath};
 use crate::report::style::Paint;
 use crate::report::{Style, count, explain};
 use crate::store::{Access, State};
-use crate::workspace::{LinkTarget, Root};
+use crate::workspace::Root;
 use crate::worktree::{Changed, Error, Repository};
 
 pub(super) fn run(
@@ -88,7 +88,8 @@ fn no_repository() -> Stop {
     Stop::plain(Exit::Usage, diagnostic.help("`conductor check` tells what is stale by what was recorded"))
 }
 
-/// What was changed, as the graph takes it. A link counts as changed where the file is that it leads to.
+/// What was changed, as the graph takes it. A link counts as changed where something is that decides where it leads or
+/// what is there: a further link, a folder on its way, its target, whether that came, went, or became something else.
 fn edits(workspace: &Root, repository: &Repository, changed: &[Changed]) -> Result<Vec<Edit>, Error> {
     let edit = |one: &Changed| Edit {
         kind: match (one.before, one.now) {
@@ -106,14 +107,22 @@ fn edits(workspace: &Root, repository: &Repository, changed: &[Changed]) -> Resu
         return Ok(edits);
     }
     let paths: BTreeSet<&WorkspacePath> = changed.iter().map(|one| &one.path).collect();
+    let below = PathIndex::set(paths.iter().copied());
+    let folders = PathIndex::set(changed.iter().filter(|one| one.folder).map(|one| &one.path));
     for link in repository.tracked_links()? {
-        if let LinkTarget::File(target) = workspace.link_target(&link)
-            && paths.contains(&target)
-            && !paths.contains(&link)
-        {
+        let way = workspace.link_way(&link);
+        let on_its_way = way.iter().any(|step| paths.contains(step) || folders.holds(step));
+        let below = |target: &WorkspacePath| below.below(target).next().is_some();
+        if !paths.contains(&link) && (on_its_way || way.last().is_some_and(below)) {
             let ignored = workspace.ignores(&link, false);
-            let kind = ReasonKind::InputChanged;
-            edits.push(Edit { path: link, kind, tracked: false, folder: false, ignored });
+            // It may lead to a folder, below which others read.
+            edits.push(Edit {
+                path: link,
+                kind: ReasonKind::InputChanged,
+                tracked: false,
+                folder: true,
+                ignored,
+            });
         }
     }
     Ok(edits)

@@ -11,6 +11,7 @@ mod clone;
 mod files;
 mod folder;
 mod glob;
+mod links;
 mod look;
 mod nearby;
 mod parallel;

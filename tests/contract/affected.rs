@@ -131,6 +131,43 @@ fn a_changed_rule_may_hide_or_show_any_file_below_it() {
 }
 
 #[test]
+fn a_link_is_affected_by_whatever_decides_where_it_leads() {
+    let manifest = "tasks:
+  A: { inputs: [one], outputs: [out/a], run: cat one > out/a }
+  B: { inputs: [below/x.txt], outputs: [out/b], run: cp below/x.txt out/b }
+  C: { inputs: [b.txt], outputs: [out/c], run: cp b.txt out/c }
+";
+    let edits: [(&str, &dyn Fn(&World), &[&str]); 8] = [
+        ("a file becomes a folder", &|w| _ = w.remove("file").file("file/x", "1"), &["A"]),
+        ("a file goes", &|w| _ = w.remove("file"), &["A"]),
+        ("a file changes", &|w| _ = w.file("file", "2"), &["A"]),
+        ("a link in between leads elsewhere", &|w| _ = w.remove("two").link("two", "b.txt"), &["A"]),
+        ("a link in between becomes a file", &|w| _ = w.remove("two").file("two", "2"), &["A"]),
+        ("a folder's file changes", &|w| _ = w.file("folder/x.txt", "2"), &["B"]),
+        ("a folder becomes a file", &|w| _ = w.remove("folder").file("folder", "2"), &["B"]),
+        ("something else changes", &|w| _ = w.file("b.txt", "2"), &["C"]),
+    ];
+    for (what, edit, expected) in edits {
+        let world = world(manifest);
+        world.file("file", "1").file("folder/x.txt", "1");
+        world.link("one", "two").link("two", "file").link("below", "folder");
+        commit(&world);
+        world.git(&["tag", "-f", "base"]);
+        edit(&world);
+        let document = affected(&world, "base").json();
+        assert_eq!(document["tasks"], json!(expected), "{what}: {document:#}");
+    }
+    // A target that comes to be.
+    let world = world("tasks: { A: { inputs: [one], outputs: [out/a], run: cat one > out/a } }\n");
+    world.link("one", "nothing/yet");
+    commit(&world);
+    world.git(&["tag", "-f", "base"]);
+    check(&world, &[]);
+    world.file("nothing/yet", "1");
+    check(&world, &["A"]);
+}
+
+#[test]
 fn a_link_is_affected_by_the_file_that_it_leads_to() {
     let world = world("tasks: { L: { inputs: [l], outputs: [o], run: cp l o } }\n");
     world.link("l", "b.txt");

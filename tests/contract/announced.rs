@@ -79,7 +79,10 @@ tasks:
     let summary = &run.json()["summary"];
     assert_eq!((&summary["ran"], &summary["fresh"]), (&3.into(), &0.into()), "{summary}");
     w.file("source", "3");
-    w.run(&["build", "--progress", "plain"]).success().says("2 of 3 tasks fresh, at most 1 to run").says("[3/3]");
+    w.run(&["build", "--progress", "plain"])
+        .success()
+        .says("2 of 3 tasks fresh, at most 1 to run")
+        .says("[3/3]");
 }
 
 #[test]
@@ -100,7 +103,8 @@ tasks:
     w.run(&["approve", "p"]).success();
     announced(&w, &["q", "f", "g"]);
     // A check that changed runs alone.
-    let manifest = w.read("conductor.yaml").replace("{ non_empty: h }", "{ run: test -e h }").replace("; exit 1", "");
+    let manifest =
+        w.read("conductor.yaml").replace("{ non_empty: h }", "{ run: test -e h }").replace("; exit 1", "");
     w.file("conductor.yaml", manifest);
     announced(&w, &["f", "g", "h"]);
     announced(&w, &[]);
