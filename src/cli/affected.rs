@@ -88,8 +88,8 @@ fn no_repository() -> Stop {
     Stop::plain(Exit::Usage, diagnostic.help("`conductor check` tells what is stale by what was recorded"))
 }
 
-/// What was changed, as the graph takes it. A link counts as changed where something is that decides where it leads or
-/// what is there: a further link, a folder on its way, its target, whether that came, went, or became something else.
+/// The changed paths, as the graph takes them. A link counts as changed if a path that decides its end has changed: a
+/// further link, a folder on its way, or its target, even if that came, went, or is of another kind now.
 fn edits(workspace: &Root, repository: &Repository, changed: &[Changed]) -> Result<Vec<Edit>, Error> {
     let edit = |one: &Changed| Edit {
         kind: match (one.before, one.now) {

@@ -51,7 +51,7 @@ pub enum Event {
     Planned {
         /// Tasks that are fresh already, as `check` says.
         fresh: usize,
-        /// Those that `check` calls stale, blocked or always. What stands on an `always` task alone counts as fresh: it
+        /// Those that `check` calls stale, blocked or always. A task that stands on an `always` task alone counts as fresh: it
         /// runs only if that task gives something else.
         candidates: usize,
     },

@@ -1,8 +1,8 @@
-//! Values by path, looked up by what lies around a path or below it.
+//! Values by path, looked up by the paths around a path or below it.
 //!
 //! A list of patterns or of outputs may have thousands of entries, and a task may read thousands of
 //! files. Holding each file against each entry is quadratic, so both are looked up here. Does not know
-//! what the values mean.
+//! the meaning of the values.
 
 use super::WorkspacePath;
 

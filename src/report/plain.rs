@@ -180,7 +180,7 @@ impl Counter {
 
 impl fmt::Display for Counter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // What stands on an `always` task runs beside the candidates where that task gives something else.
+        // A task that stands on an `always` task runs beside the candidates if that task gives something else.
         let total = self.candidates.max(self.reached).to_string();
         write!(f, "[{:width$}/{total}]", self.reached, width = total.len())
     }

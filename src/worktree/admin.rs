@@ -64,7 +64,7 @@ impl Admin {
             let target = [b"gitdir: ", dir.as_os_str().as_bytes(), b"\n"].concat();
             fs::write(&link, target).map_err(Error::io("write", &link))?;
             let publish = || {
-                fs::create_dir_all(&worktrees)?;
+                make_folder(&worktrees)?;
                 fs::rename(unfinished.path(), &dir)
             };
             match retry(publish) {
@@ -112,6 +112,17 @@ impl Admin {
         // As git does after its last worktree.
         let _ = self.dir.parent().map(fs::remove_dir);
         Ok(())
+    }
+}
+
+/// Makes git's folder for worktrees. Another task may remove it, empty, at this very moment: that is no error of its own
+/// kind, but a folder that is not there.
+fn make_folder(folder: &Path) -> io::Result<()> {
+    match fs::create_dir_all(folder) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && !folder.exists() => {
+            Err(io::ErrorKind::NotFound.into())
+        }
+        made => made,
     }
 }
 
