@@ -11,9 +11,10 @@ use super::exec_root::{IsolatedDir, NotReady};
 use super::{RunContext, checks, pending};
 use crate::incremental::Assignment;
 use crate::model::{
-    Action, CheckEvidence, Command, Entry, Isolation, Record, Task, TaskId, Validation, WorkspacePath,
+    Action, CheckEvidence, Command, Entry, Isolation, Record, Signature, Task, TaskId, Validation,
+    WorkspacePath,
 };
-use crate::workspace;
+use crate::workspace::{self, Root};
 
 /// Runs a command of a task in the tree, for its effect. Its output is kept as `TASK.PART.log` of the run.
 ///
@@ -75,21 +76,23 @@ pub fn check_result(
         }
         Err(NotReady::Failed(error)) => return Err(error.to_string()),
     };
-    let waiting = pending::folder(context, &assignment.task.id);
+    let waiting = Root::open(&pending::folder(context, &assignment.task.id)).ok();
     let run = || -> Result<(Validation, Vec<CheckEvidence>), String> {
         let failed = |error: &dyn std::fmt::Display| error.to_string();
         let edited = record.edited.iter().map(|edited| (&edited.path, edited.after));
         let outputs = record.outputs.iter().map(|output| (&output.path, output.entry));
         for (path, entry) in outputs.chain(edited) {
-            let to = path.under(isolated.exec_root.root());
-            let from = from_where(context, &waiting, path, &entry, mine);
+            let root = &isolated.exec_root;
+            let from = from_where(context, waiting.as_ref(), path, &entry, mine);
             match from {
-                Some(from) => workspace::copy_file(&from, &to).map_err(|error| failed(&error))?,
-                None if !entry.exists() => workspace::remove_path(&to).map_err(|error| failed(&error))?,
-                None => {
-                    let mode = if entry.executable { 0o755 } else { 0o644 };
-                    context.objects.restore(&entry, &to, mode).map_err(|error| failed(&error))?;
-                }
+                Some(from) => root.bring_result(from, path, &entry),
+                None if !entry.exists() => root.take_away(path),
+                None => root.restore(&context.objects, path, &entry),
+            }
+            .map_err(|error| failed(&error))?;
+            // The checks judge the bytes that are recorded, and no others.
+            if root.dir.observe(path).entry != entry {
+                return Err(format!("{path} changed at this very moment"));
             }
         }
         let inputs = CheckInputs::bring(context, &isolated, assignment).map_err(|error| failed(&error))?;
@@ -100,20 +103,19 @@ pub fn check_result(
     verdict
 }
 
-/// A file that holds `entry`: the person's own, what was set aside, or the tree's.
-fn from_where(
-    context: &RunContext,
-    waiting: &std::path::Path,
+/// The folder with a file that holds `entry`: the tree, or the one that holds the waiting result.
+fn from_where<'a>(
+    context: &'a RunContext,
+    waiting: Option<&'a Root>,
     path: &WorkspacePath,
     entry: &Entry,
     mine: Option<&WorkspacePath>,
-) -> Option<PathBuf> {
-    let in_tree = path.under(context.tree.root());
-    let shown = path.under(waiting);
+) -> Option<&'a Root> {
+    let has_it = |root: &Root| root.signature(path) != Signature::ABSENT;
     if mine == Some(path) || context.tree.observe(path).entry == *entry {
-        return Some(in_tree).filter(|file| file.symlink_metadata().is_ok());
+        return Some(&*context.tree).filter(|root| has_it(root));
     }
-    Some(shown).filter(|file| file.symlink_metadata().is_ok())
+    waiting.filter(|root| has_it(root))
 }
 
 fn checked(

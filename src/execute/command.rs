@@ -116,7 +116,7 @@ impl Call<'_> {
             write_script(&file, script)?;
             argv = vec![b"sh".to_vec(), b"-eu".to_vec(), file.into_os_string().into_vec()];
         }
-        let dir = self.task.dir.under(self.exec_root.root());
+        let dir = self.exec_root.working_folder(&self.task.dir);
         let argv = resolve(argv, &env, &dir)?;
         let secrets = self.context.secrets(self.task);
         let mut on_line = |line: &[u8]| {

@@ -23,7 +23,7 @@ pub(super) fn undeclared_reads(
     exec_root.private.as_ref()?;
     let task = &assignment.task;
     let text = String::from_utf8_lossy(said);
-    let dir = task.dir.under(exec_root.root());
+    let dir = exec_root.working_folder(&task.dir);
     let split = |c: char| {
         c.is_whitespace()
             || matches!(c, '\'' | '"' | '`' | ':' | ',' | ';' | '(' | ')' | '<' | '>' | '=' | '[' | ']')

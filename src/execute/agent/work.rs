@@ -134,7 +134,7 @@ impl Start<'_> {
             state: text(&state),
             max_turns: left.turns.map(|turns| turns.to_string()).unwrap_or_default(),
             budget_usd: left.usd.map(|usd| format!("{usd:.2}")).unwrap_or_default(),
-            dir: text(&self.task().dir.under(self.exec_root.root())),
+            dir: text(&self.exec_root.working_folder(&self.task().dir)),
             task: self.task().id.to_string(),
             attempt: self.attempt.to_string(),
             wall: left.time.map(|time| time.as_secs().max(1).to_string()).unwrap_or_default(),
@@ -183,7 +183,7 @@ impl Start<'_> {
         Question {
             program,
             arguments: &self.adapter.version,
-            dir: &self.task().dir.under(self.exec_root.root()),
+            dir: &self.exec_root.working_folder(&self.task().dir),
             env: &prepared.env,
             secrets: &self.context.secrets(self.task()),
             owner: self.task().id.as_str(),
@@ -217,7 +217,7 @@ impl Start<'_> {
         }
         let log = self.context.log(&task.id, None);
         let secrets = self.context.secrets(task);
-        let dir = task.dir.under(self.exec_root.root());
+        let dir = self.exec_root.working_folder(&task.dir);
         let (started, git) = (stamp(self.context, task), self.git_settings());
         let number = session.runs.len() + 1;
         let mut transcript =

@@ -172,8 +172,8 @@ impl IsolatedDir {
                 self.exec_root.bring(&context.tree, path)?;
             }
             if self.exec_root.dir.observe(path).entry != input.entry {
-                self.take_away(path)?;
-                self.restore(context, path, &input.entry)?;
+                self.exec_root.take_away(path)?;
+                self.exec_root.restore(&context.objects, path, &input.entry)?;
             }
             return Ok(input.clone());
         }

@@ -26,6 +26,7 @@ use crate::execute::run_context::RunContext;
 use crate::execute::staging::StagingError;
 use crate::model::{Entry, EntryKind, Input, Signature, WorkspacePath};
 use crate::process::Confinement;
+use crate::store::Objects;
 use crate::workspace::{self, Cloned, Cloning, Expected, Root, Tree};
 
 /// How many entries of git's configuration the environment holds.
@@ -143,6 +144,68 @@ impl ExecRoot {
         Ok(moved)
     }
 
+    /// The folder `dir` as a working folder of commands.
+    pub(in crate::execute) fn working_folder(&self, dir: &WorkspacePath) -> PathBuf {
+        dir.under(self.root())
+    }
+
+    /// Makes a folder, and those above it.
+    pub(in crate::execute) fn make_folder(&self, path: &WorkspacePath) -> Result<(), StagingError> {
+        Ok(workspace::make_folder(&path.under(self.root()))?)
+    }
+
+    /// Keeps the bytes of a file among the objects.
+    pub(in crate::execute) fn keep(
+        &self,
+        objects: &Objects,
+        path: &WorkspacePath,
+        entry: &Entry,
+    ) -> Result<(), StagingError> {
+        objects.put(&path.under(self.root()), entry).map_err(|error| StagingError(error.to_string()))
+    }
+
+    /// Writes a file from the objects.
+    pub(in crate::execute) fn restore(
+        &self,
+        objects: &Objects,
+        path: &WorkspacePath,
+        entry: &Entry,
+    ) -> Result<(), StagingError> {
+        let mode = if entry.executable { 0o755 } else { 0o644 };
+        let restored = objects.restore(entry, &path.under(self.root()), mode);
+        restored.map_err(|error| StagingError(error.to_string()))
+    }
+
+    /// Copies a file or an empty folder of a result from another folder, in the place of the file that is there.
+    pub(in crate::execute) fn bring_result(
+        &self,
+        made: &Root,
+        path: &WorkspacePath,
+        entry: &Entry,
+    ) -> Result<(), StagingError> {
+        copy(made, self.root(), path, entry)
+    }
+
+    /// Copies a file or an empty folder of a result to another folder.
+    pub(in crate::execute) fn copy_result(
+        &self,
+        to: &Path,
+        path: &WorkspacePath,
+        entry: &Entry,
+    ) -> Result<(), StagingError> {
+        copy(&self.dir, to, path, entry)
+    }
+
+    /// Removes a file, and the folders that held nothing else. A folder is no state of an edited file.
+    pub(in crate::execute) fn take_away(&self, path: &WorkspacePath) -> Result<(), StagingError> {
+        let there = self.dir.signature(path);
+        if there != Signature::ABSENT && !there.is_folder() {
+            self.clear(path)?;
+            workspace::prune_empty_parents(self.root(), &path.under(self.root()));
+        }
+        Ok(())
+    }
+
     /// Removes a file or link at `path`.
     fn clear(&self, path: &WorkspacePath) -> Result<(), StagingError> {
         let there = self.dir.signature(path);
@@ -181,4 +244,12 @@ impl ExecRoot {
     pub(in crate::execute) fn confinement(&self) -> Option<&Confinement> {
         self.private.as_ref().map(|private| &private.confinement)
     }
+}
+
+fn copy(from: &Root, to: &Path, path: &WorkspacePath, entry: &Entry) -> Result<(), StagingError> {
+    let to = path.under(to);
+    if entry.kind == EntryKind::Folder {
+        return Ok(workspace::make_folder(&to)?);
+    }
+    Ok(workspace::copy_file(&path.under(from.root()), &to)?)
 }

@@ -12,7 +12,7 @@ use crate::execute::outcome::Refusal;
 use crate::execute::run_context::RunContext;
 use crate::execute::staging::{StagingError, make_folders};
 use crate::incremental::{Assignment, Change, Moved};
-use crate::model::{Entry, EntryKind, Isolation, Pattern, Sees, Signature, Task, Via, WorkspacePath};
+use crate::model::{Entry, Isolation, Pattern, Sees, Signature, Task, Via, WorkspacePath};
 use crate::process::confine::{Confinement, Support};
 use crate::store::Marks;
 use crate::workspace::{self, Globs, Observed, Root};
@@ -155,12 +155,11 @@ impl IsolatedDir {
             let files = seen.iter().filter(|path| !self.exec_root.dir.is_folder(path));
             linked.snapshot(files).map_err(git_failed)?;
         }
-        workspace::make_folder(&task.dir.under(self.exec_root.root()))?;
+        self.exec_root.make_folder(&task.dir)?;
         make_folders(&self.exec_root.dir, task)?;
         // The states that an editor found can be brought back, even if the tree loses them.
         for input in assignment.action.inputs.iter().filter(|input| input.via == Via::Edits) {
-            let kept = context.objects.put(&input.path.under(self.exec_root.root()), &input.entry);
-            kept.map_err(|error| StagingError(error.to_string()))?;
+            self.exec_root.keep(&context.objects, &input.path, &input.entry)?;
         }
         Ok(())
     }
@@ -196,15 +195,8 @@ impl IsolatedDir {
         if !moved.is_empty() {
             return Err(NotReady::Moved(moved.into_iter().map(Moved::File).collect()));
         }
-        kept.into_iter().try_for_each(|(path, entry)| Ok(self.restore(context, path, &entry)?))
-    }
-
-    fn copy(&self, context: &RunContext, path: &WorkspacePath) -> Result<(), StagingError> {
-        let (from, to) = (path.under(context.tree.root()), path.under(self.exec_root.root()));
-        if context.tree.is_folder(path) {
-            return Ok(workspace::make_folder(&to)?);
-        }
-        Ok(workspace::copy_file(&from, &to)?)
+        kept.into_iter()
+            .try_for_each(|(path, entry)| Ok(self.exec_root.restore(&context.objects, path, &entry)?))
     }
 
     /// Brings in the accepted result, for checks that run alone.
@@ -217,19 +209,19 @@ impl IsolatedDir {
         for output in &record.outputs {
             let is_brought = !record.on_branch && self.bring_entry(context, &output.path, &output.entry)?;
             if !is_brought {
-                self.restore(context, &output.path, &output.entry)?;
+                self.exec_root.restore(&context.objects, &output.path, &output.entry)?;
             }
         }
         for edited in record.edited.iter().filter(|edited| !edited.after.exists()) {
-            self.take_away(&edited.path)?;
+            self.exec_root.take_away(&edited.path)?;
         }
         for edited in
             record.edited.iter().filter(|edited| edited.after != edited.before && edited.after.exists())
         {
-            self.take_away(&edited.path)?;
+            self.exec_root.take_away(&edited.path)?;
             // In a fresh checkout the tree is all that has it.
             if !self.bring_entry(context, &edited.path, &edited.after)? {
-                self.restore(context, &edited.path, &edited.after)?;
+                self.exec_root.restore(&context.objects, &edited.path, &edited.after)?;
             }
         }
         Ok(())
@@ -255,41 +247,15 @@ impl IsolatedDir {
         edited: &[Change],
     ) -> Result<(), StagingError> {
         for (path, observed) in outputs {
-            let to = path.under(self.exec_root.root());
-            if observed.entry.kind == EntryKind::Folder {
-                workspace::make_folder(&to)?;
-            } else {
-                workspace::copy_file(&path.under(made.root()), &to)?;
-            }
+            self.exec_root.bring_result(made, path, &observed.entry)?;
         }
         for change in edited.iter().filter(|change| !change.after.exists()) {
-            self.take_away(&change.path)?;
+            self.exec_root.take_away(&change.path)?;
         }
         for change in edited.iter().filter(|change| change.after != change.before && change.after.exists()) {
-            self.restore(context, &change.path, &change.after)?;
+            self.exec_root.restore(&context.objects, &change.path, &change.after)?;
         }
         Ok(())
-    }
-
-    /// Removes a file and the folders that held nothing else. A folder is no state of an edited file.
-    pub(super) fn take_away(&self, path: &WorkspacePath) -> Result<(), StagingError> {
-        let place = path.under(self.exec_root.root());
-        if place.symlink_metadata().is_ok_and(|there| !there.is_dir()) {
-            workspace::remove_path(&place)?;
-            workspace::prune_empty_parents(self.exec_root.root(), &place);
-        }
-        Ok(())
-    }
-
-    pub(super) fn restore(
-        &self,
-        context: &RunContext,
-        path: &WorkspacePath,
-        entry: &Entry,
-    ) -> Result<(), StagingError> {
-        let mode = if entry.executable { 0o755 } else { 0o644 };
-        let restored = context.objects.restore(entry, &path.under(self.exec_root.root()), mode);
-        restored.map_err(|error| StagingError(error.to_string()))
     }
 
     /// Brings in the files of `copy`: outside the key, and never part of the result.
@@ -304,7 +270,7 @@ impl IsolatedDir {
             for path in context.tree.list(&pattern.base())? {
                 let named = pattern.literal.as_ref().is_some_and(|literal| path.is_within(literal));
                 if named || globs.matches(&path) {
-                    self.copy(context, &path)?;
+                    self.exec_root.bring(&context.tree, &path)?;
                     self.copied.insert(path);
                 }
             }

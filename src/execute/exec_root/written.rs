@@ -104,8 +104,7 @@ impl IsolatedDir {
         edited: &[Change],
     ) -> Result<(), StagingError> {
         for change in edited.iter().filter(|change| change.before != change.after) {
-            let kept = context.objects.put(&change.path.under(self.exec_root.root()), &change.after);
-            kept.map_err(|error| StagingError(error.to_string()))?;
+            self.exec_root.keep(&context.objects, &change.path, &change.after)?;
         }
         Ok(())
     }
@@ -119,12 +118,7 @@ impl IsolatedDir {
         let made = self.private.join("made");
         workspace::make_folder(&made)?;
         for (path, observed) in outputs {
-            let to = path.under(&made);
-            if observed.entry.kind == EntryKind::Folder {
-                workspace::make_folder(&to)?;
-            } else {
-                workspace::copy_file(&path.under(self.exec_root.root()), &to)?;
-            }
+            self.exec_root.copy_result(&made, path, &observed.entry)?;
         }
         Ok(Root::open(&made)?)
     }
