@@ -31,7 +31,7 @@ pub(super) struct Paths {
 
 impl Paths {
     pub(super) fn new(task: &Task, action: &Action) -> Self {
-        let declared = action.inputs.iter().filter(|input| !input.is_discovered());
+        let declared = action.inputs.iter().filter(|input| input.is_named());
         Self {
             inputs: declared.map(|input| relative(&input.path, &task.dir)).collect(),
             outputs: task.outputs.iter().map(|output| relative(&output.path, &task.dir)).collect(),

@@ -1,6 +1,7 @@
 //! Under which keys a task's result may be in the cache, and whether one from there may stand for a run. Fetches and
 //! writes nothing.
 
+use super::exec_root::with_ways;
 use crate::incremental::Assignment;
 use crate::model::{Action, CacheMode, Input, ReasonKind, Task, Via, WorkspacePath};
 use crate::store::Cache;
@@ -52,7 +53,8 @@ pub(super) fn candidates<'a>(
     }
     let base = declared(&assignment.action);
     let sets = cache.path_sets(base.key());
-    Box::new(sets.into_iter().map(move |mut paths| {
+    Box::new(sets.into_iter().map(move |paths| {
+        let mut paths = with_ways(workspace, paths);
         paths.retain(|path| !base.inputs.iter().any(|input| input.path == *path));
         let seen = workspace.observe_all(&paths.iter().collect::<Vec<_>>());
         let discovered: Vec<(WorkspacePath, Observed)> = paths.into_iter().zip(seen).collect();

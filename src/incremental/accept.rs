@@ -202,7 +202,9 @@ impl Engine {
     fn action_behind(&mut self, assignment: &Assignment, record: &Record) -> crate::model::Action {
         let index = assignment.index;
         let result = self.result_input(index);
+        let before = result.record(&self.db);
         db::set_result(&mut self.db, result, Some(Arc::new(record.clone())));
+        self.note_links(index, before.as_deref(), Some(record));
         self.tasks[index as usize] = None;
         self.forget_editors();
         let shape = self.task_input(index).map(|input| input.shape(&self.db));
@@ -227,7 +229,8 @@ impl Engine {
         let inputs = self.input_ids(&shape.task.id, index);
         self.state.tick();
         let verified_at = self.state.now();
-        self.state.put_verified(&shape.task.id, self.row_fingerprint(index), verified_at, &inputs);
+        let fingerprint = self.row_fingerprint(index);
+        self.state.put_verified(&shape.task.id, fingerprint, verified_at, &inputs);
     }
 
     /// Notes a failure; the last accepted result stays.
@@ -408,9 +411,14 @@ impl Engine {
         let fingerprint = if unvalidated { Digest([0; 32]) } else { self.row_fingerprint(index) };
         self.state.put_record(&task.id, fingerprint, verified_at, &inputs, &outputs, &record);
         let result = self.result_input(index);
-        let outputs_changed = db::set_result(&mut self.db, result, Some(Arc::new(record)));
+        let (before, record) = (result.record(&self.db), Arc::new(record));
+        let outputs_changed = db::set_result(&mut self.db, result, Some(Arc::clone(&record)));
         self.tasks[index as usize] = None;
         self.forget_editors();
+        self.note_links(index, before.as_deref(), Some(&record));
+        if outputs_changed {
+            self.wake_strangers(before.as_deref(), &record);
+        }
         Accepted::Recorded { outputs_changed, key }
     }
 
@@ -438,13 +446,15 @@ impl Engine {
         let discovered = tree_inputs(&record).filter(|input| input.is_discovered());
         let discovered = discovered.map(|input| &input.path);
         let declared = shape.sources.iter().map(|(path, ..)| path);
-        let checks = shape.check_sources.iter().map(|(path, _)| path);
+        let checks = shape.check_sources.iter().map(|(path, ..)| path);
         declared.chain(checks).chain(discovered).map(|path| self.state.intern(path)).collect()
     }
 
-    /// A task with a folder among its literal inputs must be listed each time, though its text does not show
-    /// it: its row never matches.
-    fn row_fingerprint(&self, index: TaskIndex) -> Digest {
+    /// A task with a folder among its literal inputs, or behind a link, must be listed each time, though its text
+    /// does not show it: its row never matches.
+    fn row_fingerprint(&mut self, index: TaskIndex) -> Digest {
+        let shape = self.task_input(index).map(|input| input.shape(&self.db));
+        let lists = shape.is_ok_and(|shape| shape.links.lists || shape.check_links.lists);
         let folder = self.plan.task(index).is_ok_and(|task| {
             let checks = task.validate.iter().flat_map(|check| &check.inputs);
             task.inputs.iter().chain(checks).filter_map(|pattern| pattern.literal.as_ref()).any(|path| {
@@ -452,7 +462,7 @@ impl Engine {
                 row.is_some_and(|row| row.signature.is_folder())
             })
         });
-        if folder { Digest([0; 32]) } else { self.plan.fingerprint(index) }
+        if folder || lists { Digest([0; 32]) } else { self.plan.fingerprint(index) }
     }
 }
 

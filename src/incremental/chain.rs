@@ -178,13 +178,18 @@ impl Engine {
         let mut domain = BTreeSet::new();
         for pattern in editor.task.edits.iter().filter(|pattern| !pattern.negated) {
             let base = Pattern::base(pattern);
+            // What a folder behind a link holds is edited by its own name.
+            let is_behind_link = self.way(&base).is_some();
             let found: Vec<WorkspacePath> = if let Some(path) = &pattern.literal {
                 let id = self.look_at(path);
                 match self.state.file(id) {
+                    Some(row) if row.signature.is_folder() && is_behind_link => Vec::new(),
                     Some(row) if row.signature.is_folder() => self.below_named(path),
                     Some(row) if row.entry.exists() => vec![path.clone()],
                     _ => Vec::new(),
                 }
+            } else if is_behind_link {
+                Vec::new()
             } else {
                 self.cover([base.clone()]);
                 self.walked.below(&base).cloned().collect()

@@ -10,12 +10,12 @@ use std::sync::Arc;
 use salsa::Setter as _;
 
 use super::tools::ToolSeen;
+use super::trails::Links;
 use crate::graph::{EdgeKinds, TaskIndex};
 use crate::model::{
     Action, ActionKey, Components, Digest, Entry, Failure, Input, Need, Record, Task, TaskId, Validation,
     Via, WorkspacePath,
 };
-use crate::store::FileId;
 use crate::workspace::Globs;
 
 /// A path's content.
@@ -43,13 +43,6 @@ pub(super) struct TaskInput {
     pub(super) forced: bool,
 }
 
-/// A file that a task reads, and what makes it an input.
-#[derive(PartialEq, Eq, Hash, Clone, Copy, Debug)]
-pub(super) struct Source {
-    pub(super) id: FileId,
-    pub(super) via: Via,
-}
-
 /// What the manifest and the tree's listing make of a task. Compared by identity of its parts where they change.
 pub(super) struct Shape {
     pub(super) task: Arc<Task>,
@@ -59,11 +52,14 @@ pub(super) struct Shape {
     /// The programs that stand behind `tools`, as they were found.
     pub(super) programs: Vec<ToolSeen>,
     pub(super) globs: Globs,
-    /// Files of the tree that its inputs name: path, whether the depfile named it, content.
-    pub(super) sources: Vec<(WorkspacePath, Source, FileInput)>,
+    /// Files of the tree that it reads: path, what makes it an input, content.
+    pub(super) sources: Vec<(WorkspacePath, Via, FileInput)>,
+    /// Where the links among its inputs lead.
+    pub(super) links: Links,
     /// One for each check, since each has an order of its own.
     pub(super) checks: Vec<Globs>,
-    pub(super) check_sources: Vec<(WorkspacePath, FileInput)>,
+    pub(super) check_sources: Vec<(WorkspacePath, Via, FileInput)>,
+    pub(super) check_links: Links,
     /// Its recorded outputs as they are on disk.
     pub(super) outputs: Vec<(WorkspacePath, FileInput)>,
     /// Those of them that may be absent, since the lock speaks for them and no checkout brings them with it.
@@ -195,21 +191,39 @@ pub(super) fn describe(db: &dyn salsa::Database, shape: &Shape) -> Result<Action
         }
     }
     needs.sort_by(|a, b| a.path.cmp(&b.path));
-    let sources = shape.sources.iter().map(|(path, source, file)| Input {
-        path: path.clone(),
-        entry: file.entry(db),
-        from: None,
-        via: source.via,
-    });
-    let mut sources: Vec<Input> = sources.collect();
+    let mut sources = source_inputs(db, &shape.sources);
     sources.extend(edited_inputs(db, shape)?);
     Ok(Action {
         definition: shape.definition.clone(),
         env: shape.env.clone(),
         tools: shape.tools.clone(),
-        inputs: with_made(db, shape, &|path| shape.globs.matches(path), sources),
+        inputs: with_made(db, shape, &|path| shape.reads(path), sources),
         needs,
     })
+}
+
+fn source_inputs(db: &dyn salsa::Database, sources: &[(WorkspacePath, Via, FileInput)]) -> Vec<Input> {
+    let input = |(path, via, file): &(WorkspacePath, Via, FileInput)| Input {
+        path: path.clone(),
+        entry: file.entry(db),
+        from: None,
+        via: *via,
+    };
+    sources.iter().map(input).collect()
+}
+
+impl Shape {
+    /// What makes the task read a path that a dependency made.
+    fn reads(&self, path: &WorkspacePath) -> Option<Via> {
+        let named = self.globs.matches(path).then_some(Via::Inputs);
+        named.or_else(|| (self.links.lead_to(path) && !self.globs.excludes(path)).then_some(Via::Link))
+    }
+
+    /// What makes its checks read such a path.
+    fn checks_read(&self, path: &WorkspacePath) -> Option<Via> {
+        let named = self.checks.iter().any(|globs| globs.matches(path)).then_some(Via::Inputs);
+        named.or_else(|| self.check_links.lead_to(path).then_some(Via::Link))
+    }
 }
 
 /// The paths that the task edits, each in the state in which the task finds it: what the editor before it left,
@@ -235,12 +249,12 @@ fn edited_inputs(db: &dyn salsa::Database, shape: &Shape) -> Result<Vec<Input>, 
     Ok(shape.edits.iter().filter_map(found).collect())
 }
 
-/// Adds to `sources` what dependencies made and the patterns match; what a task made is told as its, even where
+/// Adds to `sources` what dependencies made and the task reads; what a task made is told as its, even where
 /// the same path was found in the tree.
 fn with_made(
     db: &dyn salsa::Database,
     shape: &Shape,
-    matches: &dyn Fn(&WorkspacePath) -> bool,
+    reads: &dyn Fn(&WorkspacePath) -> Option<Via>,
     sources: Vec<Input>,
 ) -> Vec<Input> {
     let mut inputs = sources;
@@ -249,22 +263,17 @@ fn with_made(
         let record = dep.result.record(db);
         let edited =
             record.iter().flat_map(|record| &record.edited).filter(|edited| edited.before != edited.after);
-        inputs.extend(edited.filter(|edited| matches(&edited.path)).map(|edited| Input {
-            path: edited.path.clone(),
-            entry: edited.after,
-            from: Some(dep.id.clone()),
-            via: Via::Inputs,
+        inputs.extend(edited.filter_map(|edited| {
+            let via = reads(&edited.path)?;
+            let (path, from) = (edited.path.clone(), Some(dep.id.clone()));
+            Some(Input { path, entry: edited.after, from, via })
         }));
     }
     for dep in shape.deps.iter().filter(|dep| dep.kinds.has(EdgeKinds::INPUT)) {
         for output in dep.result.record(db).iter().flat_map(|record| &record.outputs) {
-            if matches(&output.path) {
-                inputs.push(Input {
-                    path: output.path.clone(),
-                    entry: output.entry,
-                    from: Some(dep.id.clone()),
-                    via: Via::Inputs,
-                });
+            if let Some(via) = reads(&output.path) {
+                let (path, from) = (output.path.clone(), Some(dep.id.clone()));
+                inputs.push(Input { path, entry: output.entry, from, via });
             }
         }
     }
@@ -276,21 +285,11 @@ fn with_made(
 
 /// What the checks declare as inputs, as things are now.
 pub(super) fn validation(db: &dyn salsa::Database, shape: &Shape) -> Validation {
-    let sources = shape.check_sources.iter().map(|(path, file)| Input {
-        path: path.clone(),
-        entry: file.entry(db),
-        from: None,
-        via: Via::Inputs,
-    });
+    let sources = source_inputs(db, &shape.check_sources);
     Validation {
         checks: shape.task.validate.iter().map(crate::model::Check::definition).collect(),
         dir: shape.task.dir.to_text(),
-        inputs: with_made(
-            db,
-            shape,
-            &|path| shape.checks.iter().any(|globs| globs.matches(path)),
-            sources.collect(),
-        ),
+        inputs: with_made(db, shape, &|path| shape.checks_read(path), sources),
     }
 }
 

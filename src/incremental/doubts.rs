@@ -2,18 +2,20 @@
 //! made, links that lead out, outputs of tasks that are gone.
 
 use std::cell::OnceCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::db::Shape;
 use super::engine::Engine;
-use crate::graph::TaskIndex;
-use crate::model::{At, Diagnostic, EntryKind, PathIndex, Pattern, TaskId, WorkspacePath};
-use crate::workspace::{Globs, LinkTarget};
+use super::trails::Links;
+use crate::graph::{TaskIndex, closure};
+use crate::model::{At, Diagnostic, PathIndex, Pattern, TaskId, WorkspacePath};
+use crate::workspace::{End, Globs};
 
 /// So many are told one by one: nobody reads more.
 const MAX_TOLD: usize = 100;
 
 /// What a doubt is about: the task as the manifest has it, the place (file and offset), the link.
-type Subject = (String, u32, u32, Option<WorkspacePath>);
+pub(super) type Subject = (String, u32, u32, Option<WorkspacePath>);
 
 /// Doubts by what they are about, with the number of other instances that share them.
 #[derive(Default)]
@@ -67,6 +69,7 @@ impl Engine {
                 self.doubtful_links(index, &mut doubts);
             }
         }
+        self.doubted.extend(doubts.0.keys().cloned());
         let mut doubts = doubts.told();
         for task in &self.gone {
             let message =
@@ -79,6 +82,14 @@ impl Engine {
         doubts
     }
 
+    /// What looks wrong about the links that a task reads, now that what it needs is made, as far as that was not told.
+    pub fn new_doubts(&mut self, index: TaskIndex) -> Vec<Diagnostic> {
+        let mut doubts = Doubts::default();
+        self.doubtful_links(index, &mut doubts);
+        doubts.0.retain(|subject, _| self.doubted.insert(subject.clone()));
+        doubts.told()
+    }
+
     fn doubtful_patterns(&mut self, index: TaskIndex, doubts: &mut Doubts) {
         let Ok(task) = self.plan.task(index) else { return };
         let needed = OnceCell::new();
@@ -87,7 +98,12 @@ impl Engine {
                 continue;
             }
             let literal = pattern.literal.is_some();
-            let what = if literal { "does not exist and no task makes it" } else { "matches nothing" };
+            let is_linked = pattern.literal.as_ref().is_some_and(|path| self.lies_at(path) != *path);
+            let what = match literal {
+                true if is_linked => "does not exist",
+                true => "does not exist and no task makes it",
+                false => "matches nothing",
+            };
             doubts.add(&task.id, pattern.at, None, || {
                 let message = format!("input {} of {} {what}", pattern.display(), task.id);
                 Diagnostic::warning("build::no_input", message)
@@ -97,29 +113,60 @@ impl Engine {
         }
     }
 
-    /// Links among the inputs whose target cannot count: only their text does.
+    /// Links among the inputs whose target cannot count, and those that lead to what another task makes.
     fn doubtful_links(&mut self, index: TaskIndex, doubts: &mut Doubts) {
         let Ok(input) = self.task_input(index) else { return };
         let shape = input.shape(&self.db);
-        for (path, _, file) in &shape.sources {
-            if file.entry(&self.db).kind != EntryKind::Link {
-                continue;
-            }
-            let what = match self.workspace.link_target(path) {
-                LinkTarget::Outside => "leads out of the workspace",
-                LinkTarget::Dangling => "leads nowhere",
-                LinkTarget::File(_) | LinkTarget::Folder(_) => continue,
+        for links in [&shape.links, &shape.check_links] {
+            Self::useless_links(&shape, links, doubts);
+            self.unordered_links(index, &shape, links, doubts);
+        }
+    }
+
+    fn useless_links(shape: &Shape, links: &Links, doubts: &mut Doubts) {
+        for (link, end) in &links.ends {
+            let what = match end {
+                End::Outside => "leads out of the workspace",
+                End::Missing(place) if links.lead_to(place) => continue,
+                End::Missing(_) => "leads nowhere",
+                End::Circle => "leads in a circle",
+                End::Around(_) => "leads to a folder that holds it",
+                End::File(_) | End::Folder(_) => continue,
             };
             let (id, at) = (&shape.task.id, shape.task.at);
-            doubts.add(id, at, Some(path), || {
+            doubts.add(id, at, Some(link), || {
                 let message =
-                    format!("{path}, an input of {id}, is a link that {what}: only its text counts");
+                    format!("{link}, an input of {id}, is a link that {what}: only its text counts");
                 Diagnostic::warning("build::link", message).label(at, "reads it")
             });
         }
     }
 
-    /// `needed`: what the task's dependencies declare, once that is looked for.
+    /// No path in the manifest says that the task reads what the other one makes, so nothing makes it wait.
+    fn unordered_links(&self, index: TaskIndex, shape: &Shape, links: &Links, doubts: &mut Doubts) {
+        let suspects = &links.unclaimed;
+        if suspects.is_empty() {
+            return;
+        }
+        let before: BTreeSet<TaskIndex> = closure(&self.plan, &BTreeSet::from([index])).into_iter().collect();
+        for other in self.plan.indices().filter(|other| !before.contains(other)) {
+            let Ok(maker) = self.plan.task(other) else { continue };
+            let makes =
+                |path: &&WorkspacePath| maker.outputs.iter().any(|output| path.is_within(&output.path));
+            let Some(path) = suspects.iter().find(makes) else { continue };
+            let (id, maker, at) = (&shape.task.id, &maker.id, shape.task.at);
+            doubts.add(id, at, Some(path), || {
+                let message = format!(
+                    "a link among the inputs of {id} leads to {path}, which {maker} makes, but {id} does not wait for {maker}"
+                );
+                Diagnostic::warning("build::link", message)
+                    .label(at, "reads it")
+                    .help(format!("add `needs: [{maker}]`"))
+            });
+        }
+    }
+
+    /// `needed`: the outputs that the task's dependencies declare, once that is looked for.
     fn finds_something(
         &mut self,
         index: TaskIndex,
@@ -139,8 +186,10 @@ impl Engine {
                 return true;
             }
         }
+        let lies_at = self.lies_at(&base);
         // Whatever a dependency may make of it, only its run can tell.
         let needed = needed.get_or_init(|| self.declared_by_dependencies(index));
-        needed.around(&base).chain(needed.below(&base)).next().is_some()
+        let meets = |base: &WorkspacePath| needed.around(base).chain(needed.below(base)).next().is_some();
+        [&base, &lies_at].into_iter().any(meets)
     }
 }

@@ -54,6 +54,9 @@ pub struct Engine {
     pub(super) distrustful: bool,
     /// Files below these folders are known, sorted.
     pub(super) walked: super::resolve::Walked,
+    pub(super) ways: super::trails::Ways,
+    /// What looked wrong and was told.
+    pub(super) doubted: BTreeSet<super::doubts::Subject>,
     /// Files that are recorded outputs of any task, whether the manifest still has it or not.
     pub(super) owned: Vec<bool>,
     /// Tasks with recorded outputs that the manifest no longer has.
@@ -152,6 +155,8 @@ impl Engine {
             candidate: vec![false; n],
             distrustful: false,
             walked: super::resolve::Walked::default(),
+            ways: super::trails::Ways::default(),
+            doubted: BTreeSet::new(),
             owned: Vec::new(),
             gone: Vec::new(),
             redefined: Vec::new(),

@@ -5,7 +5,7 @@ use super::assess::Told;
 use super::engine::Engine;
 use crate::graph::TaskIndex;
 use crate::model::{Diagnostic, EntryKind, Instructions, Task, Work, WorkspacePath};
-use crate::workspace::{Globs, LinkTarget};
+use crate::workspace::{End, Globs};
 
 impl Engine {
     /// A diagnostic for each task of `scope` (observed) whose instructions are a file that is not there or cannot be
@@ -38,15 +38,15 @@ impl Engine {
             EntryKind::Special => Some("is no file"),
             EntryKind::Unreadable => Some("cannot be read"),
             EntryKind::File => None,
-            EntryKind::Link => match self.workspace.link_target(path) {
-                LinkTarget::File(target) => match self.workspace.observe(&target).entry.kind {
+            EntryKind::Link => match self.workspace.follow(path).end {
+                End::File(target) => match self.workspace.observe(&target).entry.kind {
                     EntryKind::Special => Some("is a link to what is no file"),
                     EntryKind::Unreadable => Some("is a link to a file that cannot be read"),
                     _ => None,
                 },
-                LinkTarget::Folder(_) => Some("is a link to a folder"),
-                LinkTarget::Dangling => Some("is a link that leads nowhere"),
-                LinkTarget::Outside => None,
+                End::Folder(_) | End::Around(_) => Some("is a link to a folder"),
+                End::Missing(_) | End::Circle => Some("is a link that leads nowhere"),
+                End::Outside => None,
             },
         }
     }

@@ -190,7 +190,9 @@ impl Engine {
             Some(used) => _ = self.locked.used.insert(index, used),
             None => _ = self.locked.used.remove(&index),
         }
-        db::set_result(&mut self.db, result, record);
+        let before = result.record(&self.db);
+        db::set_result(&mut self.db, result, record.clone());
+        self.note_links(index, before.as_deref(), record.as_deref());
         self.tasks[index as usize] = None;
         if self.plan.edits(index) {
             self.forget_editors();

@@ -30,6 +30,8 @@ mod resolve;
 mod snapshot;
 mod stand;
 mod tools;
+mod trails;
+mod turned;
 mod versus;
 mod world;
 

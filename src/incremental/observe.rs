@@ -137,6 +137,12 @@ impl Engine {
         ids
     }
 
+    /// Looks at those of many files that this session has not looked at yet, all at once.
+    pub(super) fn look_at_each<'p>(&mut self, paths: impl IntoIterator<Item = &'p WorkspacePath>) {
+        let ids = paths.into_iter().map(|path| self.state.intern(path)).collect();
+        self.look_at_all(ids);
+    }
+
     /// Looks at those files that this session has not looked at yet.
     pub(super) fn look_at_all(&mut self, mut ids: Vec<FileId>) {
         self.retain_new(&mut ids);
@@ -200,6 +206,7 @@ impl Engine {
         if let Some(input) = self.files.get(id.0 as usize).copied().flatten() {
             db::set_file(&mut self.db, input, seen.entry);
         }
+        self.refresh_aliases(id);
     }
 
     /// Looks again at files that are known to have changed since, and forgets the shapes of the tasks that

@@ -4,26 +4,29 @@ use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
-use super::db::{Dep, FileInput, ResultInput, Shape, Source, TaskInput};
+use super::db::{Dep, FileInput, ResultInput, Shape, TaskInput};
 use super::engine::Engine;
 use super::snapshot::{Listing, Seen, Snapshot};
 use super::tools::ToolSeen;
+use super::trails::{Reader, Reads};
 use super::world::Tools;
 use crate::graph::{EdgeKinds, TaskIndex};
 use crate::model::{
-    Action, Diagnostic, EntryKind, Input, PathIndex, Pattern, Record, Signature, Task, Validation, Via,
-    WorkspacePath,
+    Action, Diagnostic, Input, PathIndex, Pattern, Record, Signature, Task, Validation, Via, WorkspacePath,
 };
 use crate::store::FileId;
-use crate::workspace::{Globs, LinkTarget};
+use crate::workspace::Globs;
 
 /// Files that a walk has found, and below which folders it looked.
 #[derive(Default)]
 pub(super) struct Walked {
     bases: BTreeSet<WorkspacePath>,
     pub(super) files: Vec<WorkspacePath>,
-    /// What lies below folders that are written out although a rule ignores them: no glob finds it.
+    /// What lies below folders that are written out although a rule ignores them, or that lie behind links: no glob
+    /// finds it.
     named: BTreeMap<WorkspacePath, Vec<WorkspacePath>>,
+    /// What lies below bases of globs that lie behind links.
+    linked: BTreeMap<WorkspacePath, Vec<WorkspacePath>>,
 }
 
 impl Walked {
@@ -34,29 +37,28 @@ impl Walked {
 
     /// The known files at or below `base`.
     pub(super) fn below(&self, base: &WorkspacePath) -> impl Iterator<Item = &WorkspacePath> {
-        let start = self.files.partition_point(|path| path < base);
+        let files = self.linked.get(base).unwrap_or(&self.files);
+        let start = files.partition_point(|path| path < base);
         let prefix = base.as_bytes();
-        self.files[start..]
+        files[start..]
             .iter()
             .take_while(move |path| path.as_bytes().starts_with(prefix))
             .filter(move |path| path.is_within(base))
     }
 }
 
-/// A task whose patterns are looked up, with what their matches are held against.
-struct Reader {
-    index: TaskIndex,
-    /// Its own outputs.
-    own: PathIndex<()>,
-    /// What its dependencies declare, once a path is found that they may make.
-    needed: OnceCell<PathIndex<()>>,
-}
-
 impl Engine {
     /// Walks those of `bases` that no walk has covered.
     pub(super) fn cover(&mut self, bases: impl IntoIterator<Item = WorkspacePath>) {
-        let mut missing: Vec<WorkspacePath> =
-            bases.into_iter().filter(|base| !self.walked.covers(base)).collect();
+        let mut missing: Vec<WorkspacePath> = Vec::new();
+        for base in bases {
+            if self.way(&base).is_some() {
+                let walk = || self.workspace.walk(std::slice::from_ref(&base)).paths;
+                self.walked.linked.entry(base.clone()).or_insert_with(walk);
+            } else if !self.walked.covers(&base) {
+                missing.push(base);
+            }
+        }
         missing.sort();
         missing.dedup();
         if missing.is_empty() {
@@ -72,7 +74,7 @@ impl Engine {
     /// What counts below a folder that is written out: all that no rule below it ignores, be the folder
     /// itself ignored or not.
     pub(super) fn below_named(&mut self, folder: &WorkspacePath) -> Vec<WorkspacePath> {
-        if !self.workspace.ignores(folder, true) {
+        if self.way(folder).is_none() && !self.workspace.ignores(folder, true) {
             self.cover([folder.clone()]);
             return self.walked.below(folder).cloned().collect();
         }
@@ -82,7 +84,7 @@ impl Engine {
 
     /// A file came to be in the tree, or went: what walks find is no other than if they walked again.
     pub(super) fn note_walked(&mut self, path: &WorkspacePath, exists: bool) {
-        self.walked.named.clear();
+        self.forget_linked_walks();
         match (self.walked.files.binary_search(path), exists) {
             (Ok(at), false) => _ = self.walked.files.remove(at),
             (Err(at), true) if self.walked.covers(path) && !self.workspace.ignores(path, false) => {
@@ -92,51 +94,59 @@ impl Engine {
         }
     }
 
+    /// Forgets what was walked behind links, because a link may lead elsewhere now.
+    pub(super) fn forget_linked_walks(&mut self) {
+        self.walked.named.clear();
+        self.walked.linked.clear();
+    }
+
     /// Forgets what was walked, because the tree has changed.
     pub(super) fn forget_walks(&mut self) {
         self.walked = Walked::default();
+        self.forget_ways();
     }
 
-    /// The files of the tree that patterns name: not what dependencies make, not the task's own outputs. A
+    /// What patterns make a task read of the tree: not what dependencies make, not the task's own outputs. A
     /// path that is written out counts even where nothing is there, so that its appearance is noticed, and
-    /// even where a task that is gone has made it; what globs find does not.
-    fn sources(&mut self, reader: &Reader, patterns: &[Pattern], globs: &Globs) -> Vec<FileId> {
+    /// even where a task that is gone has made it; what globs find does not. Links are followed.
+    pub(super) fn reads(&mut self, reader: &Reader<'_>, patterns: &[Pattern], globs: &Globs) -> Reads {
         self.cover_patterns(patterns);
+        let mut reads = Reads::default();
         let mut found: BTreeMap<WorkspacePath, bool> = BTreeMap::new();
+        let mut folders = Vec::new();
         for pattern in patterns.iter().filter(|pattern| !pattern.negated) {
             let base = pattern.base();
-            if let Some(path) = &pattern.literal {
-                let id = self.look_at(path);
-                if self.is_folder(id) {
-                    for path in self.below_named(path).into_iter().filter(|path| globs.matches(path)) {
-                        found.entry(path).or_insert(false);
-                    }
-                } else if globs.matches(path) {
-                    found.insert(path.clone(), true);
+            let Some(path) = &pattern.literal else {
+                self.add_way(reader, &base, &mut reads);
+                for path in self.walked.below(&base).filter(|path| globs.matches(path)) {
+                    found.entry(path.clone()).or_insert(false);
                 }
                 continue;
-            }
-            for path in self.walked.below(&base).filter(|path| globs.matches(path)) {
-                found.entry(path.clone()).or_insert(false);
-            }
-        }
-        let mut ids = Vec::with_capacity(found.len());
-        for (path, literal) in found {
-            if reader.own.holds(&path) {
-                continue;
-            }
-            let id = self.look_at(&path);
-            let made = self.is_owned(id);
-            let there = self.state.file(id).is_some_and(|row| row.entry.exists());
-            // Where it is recorded as made, or not there yet, it is the business of the dependency that
-            // declares it.
-            let needed = || reader.needed.get_or_init(|| self.declared_by_dependencies(reader.index));
-            let dependencys = (made || !there) && needed().holds(&path);
-            if !dependencys && (literal || (there && !made)) {
-                ids.push(id);
+            };
+            if self.is_meant_folder(path) {
+                self.add_way(reader, path, &mut reads);
+                folders.push(path);
+                for path in self.below_named(path).into_iter().filter(|path| globs.matches(path)) {
+                    found.entry(path).or_insert(false);
+                }
+            } else if globs.matches(path) {
+                found.insert(path.clone(), true);
             }
         }
-        self.with_link_targets(ids)
+        // A folder that is written out is what is in it, also where a glob matches the link that stands for it.
+        found.retain(|path, _| !folders.contains(&path));
+        self.look_at_each(found.keys());
+        for (path, written) in found {
+            self.add_named(reader, &path, written, &mut reads);
+        }
+        self.follow_links(reader, globs, &mut reads);
+        reads
+    }
+
+    /// Does a path that is written out mean a folder, itself or where links lead?
+    fn is_meant_folder(&mut self, path: &WorkspacePath) -> bool {
+        let id = self.look_at(path);
+        self.state.file(id).is_some_and(|row| row.signature.is_folder()) || self.is_linked_folder(path)
     }
 
     /// Walks all that patterns name, in one go.
@@ -180,27 +190,6 @@ impl Engine {
             });
             outputs.collect()
         })
-    }
-
-    /// A link counts by its text, and by the content of the file that it leads to inside the workspace.
-    fn with_link_targets(&mut self, ids: Vec<FileId>) -> Vec<FileId> {
-        let mut all = Vec::with_capacity(ids.len());
-        let mut seen = HashSet::new();
-        let mut pending = ids;
-        while let Some(id) = pending.pop() {
-            if !seen.insert(id) {
-                continue;
-            }
-            all.push(id);
-            let Some(row) = self.state.file(id) else { continue };
-            if row.entry.kind == EntryKind::Link {
-                let path = self.path(id);
-                if let LinkTarget::File(path) = self.workspace.link_target(&path) {
-                    pending.push(self.look_at(&path));
-                }
-            }
-        }
-        all
     }
 
     /// The path of a file.
@@ -275,18 +264,24 @@ impl Engine {
         let result = self.result_input(index);
         let record = result.record(&self.db);
         let globs = Globs::new(&task.inputs).map_err(|error| broken(&error))?;
+        let (deps, edits) = (self.deps(index), self.edit_paths(index));
         let own = PathIndex::set(task.outputs.iter().map(|output| &output.path));
-        let reader = Reader { index, own, needed: OnceCell::new() };
-        let declared = self.sources(&reader, &task.inputs, &globs);
-        let sources = self.with_discovered(&task, declared, record.as_deref());
-        let mut checks = Vec::new();
-        let mut check_ids = BTreeSet::new();
+        let made = self.made_links(&deps, &edits);
+        let reader = Reader { index, own, edits: &edits, needed: OnceCell::new(), made };
+        let mut reads = self.reads(&reader, &task.inputs, &globs);
+        self.read_discovered(&task, record.as_deref(), &mut reads);
+        let reader = Reader {
+            edits: &[],
+            made: reader.made.into_iter().filter(|link| !link.needed).collect(),
+            ..reader
+        };
+        let (mut checks, mut check_reads) = (Vec::new(), Reads::default());
         for check in task.validate.iter().filter(|check| !check.inputs.is_empty()) {
             let globs = Globs::new(&check.inputs).map_err(|error| broken(&error))?;
-            check_ids.extend(self.sources(&reader, &check.inputs, &globs));
+            check_reads.merge(self.reads(&reader, &check.inputs, &globs));
             checks.push(globs);
         }
-        let edits = self.edit_paths(index);
+        self.note_reader(index, [&reads, &check_reads]);
         let in_tree = record.iter().filter(|record| !record.on_branch);
         let outputs = in_tree.clone().flat_map(|record| &record.outputs);
         let outputs = outputs.map(|output| {
@@ -309,17 +304,15 @@ impl Engine {
             tools: tools.values,
             programs: tools.programs,
             globs,
-            sources: sources
-                .into_iter()
-                .map(|source| (self.path(source.id), source, self.file_input(source.id)))
-                .filter(|(path, ..)| edits.binary_search_by(|edit| edit.path.cmp(path)).is_err())
-                .collect(),
+            sources: self.source_inputs(reads.sources),
+            links: reads.links,
             checks,
-            check_sources: check_ids.into_iter().map(|id| (self.path(id), self.file_input(id))).collect(),
+            check_sources: self.source_inputs(check_reads.sources),
+            check_links: check_reads.links,
             excused,
             outputs,
             unmade,
-            deps: self.deps(index),
+            deps,
             earlier: self.earlier_editors(index),
             lost: record.as_deref().map_or_else(Vec::new, |record| self.lost_to(index, record)),
             edits,
@@ -346,27 +339,22 @@ impl Engine {
         Dep { index, id: self.plan.task_id(index), kinds, result: self.result_input(index) }
     }
 
-    /// Adds what the last run's depfile named.
-    fn with_discovered(
-        &mut self,
-        task: &Task,
-        declared: Vec<FileId>,
-        record: Option<&Record>,
-    ) -> Vec<Source> {
-        let mut sources: Vec<_> = declared.into_iter().map(|id| Source { id, via: Via::Inputs }).collect();
-        let known: HashSet<FileId> = sources.iter().map(|source| source.id).collect();
-        if task.depfile.is_none() {
-            return sources;
-        }
-        for input in
-            record.iter().flat_map(|record| &record.action.inputs).filter(|input| input.is_discovered())
-        {
+    fn source_inputs(&mut self, sources: BTreeMap<FileId, Via>) -> Vec<(WorkspacePath, Via, FileInput)> {
+        sources.into_iter().map(|(id, via)| (self.path(id), via, self.file_input(id))).collect()
+    }
+
+    /// Adds what the last run's depfile named, with what lies on the way.
+    fn read_discovered(&mut self, task: &Task, record: Option<&Record>, reads: &mut Reads) {
+        let inputs =
+            record.iter().filter(|_| task.depfile.is_some()).flat_map(|record| &record.action.inputs);
+        for input in inputs.filter(|input| input.is_discovered()) {
             let id = self.look_at(&input.path);
-            if !known.contains(&id) {
-                sources.push(Source { id, via: Via::Depfile });
+            reads.sources.entry(id).or_insert(Via::Depfile);
+            for path in self.beside(&input.path, id) {
+                let id = self.look_at(&path);
+                reads.sources.entry(id).or_insert(Via::Depfile);
             }
         }
-        sources
     }
 
     /// What the guard compares: signatures of everything the action names, and the listing of its globs.
@@ -426,6 +414,7 @@ impl Engine {
                 && pattern.literal.as_ref().is_none_or(|path| {
                     let row = self.state.file_id(path).and_then(|id| self.state.file(id));
                     row.is_some_and(|row| row.signature.is_folder())
+                        || self.place_behind_links(path).is_some()
                 })
         };
         let bases: Vec<WorkspacePath> = patterns.iter().filter(is_open).map(Pattern::base).collect();
@@ -433,15 +422,21 @@ impl Engine {
             return None;
         }
         let made = inputs.iter().filter(|input| input.from.is_some()).map(|input| input.path.clone());
-        let owned = |path: &&WorkspacePath| self.state.file_id(path).is_some_and(|id| self.is_owned(id));
-        let recorded = bases.iter().flat_map(|base| self.walked.below(base)).filter(owned).cloned();
+        let made = made.flat_map(|path| self.names_in(&bases, &path));
+        let owned = |path: &WorkspacePath| self.state.file_id(path).is_some_and(|id| self.is_owned(id));
+        let recorded = bases.iter().flat_map(|base| {
+            let lies = |path: &WorkspacePath| path.rebased(base, self.place_behind_links(base)?);
+            let is_made = move |path: &&WorkspacePath| owned(lies(path).as_ref().unwrap_or(path));
+            self.walked.below(base).filter(is_made)
+        });
         let own = shape.task.outputs.iter().map(|output| &output.path);
         let own = own.chain(shape.task.depfile.iter().map(|(path, _)| path));
+        let own = own.flat_map(|path| self.names_in(&bases, path));
         let mut listing = Listing {
             globs: Arc::new(Globs::new(patterns).ok()?),
             found: Vec::new(),
-            made: Arc::new(made.chain(recorded).collect()),
-            own: own.cloned().collect(),
+            made: Arc::new(made.chain(recorded.cloned()).collect()),
+            own: own.collect(),
             named: bases.iter().filter(|base| self.walked.named.contains_key(base)).cloned().collect(),
             bases,
         };
@@ -450,5 +445,13 @@ impl Engine {
             listing.bases.iter().flat_map(|base| self.walked.below(base)).chain(named).cloned().collect();
         listing.found = listing.select(known);
         Some(listing)
+    }
+    /// A path, with its names below those of `bases` that lie behind links.
+    fn names_in(&self, bases: &[WorkspacePath], path: &WorkspacePath) -> Vec<WorkspacePath> {
+        let name = |base: &WorkspacePath| {
+            let place = self.place_behind_links(base)?;
+            if place.is_within(path) { Some(base.clone()) } else { path.rebased(place, base) }
+        };
+        bases.iter().filter_map(name).chain([path.clone()]).collect()
     }
 }

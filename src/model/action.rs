@@ -39,9 +39,17 @@ pub enum Via {
     Inputs,
     /// The depfile of the last run named it.
     Depfile,
+    /// No pattern means it: it is a link on the way to an input, or lies where links among the inputs lead. New kinds
+    /// come last, so that older records can be read.
+    Link,
 }
 
 impl Input {
+    /// Does a pattern of the task mean it?
+    pub fn is_named(&self) -> bool {
+        matches!(self.via, Via::Edits | Via::Inputs)
+    }
+
     /// Known from the depfile alone?
     pub fn is_discovered(&self) -> bool {
         self.via == Via::Depfile

@@ -116,6 +116,21 @@ impl WorkspacePath {
         Self([&self.0, b"/".as_slice(), name].concat().into())
     }
 
+    /// The path that lies below `to` as this one lies below `from`; none where it does not lie there.
+    pub fn rebased(&self, from: &Self, to: &Self) -> Option<Self> {
+        if !self.is_within(from) {
+            return None;
+        }
+        let rest = self.0.get(from.0.len()..).unwrap_or_default();
+        let rest = rest.strip_prefix(b"/").unwrap_or(rest);
+        Some(if rest.is_empty() { to.clone() } else { to.join(rest) })
+    }
+
+    /// The folders that hold it, from the innermost on, the root last.
+    pub fn folders(&self) -> impl Iterator<Item = Self> + use<> {
+        std::iter::successors(self.parent(), Self::parent)
+    }
+
     /// Is it `folder` itself or somewhere below it?
     pub fn is_within(&self, folder: &Self) -> bool {
         folder.is_root()
@@ -269,6 +284,15 @@ mod tests {
         assert!(path("a").is_within(&path("a")));
         assert!(!path("ab").is_within(&path("a")));
         assert!(path("a").is_within(&WorkspacePath::root()));
+    }
+
+    #[test]
+    fn a_path_below_one_folder_is_moved_below_another() {
+        assert_eq!(path("a/b/c").rebased(&path("a"), &path("x/y")), Some(path("x/y/b/c")));
+        assert_eq!(path("a").rebased(&path("a"), &path("x")), Some(path("x")));
+        assert_eq!(path("a/b").rebased(&WorkspacePath::root(), &path("x")), Some(path("x/a/b")));
+        assert_eq!(path("x/b").rebased(&path("x"), &WorkspacePath::root()), Some(path("b")));
+        assert_eq!(path("ab").rebased(&path("a"), &path("x")), None);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::{Build, Message, Phase, outcome};
 use crate::execute::{self, Outcome, RunContext};
 use crate::graph::TaskIndex;
 use crate::incremental::Assignment;
-use crate::model::{Status, TaskId};
+use crate::model::{Event, Status, TaskId};
 
 /// How many tasks are offered for each slot.
 const AHEAD: usize = 3;
@@ -168,7 +168,12 @@ impl Build<'_> {
             return None;
         }
         match self.engine.assignment(index) {
-            Ok(assignment) => self.passes_gate(&assignment).then_some(assignment),
+            Ok(assignment) => {
+                for diagnostic in self.engine.new_doubts(index) {
+                    self.sink.event(Event::Notice { diagnostic });
+                }
+                self.passes_gate(&assignment).then_some(assignment)
+            }
             Err(diagnostic) => {
                 self.fail_unstarted(index, &diagnostic);
                 None

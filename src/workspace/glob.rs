@@ -148,6 +148,11 @@ impl Globs {
         self.rules.iter().rev().take_while(move |rule| at.is_none_or(|at| rule.at > at))
     }
 
+    /// Is `path` taken out by a `!`?
+    pub fn excludes(&self, path: &WorkspacePath) -> bool {
+        self.rules.iter().rev().find(|rule| rule.matches(path)).is_some_and(|rule| rule.negated)
+    }
+
     /// The folders in which the globs may match something: where a walk has to look. None lies within
     /// another. Literals are not among them, for they need no walk unless they are folders.
     pub fn bases(&self) -> Vec<WorkspacePath> {

@@ -4,12 +4,14 @@
 //!
 //! It does not know tasks, keys or records; it remembers nothing between two calls.
 //!
-//! Invariants: no call follows a link at the end of a path (only [`Root::link_target`] resolves
-//! links), none changes the process's working folder, and every descriptor is close-on-exec.
+//! Invariants: no call follows a link at the end of a path (only [`Root::follow`] resolves links, and a walk the
+//! links that lead to the folder where it begins), none changes the process's working folder, and every
+//! descriptor is close-on-exec.
 
 mod clone;
 mod files;
 mod folder;
+mod follow;
 mod glob;
 mod links;
 mod look;
@@ -32,6 +34,7 @@ use crate::model::WorkspacePath;
 
 pub use clone::{Cloned, Cloning, Expected, clone_file, clone_many};
 pub use files::{copy_file, make_folder, move_path, prune_empty_parents, remove_path, write_atomic};
+pub use follow::{End, Trail};
 pub use glob::{BadGlob, Globs, compile_name_glob, parse_glob};
 pub use look::{Observed, digest_file, link_at, settled_signature, signature_and_links, stamp_now};
 pub use parallel::map as in_parallel;
@@ -67,19 +70,6 @@ impl Error {
     }
 }
 
-/// Where an input that is a symbolic link leads in the end.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum LinkTarget {
-    /// To a file inside the workspace (or something special: observing it tells).
-    File(WorkspacePath),
-    /// To a folder inside the workspace.
-    Folder(WorkspacePath),
-    /// Out of the workspace.
-    Outside,
-    /// To nothing, or around in a circle.
-    Dangling,
-}
-
 /// An open folder whose contents are named by [`WorkspacePath`]s: a private folder, or the inside of a [`Tree`].
 #[derive(Debug)]
 pub struct Root {
@@ -111,14 +101,6 @@ impl Root {
     /// Is there a folder at `path`, itself and not through a link?
     pub fn is_folder(&self, path: &WorkspacePath) -> bool {
         self.signature(path).is_folder()
-    }
-
-    /// Where the link at `path` leads, through every further link.
-    pub fn link_target(&self, path: &WorkspacePath) -> LinkTarget {
-        let Ok(target) = path.under(&self.root).canonicalize() else { return LinkTarget::Dangling };
-        let Ok(inside) = target.strip_prefix(&self.root) else { return LinkTarget::Outside };
-        let inside = WorkspacePath::from_normal(inside.as_os_str().as_bytes());
-        if self.is_folder(&inside) { LinkTarget::Folder(inside) } else { LinkTarget::File(inside) }
     }
 
     /// Opens a folder below the root for reading, unless it is a link.

@@ -1,8 +1,8 @@
 //! Which paths there are: everything below a folder ([`Root::list`]), or what the ignore rules
 //! leave of it ([`Root::walk`]).
 //!
-//! Neither follows a link, and neither enters or lists `.git` or `.conductor`. A walk leaves out the workspace's
-//! `conductor.lock` too: else results would depend on what is recorded of results.
+//! Neither enters a link that it finds, and neither enters or lists `.git` or `.conductor`. A walk leaves out the
+//! workspace's `conductor.lock` too: else results would depend on what is recorded of results.
 
 use std::collections::HashMap;
 use std::io;
@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use rustix::fs::FileType;
 
 use super::rules::Rules;
-use super::{Error, Root, folder, parallel};
+use super::{End, Error, Root, Trail, folder, parallel};
 use crate::model::{LOCKFILE, WorkspacePath};
 
 /// What a walk found.
@@ -68,7 +68,8 @@ impl Root {
     /// The files and links below `bases` that no rule ignores: `.gitignore` at every level (also above the
     /// workspace, inside its repository), `.git/info/exclude` and `.conductorignore`; the user's own
     /// excludes do not count, for keys must not depend on the machine. Hidden files are listed. A base
-    /// that is ignored itself, that is no folder or that lies behind a link yields nothing.
+    /// that is ignored itself or that is no folder yields nothing. A base that lies behind links yields what is in
+    /// the folder to which they lead, by the rules of that folder, named through the base.
     pub fn walk(&self, bases: &[WorkspacePath]) -> Listing {
         self.walk_from(bases, false)
     }
@@ -80,8 +81,36 @@ impl Root {
     }
 
     fn walk_from(&self, bases: &[WorkspacePath], named: bool) -> Listing {
+        let (mut plain, mut behind) = (Vec::new(), Vec::new());
+        for base in bases {
+            match self.behind_links(base) {
+                Some(place) => behind.push((base, place)),
+                None => plain.push(base.clone()),
+            }
+        }
+        let mut listing = self.walk_plain(plain, named);
+        for (base, place) in behind {
+            let found = self.walk_plain(vec![place.clone()], named);
+            let seen_from = |path: &WorkspacePath| path.rebased(&place, base);
+            listing.paths.extend(found.paths.iter().filter_map(seen_from));
+            listing.unreadable.extend(found.unreadable.iter().filter_map(seen_from));
+            listing.paths.sort_unstable();
+            listing.unreadable.sort_unstable();
+        }
+        listing
+    }
+
+    /// The folder to which the links on the way of a base lead, where there are any.
+    fn behind_links(&self, base: &WorkspacePath) -> Option<WorkspacePath> {
+        match self.follow(base) {
+            Trail { links, end: End::Folder(place) } if !links.is_empty() => Some(place),
+            _ => None,
+        }
+    }
+
+    fn walk_plain(&self, bases: Vec<WorkspacePath>, named: bool) -> Listing {
         let top = Rules::above(&self.root);
-        let bases = outermost(bases.to_vec());
+        let bases = outermost(bases);
         let queue = Queue::new(bases.iter().filter_map(|base| self.enter(base, &top, named)).collect());
         parallel::together(|| {
             let Some(job) = queue.next() else { return false };

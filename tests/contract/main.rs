@@ -21,6 +21,7 @@ mod groups;
 mod inputs;
 mod instructions;
 mod json;
+mod links;
 mod live;
 mod lock;
 mod merge;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::recipe::{Filter, GROUP, LAYER, Part, Recipe, Shape, Source, Task};
+use crate::recipe::{Filter, GROUP, LAYER, Part, Recipe, Shape, Source, Task, link_text};
 use crate::scenario::Scenario;
 
 /// A task as numbers.
@@ -35,13 +35,42 @@ const GLOBS: [&str; 8] = [
     "src/s?.txt",
 ];
 
+/// Patterns that links, or what is behind them, match.
+const THROUGH_LINKS: [&str; 8] = [
+    "ln/d0/*.txt",
+    "ln/d0/s1.txt",
+    "ln/d1/**",
+    "ln/d1/l0.txt",
+    "ln/d1/a/l1.txt",
+    "ln/*.txt",
+    "ln/*",
+    "ln/d0/",
+];
+
+/// Links to files, and to folders, that there may be.
+const LINKS: [&str; 5] = ["ln/f0.txt", "ln/f1.txt", "ln/f2.txt", "ln/d0", "ln/d1"];
+
+/// Where such a link may lead: to something that is there, that comes and goes, or to another link.
+fn link_to(name: &str, number: u16) -> String {
+    let files = ["../src/s0.txt", "../src/s1.txt", "../src/s4.txt", "../lib/a/l0.txt", "../lib/b/c/l1.txt"];
+    let folders = ["../src", "../lib", "../lib/a", "../chk", "."];
+    let (name, number) = (name.as_bytes(), usize::from(number));
+    match name[3] {
+        b'f' if number.is_multiple_of(3) => format!("f{}.txt", number / 3 % 3),
+        b'f' if number.is_multiple_of(5) => "d0/s1.txt".to_owned(),
+        b'f' => files[number % files.len()].to_owned(),
+        _ if number.is_multiple_of(4) => format!("d{}", number / 4 % 2),
+        _ => folders[number % folders.len()].to_owned(),
+    }
+}
+
 fn filter(number: u8) -> Filter {
     [Filter::All, Filter::Count, Filter::Unique, Filter::First, Filter::Digit][usize::from(number) % 5]
 }
 
 fn shape(number: u8) -> Shape {
-    use Shape::{Depfile, Executable, File, Folder, Optional};
-    [File, Folder, Optional, Executable, Depfile, Folder, File][usize::from(number) % 7]
+    use Shape::{Depfile, Executable, File, Folder, Link, Optional};
+    [File, Folder, Optional, Executable, Depfile, Folder, File, Link][usize::from(number) % 8]
 }
 
 /// Some task before `index`.
@@ -61,7 +90,10 @@ fn sources(recipe: &Recipe, index: usize, (kind, value): (u8, u8)) -> Vec<Source
             .map_or_else(|| text(format!("src/s{}.txt", n % 6)), |i| vec![Source::Of(i, part)])
     };
     let layers = index / LAYER;
-    match kind % 9 {
+    match kind % 12 {
+        9 => text(format!("ln/f{}.txt", n % 3)),
+        10 => text(format!("ln/d{}", n % 2)),
+        11 => text(THROUGH_LINKS[n % THROUGH_LINKS.len()].to_owned()),
         0 => text(format!("src/s{}.txt", n % 6)),
         1 => text(format!("lib/a/l{}.txt", n % 3)),
         3 => vec![Source::Text("src/*.txt".to_owned()), Source::Text(format!("!src/s{}.txt", n % 4))],
@@ -89,6 +121,7 @@ pub(crate) fn task(recipe: &Recipe, index: usize, seed: &TaskSeed) -> Task {
     let check = match extra % 5 {
         0 => Some((0, None)),
         1 => Some((0, Some(format!("chk/c{}.txt", extra / 5 % 3)))),
+        2 => Some((0, Some(format!("ln/f{}.txt", extra / 5 % 3)))),
         _ => None,
     };
     Task {
@@ -141,6 +174,9 @@ pub(crate) fn first_files(scenario: &mut Scenario, number: u16) {
     for path in ["lib/a/l0.txt", "lib/a/l1.txt", "lib/b/l2.txt", "chk/c0.txt", "chk/c1.txt"] {
         scenario.put(path, &content(number));
     }
+    for (name, number) in LINKS.into_iter().zip(number..) {
+        scenario.turn(name, &link_to(name, number));
+    }
 }
 
 fn pick<T: Clone>(from: &[T], number: u16) -> Option<T> {
@@ -149,10 +185,11 @@ fn pick<T: Clone>(from: &[T], number: u16) -> Option<T> {
 
 /// Does what the numbers stand for, or nothing where that cannot be done now.
 pub(crate) fn apply(scenario: &mut Scenario, edit: &EditSeed) {
-    let kind = edit.kind % 36;
+    let kind = edit.kind % 40;
     let done = match kind {
         0..=11 => edit_source(scenario, kind, edit),
         12..=19 => edit_output(scenario, kind, edit),
+        36..=39 => edit_link(scenario, kind, edit),
         _ => edit_manifest(scenario, kind, edit),
     };
     // Nothing there to be edited: as good as no edit.
@@ -161,7 +198,8 @@ pub(crate) fn apply(scenario: &mut Scenario, edit: &EditSeed) {
 
 fn edit_source(scenario: &mut Scenario, kind: u8, edit: &EditSeed) -> Option<()> {
     let sources = scenario.world.sources();
-    let mine: Vec<String> = sources.keys().filter(|path| !path.starts_with("out/")).cloned().collect();
+    let is_mine = |path: &&String| !path.starts_with("out/") && !path.starts_with("ln/");
+    let mine: Vec<String> = sources.keys().filter(is_mine).cloned().collect();
     let new = match edit.b % 4 {
         0 => format!("lib/a/l{}.txt", edit.b / 4 % 4),
         1 => format!("lib/b/c/l{}.txt", edit.b / 4 % 3),
@@ -193,6 +231,16 @@ fn edit_source(scenario: &mut Scenario, kind: u8, edit: &EditSeed) -> Option<()>
     Some(())
 }
 
+fn edit_link(scenario: &mut Scenario, kind: u8, edit: &EditSeed) -> Option<()> {
+    let name = pick(&LINKS, edit.a)?;
+    if kind < 39 {
+        scenario.turn(name, &link_to(name, edit.b));
+    } else if scenario.world.disk.contains_key(name) {
+        scenario.remove(name);
+    }
+    Some(())
+}
+
 /// Manifest and sources become what they were before: results of then are results of now.
 fn go_back(scenario: &mut Scenario, edit: &EditSeed) -> Option<()> {
     let (recipe, sources) = pick(&scenario.past, edit.a)?;
@@ -204,6 +252,10 @@ fn go_back(scenario: &mut Scenario, edit: &EditSeed) -> Option<()> {
     for (path, (bytes, executable)) in
         sources.iter().filter(|(path, content)| now.get(*path) != Some(content))
     {
+        if let Some(text) = link_text(&(bytes.clone(), *executable)) {
+            scenario.turn(path, text);
+            continue;
+        }
         scenario.put(path, bytes);
         if scenario.world.disk[path].1 != *executable {
             scenario.flip_mode(path);
@@ -220,7 +272,11 @@ fn edit_output(scenario: &mut Scenario, kind: u8, edit: &EditSeed) -> Option<()>
     match kind {
         12 | 13 => scenario.put(&pick(&there, edit.a)?, &content(edit.b)),
         14 | 15 => scenario.remove(&pick(&there, edit.a)?),
-        16 => scenario.flip_mode(&pick(&there, edit.a)?),
+        16 => {
+            let is_file = |path: &&String| link_text(&scenario.world.disk[*path]).is_none();
+            let files: Vec<String> = there.iter().filter(is_file).cloned().collect();
+            scenario.flip_mode(&pick(&files, edit.a)?);
+        }
         17 => {
             let folder = pick(&folders, edit.a)?;
             scenario.put(&format!("{folder}/mine.txt"), &content(edit.b));

@@ -17,6 +17,7 @@ mod dag;
 mod edits;
 mod failures;
 mod faults;
+mod follow;
 mod ground;
 mod integration;
 mod keys;

@@ -1,10 +1,12 @@
 //! The oracle: says what a build must run and what the tree must hold afterwards, from contents alone. It keeps
 //! whole contents where conductor keeps digests, ticks and signatures, and so cannot make the same mistakes.
+//! Links are followed in its own idea of the tree (`follow`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use globset::{GlobBuilder, GlobMatcher};
 
+use crate::follow::End;
 use crate::recipe::{Content, Entry, GROUP, Recipe, Task};
 
 /// What a task's last accepted result rests on.
@@ -12,11 +14,16 @@ use crate::recipe::{Content, Entry, GROUP, Recipe, Task};
 struct Record {
     definition: String,
     inputs: BTreeMap<String, Entry>,
+    /// Links on the ways, and what lies where they lead.
+    behind: BTreeMap<String, Entry>,
     discovered: BTreeMap<String, Entry>,
     needs: BTreeMap<String, Content>,
     validation: Vec<(String, Entry)>,
     outputs: BTreeMap<String, Content>,
 }
+
+/// The version of a gate's check, what its tasks made, and what lies behind the links among that.
+type Gate = (u8, BTreeMap<String, Content>, BTreeMap<String, Entry>);
 
 /// The tree and everything that conductor should remember.
 #[derive(Clone, Default)]
@@ -26,7 +33,7 @@ pub(crate) struct World {
     /// Every file but the manifest.
     pub(crate) disk: BTreeMap<String, Content>,
     records: BTreeMap<String, Record>,
-    gates: BTreeMap<usize, (u8, BTreeMap<String, Content>)>,
+    gates: BTreeMap<usize, Gate>,
 }
 
 /// What a build does.
@@ -50,7 +57,9 @@ impl Patterns {
         let compile = |pattern: &String| {
             let negated = pattern.starts_with('!');
             let text = pattern.trim_start_matches('!');
-            let text = if text.ends_with('/') { format!("{text}**") } else { text.to_owned() };
+            let text = text.trim_end_matches('/');
+            // A path that is written out may be a folder.
+            let text = if is_literal(text) { format!("{{{text},{text}/**}}") } else { text.to_owned() };
             let glob = GlobBuilder::new(&text).literal_separator(true).build().unwrap();
             (negated, glob.compile_matcher())
         };
@@ -81,6 +90,15 @@ fn feeds(other: &Task, written: &[String]) -> bool {
         pattern.starts_with(&format!("{folder}/"))
             || below.is_some_and(|rest| rest == "/" || rest.starts_with("/**"))
     })
+}
+
+/// The part of a pattern without glob characters: the folder in which it may match, or itself.
+fn base(pattern: &str) -> &str {
+    let pattern = pattern.trim_end_matches('/');
+    match pattern.find(['*', '?', '[', '{']) {
+        Some(at) => pattern[..at].rsplit_once('/').map_or("", |(folder, _)| folder),
+        None => pattern,
+    }
 }
 
 impl World {
@@ -131,19 +149,35 @@ impl World {
         (tasks, gates)
     }
 
+    /// What its patterns mean, by the names that they have for it.
     fn inputs(&self, task: &Task) -> BTreeMap<String, Entry> {
         let written = self.recipe.patterns(task);
         let patterns = Patterns::new(&written);
         let fed: Vec<&Task> = self.dependencies(task).iter().map(|index| &self.recipe.tasks[index]).collect();
         let mut inputs: BTreeMap<String, Entry> = BTreeMap::new();
-        for path in written.iter().filter(|pattern| is_literal(pattern) && patterns.matches(pattern)) {
-            let theirs = fed.iter().any(|other| other.declares(path));
-            if !self.owned(path) && (self.disk.contains_key(path) || !theirs) {
-                inputs.insert(path.clone(), self.disk.get(path).cloned());
+        for pattern in written.iter().filter(|pattern| !pattern.starts_with('!')) {
+            if let Some(folder) = self.folder_behind(base(pattern)) {
+                let found = self.below(&folder).map(|(path, content)| {
+                    (format!("{}{}", base(pattern), &path[folder.len()..]), Some(content.clone()))
+                });
+                inputs.extend(found.filter(|(name, _)| patterns.matches(name)));
             }
         }
+        let literal = written.iter().map(|pattern| pattern.trim_end_matches('/'));
+        let literal = literal.filter(|pattern| is_literal(pattern) && patterns.matches(pattern));
+        let is_folder = |path: &str| self.below(path).next().is_some() || self.folder_behind(path).is_some();
+        for path in literal.filter(|path| !is_folder(path)) {
+            let makes = |other: &&Task| other.declares(path) || other.folder().as_deref() == Some(path);
+            let theirs = fed.iter().any(|other| makes(other));
+            let there = self.raw(path);
+            if !self.owned(path) && (there.is_some() || !theirs) {
+                inputs.insert(path.to_owned(), there);
+            }
+        }
+        let meant = |path: &str| written.iter().any(|pattern| pattern.trim_end_matches('/') == path);
         for (path, content) in self.disk.iter().filter(|(path, _)| patterns.matches(path)) {
-            if !self.owned(path) && !task.declares(path) {
+            let is_folder = meant(path) && self.folder_behind(path).is_some();
+            if !self.owned(path) && !task.declares(path) && !is_folder {
                 inputs.insert(path.clone(), Some(content.clone()));
             }
         }
@@ -159,10 +193,63 @@ impl World {
         inputs
     }
 
+    /// What lies on the ways of these patterns and paths, and where the links among the paths lead.
+    fn behind<'p>(
+        &self,
+        patterns: &[String],
+        paths: impl IntoIterator<Item = &'p String>,
+    ) -> BTreeMap<String, Entry> {
+        let mut found = BTreeMap::new();
+        let bases = patterns.iter().filter(|pattern| !pattern.starts_with('!')).map(|pattern| base(pattern));
+        for base in bases {
+            found.extend(self.follow(base).links.into_iter().map(|link| (link.clone(), self.raw(&link))));
+        }
+        for path in paths {
+            self.add_behind(path, &mut found);
+        }
+        found
+    }
+
+    fn add_behind(&self, path: &str, found: &mut BTreeMap<String, Entry>) {
+        let way = self.follow(path);
+        if way.links.is_empty() {
+            return;
+        }
+        found.extend(way.links.iter().map(|link| (link.clone(), self.raw(link))));
+        match way.end {
+            End::File(place) | End::Missing(place) => _ = found.insert(place.clone(), self.raw(&place)),
+            End::Folder(folder) => {
+                // No folder of a law holds links, so that is all.
+                found
+                    .extend(self.below(&folder).map(|(path, content)| (path.clone(), Some(content.clone()))));
+            }
+            End::Around(_) | End::Circle => {}
+        }
+    }
+
     fn validation(&self, task: &Task) -> Vec<(String, Entry)> {
-        let Some((version, input)) = &task.check else { return Vec::new() };
-        let entry = input.as_ref().and_then(|path| self.disk.get(path).cloned());
-        vec![(format!("{version} {input:?}"), entry)]
+        let Some((version, input)) = task.checks() else { return Vec::new() };
+        let mut read = vec![(format!("{version} {input:?}"), input.as_ref().and_then(|path| self.raw(path)))];
+        read.extend(self.behind(&[], input));
+        read
+    }
+
+    /// What depfiles named, with what lies on the ways, as far as it is not known otherwise.
+    fn discovered<'p>(
+        &self,
+        named: impl IntoIterator<Item = &'p String>,
+        known: &[&BTreeMap<String, Entry>],
+    ) -> BTreeMap<String, Entry> {
+        let mut found = BTreeMap::new();
+        for path in named {
+            found.insert(path.clone(), self.raw(path));
+            // A depfile names files; a link to a folder is one on the way.
+            if !matches!(self.follow(path).end, End::Folder(_)) {
+                self.add_behind(path, &mut found);
+            }
+        }
+        found.retain(|path, _| !known.iter().any(|known| known.contains_key(path)));
+        found
     }
 
     /// Does a build of `targets` (none: everything), and says what it had to do.
@@ -181,7 +268,8 @@ impl World {
             let Some(version) = self.recipe.gates.get(&group).copied() else { continue };
             let members = self.recipe.tasks.range(group * GROUP..(group + 1) * GROUP);
             let members = members.filter_map(|(_, task)| self.records.get(&task.id()));
-            let now = (version, members.flat_map(|record| record.outputs.clone()).collect());
+            let made: BTreeMap<String, Content> = members.flat_map(|record| record.outputs.clone()).collect();
+            let now = (version, made.clone(), self.behind(&[], made.keys()));
             if self.gates.get(&group) != Some(&now) {
                 due.gates.insert(format!("G{group}:gate"));
                 self.gates.insert(group, now);
@@ -216,11 +304,13 @@ impl World {
         let inputs = self.inputs(task);
         let needed = task.needs.iter().filter_map(|index| self.records.get(&self.recipe.tasks[index].id()));
         let needs: BTreeMap<String, Content> = needed.flat_map(|record| record.outputs.clone()).collect();
+        let mut behind = self.behind(&self.recipe.patterns(task), inputs.keys().chain(needs.keys()));
+        behind.retain(|path, _| {
+            !inputs.contains_key(path) && !needs.contains_key(path) && !task.declares(path)
+        });
         let known = old.iter().flat_map(|record| record.discovered.keys());
-        let discovered: BTreeMap<String, Entry> = known
-            .filter(|path| !inputs.contains_key(*path) && task.shape == crate::recipe::Shape::Depfile)
-            .map(|path| (path.clone(), self.disk.get(path).cloned()))
-            .collect();
+        let known = known.filter(|_| task.shape == crate::recipe::Shape::Depfile);
+        let discovered = self.discovered(known, &[&inputs, &behind]);
         let definition = task.definition(&self.recipe);
         let validation = self.validation(task);
         let stands = old.as_ref().is_some_and(|record| {
@@ -230,7 +320,8 @@ impl World {
             intact
                 && !intruder
                 && record.definition == definition
-                && (&record.inputs, &record.discovered, &record.needs) == (&inputs, &discovered, &needs)
+                && (&record.inputs, &record.behind) == (&inputs, &behind)
+                && (&record.discovered, &record.needs) == (&discovered, &needs)
         });
         if let (true, false, false, Some(record)) = (stands, forced, task.always, &old) {
             if record.validation != validation {
@@ -243,7 +334,7 @@ impl World {
         if stands && !forced {
             due.restless.insert(id.clone());
         }
-        let made = task.make(&self.recipe, &inputs, &|path| self.disk.get(path).cloned());
+        let made = task.make(&self.recipe, inputs.keys().cloned(), &|path| self.read(path));
         for (path, content) in old.iter().flat_map(|record| &record.outputs) {
             let others =
                 self.recipe.tasks.values().any(|other| other.index != task.index && other.declares(path));
@@ -256,10 +347,9 @@ impl World {
         let is_folder = task.folder().is_some();
         self.disk.retain(|path, _| !task.declares(path) || (is_folder && stays.contains_key(path)));
         self.disk.extend(made.outputs.clone());
-        let named = made.discovered.filter(|path| !inputs.contains_key(path));
-        let discovered =
-            named.map(|path| (path.clone(), self.disk.get(&path).cloned())).into_iter().collect();
-        let record = Record { definition, inputs, discovered, needs, validation, outputs: made.outputs };
+        let discovered = self.discovered(&made.discovered, &[&inputs, &behind]);
+        let outputs = made.outputs;
+        let record = Record { definition, inputs, behind, discovered, needs, validation, outputs };
         self.records.insert(id, record);
         true
     }

@@ -9,13 +9,13 @@ use crate::seeds::try_many;
 
 /// A task as numbers.
 pub(crate) fn task_seed() -> impl Strategy<Value = TaskSeed> {
-    let sources = vec((0..9_u8, any::<u8>()), 0..4);
+    let sources = vec((0..12_u8, any::<u8>()), 0..4);
     (any::<u8>(), any::<u8>(), sources, vec(any::<u8>(), 0..3), any::<u16>())
         .prop_map(|(shape, filter, sources, needs, extra)| TaskSeed { shape, filter, sources, needs, extra })
 }
 
 fn edit_seed() -> impl Strategy<Value = EditSeed> {
-    (0..36_u8, any::<u16>(), any::<u16>()).prop_map(|(kind, a, b)| EditSeed { kind, a, b })
+    (0..40_u8, any::<u16>(), any::<u16>()).prop_map(|(kind, a, b)| EditSeed { kind, a, b })
 }
 
 #[derive(Clone, Debug)]

@@ -4,8 +4,21 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-/// A file as it matters to a build: bytes and executable bit.
+/// A file as it matters to a build: bytes and executable bit. A link is its text behind [`LINK`].
 pub(crate) type Content = (Vec<u8>, bool);
+
+/// No file of a law begins so.
+const LINK: &[u8] = b"\0link ";
+
+/// The content of a link.
+pub(crate) fn link(text: &str) -> Content {
+    ([LINK, text.as_bytes()].concat(), false)
+}
+
+/// The text of a link.
+pub(crate) fn link_text(content: &Content) -> Option<&str> {
+    content.0.strip_prefix(LINK).map(|text| std::str::from_utf8(text).unwrap())
+}
 /// What a path holds, where it holds anything.
 pub(crate) type Entry = Option<Content>;
 
@@ -27,6 +40,8 @@ pub(crate) enum Shape {
     Executable,
     /// A file, from an input that only the depfile names.
     Depfile,
+    /// A link to what the first task that it needs makes, or to a source.
+    Link,
 }
 
 /// How much of its input a task lets through: the coarser, the more often a wave stops at it.
@@ -108,6 +123,13 @@ pub(crate) struct Recipe {
     pub(crate) chained: Vec<usize>,
 }
 
+/// What a command finds at a path, through all links.
+pub(crate) enum Read {
+    Nothing,
+    Folder,
+    File(Content),
+}
+
 /// What a run of a task makes.
 pub(crate) struct Made {
     /// Its outputs.
@@ -136,7 +158,7 @@ impl Task {
         match self.shape {
             Shape::Folder => format!("{}/main.txt", self.base()),
             Shape::Executable => format!("{}.sh", self.base()),
-            Shape::File | Shape::Optional | Shape::Depfile => format!("{}.txt", self.base()),
+            Shape::File | Shape::Optional | Shape::Depfile | Shape::Link => format!("{}.txt", self.base()),
         }
     }
 
@@ -196,6 +218,21 @@ impl Task {
         }
     }
 
+    /// What of its check a manifest says: one that asks for content is none for a link.
+    pub(crate) fn checks(&self) -> Option<&(u8, Option<String>)> {
+        self.check.as_ref().filter(|_| self.shape != Shape::Link)
+    }
+
+    /// What of its needs it links to.
+    fn linked(&self, recipe: &Recipe) -> Option<String> {
+        self.needs.first().map(|index| recipe.tasks[index].main_output())
+    }
+
+    /// How the names begin of which its depfile names one.
+    fn picks(&self) -> &'static str {
+        if self.index.is_multiple_of(2) { "src/s" } else { "ln/f" }
+    }
+
     /// Its command.
     pub(crate) fn command(&self, recipe: &Recipe) -> String {
         let needed: Vec<String> =
@@ -221,10 +258,15 @@ impl Task {
             Shape::Executable => format!(
                 "n=$(body | wc -l)\nbody | {filter} > {main}\nif [ $((n % 2)) -eq 1 ]; then chmod +x {main}; fi"
             ),
+            Shape::Link => {
+                let to = self.linked(recipe).unwrap_or_else(|| "src/s$((n % 4)).txt".to_owned());
+                format!("n=$(body | wc -l)\nln -s ../../{to} {main}")
+            }
             Shape::Depfile => format!(
-                "n=$(body | wc -l)\npick=src/s$((n % 4)).txt\n\
+                "n=$(body | wc -l)\npick={}$((n % 3)).txt\n\
                  {{ body; if [ -f $pick ]; then cat $pick; else echo none; fi; }} | {filter} > {main}\n\
                  echo \"{main}: $pick\" > dep/t{}.d",
+                self.picks(),
                 self.index
             ),
         };
@@ -236,33 +278,40 @@ impl Task {
     pub(crate) fn make(
         &self,
         recipe: &Recipe,
-        inputs: &BTreeMap<String, Entry>,
-        read: &dyn Fn(&str) -> Entry,
+        inputs: impl Iterator<Item = String>,
+        read: &dyn Fn(&str) -> Read,
     ) -> Made {
         let mut body = format!("task {}\n", self.index).into_bytes();
         if let Some((tag, true)) = self.tag {
             body.extend(format!("tag v{tag}\n").into_bytes());
         }
         let needed = self.needs.iter().flat_map(|index| recipe.tasks[index].read_by_dependents());
-        let needed = needed.map(|path| (path.clone(), read(&path)));
-        for (path, entry) in inputs.clone().into_iter().chain(needed) {
-            match entry {
-                None => body.extend(format!("no {path}\n").into_bytes()),
-                Some((bytes, executable)) => {
-                    body.extend(bytes);
-                    if executable {
-                        body.extend(format!("{path} runs\n").into_bytes());
-                    }
-                }
+        for path in inputs.chain(needed) {
+            let (said, executable) = match read(&path) {
+                Read::Nothing => (format!("no {path}\n").into_bytes(), false),
+                Read::Folder => (format!("no {path}\n").into_bytes(), true),
+                Read::File((bytes, executable)) => (bytes, executable),
+            };
+            body.extend(said);
+            if executable {
+                body.extend(format!("{path} runs\n").into_bytes());
             }
         }
         let n = body.split(|byte| *byte == b'\n').count() - 1;
         let base = self.base();
         let mut made = Made { outputs: BTreeMap::new(), discovered: None };
         if self.shape == Shape::Depfile {
-            let pick = format!("src/s{}.txt", n % 4);
-            body.extend(read(&pick).map_or_else(|| b"none\n".to_vec(), |(bytes, _)| bytes));
+            let pick = format!("{}{}.txt", self.picks(), n % 3);
+            body.extend(match read(&pick) {
+                Read::File((bytes, _)) => bytes,
+                Read::Nothing | Read::Folder => b"none\n".to_vec(),
+            });
             made.discovered = Some(pick);
+        }
+        if self.shape == Shape::Link {
+            let to = self.linked(recipe).unwrap_or_else(|| format!("src/s{}.txt", n % 4));
+            made.outputs.insert(self.main_output(), link(&format!("../../{to}")));
+            return made;
         }
         let executable = self.shape == Shape::Executable && n % 2 == 1;
         made.outputs.insert(self.main_output(), (self.filtered(&body), executable));
@@ -312,7 +361,7 @@ impl Task {
         if let Some((tag, _)) = self.tag {
             let _ = writeln!(text, "    env: {{ TAG: v{tag} }}");
         }
-        if let Some((version, input)) = &self.check {
+        if let Some((version, input)) = self.checks() {
             let inputs = input.iter().map(|path| format!("[{path}]")).next().unwrap_or("[]".to_owned());
             let _ = writeln!(text, "    validate:\n      - non_empty: {}", self.main_output());
             let _ = writeln!(text, "      - run: \"true # {version}\"\n        inputs: {inputs}");

@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use crate::ground::{Built, Ground, Thing, imprint, tree};
 use crate::oracle::{Due, World};
-use crate::recipe::{Content, Recipe};
+use crate::recipe::{Content, Recipe, link, link_text};
 
 /// See the module. Its answers are `Err` with what broke the law.
 pub(crate) struct Scenario {
@@ -23,6 +23,13 @@ pub(crate) struct Scenario {
 
 /// Nothing, or what broke the law.
 pub(crate) type Lawful = Result<(), String>;
+
+fn thing(content: &Content) -> Thing {
+    match link_text(content) {
+        Some(text) => Thing::Link(text.into()),
+        None => Thing::File(content.0.clone(), content.1),
+    }
+}
 
 fn ensure(holds: bool, law: &str, details: impl FnOnce() -> String) -> Lawful {
     if holds { Ok(()) } else { Err(format!("{law}\n{}", details())) }
@@ -56,9 +63,23 @@ impl Scenario {
     pub(crate) fn put(&mut self, path: &str, bytes: &[u8]) {
         let executable = self.world.disk.get(path).is_some_and(|(_, executable)| *executable);
         let folder = path.rsplit_once('/').map_or(".", |(folder, _)| folder);
+        if self.world.disk.get(path).is_some_and(|content| link_text(content).is_some()) {
+            self.remove(path);
+        }
         self.note(&format!("mkdir -p {folder}; printf '{}' > {path}", bytes.escape_ascii()));
         self.ground.write(path, bytes);
         self.world.disk.insert(path.to_owned(), (bytes.to_vec(), executable));
+    }
+
+    /// Makes a link, or turns the one that is there.
+    pub(crate) fn turn(&mut self, path: &str, text: &str) {
+        let folder = path.rsplit_once('/').map_or(".", |(folder, _)| folder);
+        self.note(&format!("mkdir -p {folder}; ln -sfn {text} {path}"));
+        let place = self.ground.path(path);
+        fs::create_dir_all(place.parent().unwrap()).unwrap();
+        let _ = fs::remove_file(&place);
+        std::os::unix::fs::symlink(text, place).unwrap();
+        self.world.disk.insert(path.to_owned(), link(text));
     }
 
     /// Writes a file and gives it its old time back, as `touch -r` does.
@@ -100,6 +121,19 @@ impl Scenario {
         self.note(&format!("rm -f {path}"));
         fs::remove_file(self.ground.path(path)).unwrap();
         self.world.disk.remove(path);
+        self.prune(path);
+    }
+
+    /// Removes folders of sources that hold nothing, as git does: no clean tree has them.
+    fn prune(&mut self, path: &str) {
+        let mut folder = path;
+        while let Some((above, _)) = folder.rsplit_once('/') {
+            if path.starts_with("out/") || fs::remove_dir(self.ground.path(above)).is_err() {
+                break;
+            }
+            self.note(&format!("rmdir {above}"));
+            folder = above;
+        }
     }
 
     /// Moves a file.
@@ -108,6 +142,7 @@ impl Scenario {
         fs::rename(self.ground.path(from), self.ground.path(to)).unwrap();
         let content = self.world.disk.remove(from).unwrap();
         self.world.disk.insert(to.to_owned(), content);
+        self.prune(from);
     }
 
     /// Removes a folder with all below it.
@@ -199,12 +234,8 @@ impl Scenario {
         let folders: Vec<String> = ran.filter_map(crate::recipe::Task::folder).collect();
         let within = |path: &String| folders.iter().any(|folder| path.starts_with(&format!("{folder}/")));
         found.retain(|path, thing| *thing != Thing::EmptyFolder || within(path));
-        let expected: BTreeMap<String, Thing> = self
-            .world
-            .disk
-            .iter()
-            .map(|(path, (bytes, executable))| (path.clone(), Thing::File(bytes.clone(), *executable)))
-            .collect();
+        let expected: BTreeMap<String, Thing> =
+            self.world.disk.iter().map(|(path, content)| (path.clone(), thing(content))).collect();
         let differing: BTreeSet<&String> = found
             .keys()
             .chain(expected.keys())
@@ -261,6 +292,11 @@ impl Scenario {
         let clean = Ground::new();
         clean.write("conductor.yaml", self.world.recipe.to_yaml());
         for (path, (bytes, executable)) in self.world.sources() {
+            if let Some(text) = link_text(&(bytes.clone(), executable)) {
+                fs::create_dir_all(clean.path(&path).parent().unwrap()).unwrap();
+                std::os::unix::fs::symlink(text, clean.path(&path)).unwrap();
+                continue;
+            }
             clean.write(&path, &bytes);
             let mode = if executable { 0o755 } else { 0o644 };
             fs::set_permissions(clean.path(&path), fs::Permissions::from_mode(mode)).unwrap();

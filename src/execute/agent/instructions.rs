@@ -6,7 +6,7 @@ use std::path::Path;
 use super::session::Session;
 use crate::agent::{self, Brief, NeededOutput};
 use crate::incremental::Assignment;
-use crate::model::{Instructions, Piece, TaskId, Work, WorkspacePath};
+use crate::model::{Input, Instructions, Piece, TaskId, Via, Work, WorkspacePath};
 
 /// What the next run of a task's agent will be told, by a build that begins now. `folder` is `.conductor`.
 pub fn next_prompt(folder: &Path, root: &Path, assignment: &Assignment) -> String {
@@ -48,7 +48,8 @@ pub(super) fn prompt(
 
 /// The files that the task reads and that no task makes.
 fn read(assignment: &Assignment) -> Vec<WorkspacePath> {
-    let inputs = assignment.action.inputs.iter().filter(|input| input.from.is_none() && input.entry.exists());
+    let is_read = |input: &&Input| input.from.is_none() && input.via != Via::Link && input.entry.exists();
+    let inputs = assignment.action.inputs.iter().filter(is_read);
     inputs.map(|input| input.path.clone()).collect()
 }
 
@@ -72,7 +73,8 @@ fn instructions(
         Instructions::File(path) => read_file(path)?,
         Instructions::Text(template) => {
             let paths = |paths: Vec<String>| paths.join(" ");
-            let inputs = || assignment.action.inputs.iter().map(|input| input.path.to_string()).collect();
+            let named = || assignment.action.inputs.iter().filter(|input| input.is_named());
+            let inputs = || named().map(|input| input.path.to_string()).collect();
             let outputs = || assignment.task.outputs.iter().map(|output| output.path.to_string()).collect();
             let value = |name: &str| {
                 let mut found = assignment.action.env.iter().filter(|(other, _)| other == name);

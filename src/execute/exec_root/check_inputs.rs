@@ -183,7 +183,9 @@ impl IsolatedDir {
         if self.is_behind_a_link(path) {
             return Ok(Input { entry: self.exec_root.dir.observe(path).entry, ..input.clone() });
         }
-        Ok(self.exec_root.bring(&context.tree, path)?.as_input(input))
+        let brought = self.exec_root.bring(&context.tree, path)?.as_input(input);
+        self.settle_link(context, path)?;
+        Ok(brought)
     }
 
     /// The content of an input that lies in the folder as it was brought in, and in the tree as it was then.

@@ -110,7 +110,8 @@ pub(in crate::execute) fn discovered(
     };
     let own = |path: &WorkspacePath| task.outputs.iter().any(|output| path.is_within(&output.path));
     let prerequisites = depfile::prerequisites(&text);
-    let mut paths = depfile::inside(exec_root.root(), &task.dir, &prerequisites);
+    let named = depfile::inside(exec_root.root(), &task.dir, &prerequisites);
+    let mut paths = with_ways(&context.tree, named);
     paths.retain(|path| !declared(path) && !own(path));
     let seen = context.tree.observe_all(&paths.iter().collect::<Vec<_>>());
     let young = |path: &WorkspacePath, seen: &Observed| {
@@ -120,7 +121,7 @@ pub(in crate::execute) fn discovered(
     let copied = |path: &WorkspacePath| exec_root.dir.observe(path).entry;
     let unknown = |path: &WorkspacePath, seen: &Observed| {
         if exec_root.private.is_some() {
-            copied(path) != seen.entry
+            !assignment.snapshot.holds(path, &seen.entry) && copied(path) != seen.entry
         } else {
             !guarded(path) && young(path, seen)
         }
@@ -140,4 +141,14 @@ fn is_below_a_moved_folder(tree: &Tree, path: &WorkspacePath, started: i64) -> b
         let seen = tree.signature(&folder);
         seen.may_be_of(started) && seen.ctime_ns != seen.mtime_ns
     })
+}
+
+/// The paths with everything on their ways, sorted: links, and the places at their ends.
+pub(in crate::execute) fn with_ways(workspace: &Root, paths: Vec<WorkspacePath>) -> Vec<WorkspacePath> {
+    let ways: Vec<WorkspacePath> = paths.iter().flat_map(|path| workspace.on_the_way(path)).collect();
+    let mut all = paths;
+    all.extend(ways);
+    all.sort();
+    all.dedup();
+    all
 }

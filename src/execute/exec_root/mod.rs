@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub(super) use check_inputs::CheckInputs;
-pub(super) use collect::{discovered, no_secret, outputs};
+pub(super) use collect::{discovered, no_secret, outputs, with_ways};
 pub use prepare::unenforced;
 pub(super) use prepare::{IsolatedDir, NotReady, PRIVATE};
 pub use remove::remove_all;
@@ -194,6 +194,13 @@ impl ExecRoot {
         entry: &Entry,
     ) -> Result<(), StagingError> {
         copy(&self.dir, to, path, entry)
+    }
+
+    /// Gives a link another text.
+    fn turn_link(&self, link: &WorkspacePath, text: &Path) -> Result<(), StagingError> {
+        self.clear(link)?;
+        std::os::unix::fs::symlink(text, link.under(self.root()))
+            .map_err(|error| StagingError(format!("{link} cannot be made: {error}")))
     }
 
     /// Removes a file, and the folders that held nothing else. A folder is no state of an edited file.

@@ -12,10 +12,10 @@ use crate::execute::outcome::Refusal;
 use crate::execute::run_context::RunContext;
 use crate::execute::staging::{StagingError, make_folders};
 use crate::incremental::{Assignment, Change, Moved};
-use crate::model::{Entry, Isolation, Pattern, Sees, Signature, Task, Via, WorkspacePath};
+use crate::model::{Entry, EntryKind, Isolation, Pattern, Sees, Signature, Task, Via, WorkspacePath};
 use crate::process::confine::{Confinement, Support};
 use crate::store::Marks;
-use crate::workspace::{self, Globs, Observed, Root};
+use crate::workspace::{self, End, Globs, Observed, Root};
 use crate::worktree::Linked;
 
 /// The private folder of one task.
@@ -182,8 +182,17 @@ impl IsolatedDir {
         }
         let inputs = assignment.action.inputs.iter().map(|input| (&input.path, input.entry));
         let needs = assignment.action.needs.iter().map(|need| (&need.path, need.entry));
+        let links: BTreeSet<&WorkspacePath> = inputs
+            .clone()
+            .chain(needs.clone())
+            .filter(|(_, entry)| entry.kind == EntryKind::Link)
+            .map(|(path, _)| path)
+            .collect();
+        // It is there by the link and by the link's target, which are inputs too.
+        let is_behind = |path: &WorkspacePath| path.folders().any(|folder| links.contains(&folder));
         let mut kept = Vec::new();
-        for (path, entry) in inputs.chain(needs).filter(|(_, entry)| entry.exists()) {
+        let seen = inputs.chain(needs).filter(|(path, entry)| entry.exists() && !is_behind(path));
+        for (path, entry) in seen {
             if assignment.snapshot.holds(path, &entry) {
                 in_tree.insert(path.clone(), Some(entry));
             } else {
@@ -197,6 +206,18 @@ impl IsolatedDir {
         }
         kept.into_iter()
             .try_for_each(|(path, entry)| Ok(self.exec_root.restore(&context.objects, path, &entry)?))
+    }
+
+    /// A link that was brought in leads to the same place as in the tree: a text that names the tree's folder is made
+    /// relative, and a target folder without inputs is made.
+    pub(super) fn settle_link(&self, context: &RunContext, link: &WorkspacePath) -> Result<(), StagingError> {
+        if let Some(text) = context.tree.relative_text(link) {
+            self.exec_root.turn_link(link, &text)?;
+        }
+        if let End::Folder(folder) = context.tree.follow(link).end {
+            self.exec_root.make_folder(&folder)?;
+        }
+        Ok(())
     }
 
     /// Brings in the accepted result, for checks that run alone.

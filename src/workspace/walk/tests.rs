@@ -62,7 +62,7 @@ fn a_list_holds_files_links_and_empty_folders_sorted_by_bytes() {
 }
 
 #[test]
-fn a_walk_lists_hidden_files_and_links_and_follows_none() {
+fn a_walk_lists_hidden_files_and_links_and_enters_no_link_that_it_finds() {
     let tree = tree(&[
         (".hidden/.file", ""),
         ("dir/file", ""),
@@ -76,7 +76,29 @@ fn a_walk_lists_hidden_files_and_links_and_follows_none() {
     assert_eq!(walk(tree.path(), &[""]), [".hidden/.file", "dangling", "dir/file", "link"]);
     assert_eq!(walk(tree.path(), &["dir", "dir/file", "dir.b", "dir", "nothing"]), ["dir/file"]);
     assert_eq!(walk(tree.path(), &[".hidden", "dir", ""]).len(), 4);
-    assert!(walk(tree.path(), &["link", ".git", "dir/.conductor"]).is_empty());
+    assert!(walk(tree.path(), &["dangling", ".git", "dir/.conductor"]).is_empty());
+}
+
+#[test]
+fn a_base_behind_links_yields_what_is_in_the_folder_by_its_rules_and_named_through_the_base() {
+    let tree = tree(&[
+        (".gitignore", "*.log\n/link\n/hidden"),
+        ("dir/sub/file", ""),
+        ("dir/sub/x.log", ""),
+        ("dir/again -> sub", ""),
+        ("hidden/file", ""),
+        ("link -> dir", ""),
+        ("deep/link -> ../link/sub", ""),
+        ("secret -> hidden", ""),
+        ("round -> .", ""),
+        ("out -> /etc", ""),
+    ]);
+    assert_eq!(walk(tree.path(), &["link"]), ["link/again", "link/sub/file"]);
+    assert_eq!(walk(tree.path(), &["link/again", "link/sub"]), ["link/again/file", "link/sub/file"]);
+    assert_eq!(walk(tree.path(), &["deep/link", "dir/sub"]), ["deep/link/file", "dir/sub/file"]);
+    assert!(walk(tree.path(), &["secret", "round", "out", "link/sub/file"]).is_empty());
+    let named = Root::open(tree.path()).unwrap().walk_named(&path("secret"));
+    assert_eq!(named.paths, [path("secret/file")]);
 }
 
 #[test]
