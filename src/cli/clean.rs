@@ -73,16 +73,7 @@ pub(super) fn run(global: &Global, args: &CleanArgs, caller: Caller, output: &Ou
         }
     }
     state.finish()?;
-    if !args.dry_run {
-        Marks::of(&session.folder).tidy();
-    }
-    let mut others = Marks::of(&session.folder).strangers();
-    let files = &session.plan.sources().files;
-    let manifests: Vec<PathBuf> =
-        files.iter().map(|file| session.workspace.root().join(&file.path)).collect();
-    others.extend(strangers(&session.folder, &manifests));
-    let named = not_conductors(session.workspace.root(), &others);
-    output.warn(&Vec::from_iter(named), session.sources());
+    name_others(&session, args.dry_run, output);
     let targets = (!args.targets.is_empty()).then_some(&*tasks);
     let (leftovers, gone) = leftovers(&session, &state, targets, args.dry_run);
     if !args.dry_run {
@@ -124,6 +115,19 @@ pub(super) fn run(global: &Global, args: &CleanArgs, caller: Caller, output: &Ou
     let _ = writeln!(text, "{verb} {}, kept {}", count(removed.len(), "output"), kept.len());
     output.say(&text);
     Ok(Exit::Success)
+}
+
+/// Warns of entries of others below `.conductor`, and removes marks of folders that are gone.
+fn name_others(session: &Session, dry_run: bool, output: &Output) {
+    let marks = Marks::of(&session.folder);
+    if !dry_run {
+        marks.tidy();
+    }
+    let root = session.workspace.root();
+    let manifests = session.plan.sources().files.iter().map(|file| root.join(&file.path));
+    let mut others = marks.strangers();
+    others.extend(strangers(&session.folder, &manifests.collect::<Vec<PathBuf>>()));
+    output.warn(&Vec::from_iter(not_conductors(root, &others)), session.sources());
 }
 
 /// Removes what conductor keeps for people and nobody needs any more: folders of failed sandboxes, waiting results

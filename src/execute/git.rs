@@ -179,7 +179,7 @@ fn content_at(at: &Root, path: &WorkspacePath, entry: &Entry) -> Option<Content>
     }
 }
 
-/// The repository around a workspace, which knows what conductor made in `folder`, the workspace's `.conductor`.
+/// The repository around a workspace. It knows the folders that conductor made below `folder`, which is `.conductor`.
 pub fn repository(root: &std::path::Path, folder: &std::path::Path) -> Option<Repository> {
     let marks = Marks::of(folder);
     Some(Repository::discover(root)?.knowing(move |place| marks.is_made(place)))

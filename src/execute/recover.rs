@@ -68,7 +68,7 @@ pub fn recover(workspace: &Root, folder: &Path, state: &State, intents: &[Intent
     notices
 }
 
-/// Names what others put into `.conductor`; none where there is nothing.
+/// A warning that names entries of others below `.conductor`; none if there are no such entries.
 pub fn not_conductors(root: &Path, strangers: &[PathBuf]) -> Option<Diagnostic> {
     let shown = strangers.iter().map(|place| place.strip_prefix(root).unwrap_or(place).display().to_string());
     let shown: Vec<String> = shown.collect();

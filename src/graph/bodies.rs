@@ -70,9 +70,9 @@ const GENERATION: usize = 4096;
 #[derive(Default)]
 pub(super) struct Decoded(Mutex<Generations>);
 
-/// Two generations of definitions. When the young one is full it becomes the old one, and what nobody has
-/// asked for since the last such change is let go. So a definition in use stays, however many others are
-/// asked for once.
+/// Two generations of definitions. When the young one is full, it becomes the old one, and the old one is
+/// dropped. A definition that is asked for moves to the young one. So a definition in use stays, however
+/// many others are asked for once.
 #[derive(Default)]
 struct Generations {
     young: HashMap<TaskIndex, Arc<Task>>,

@@ -86,8 +86,8 @@ impl Engine {
         Ok((0..).zip(within).filter(|(_, within)| *within).map(|(index, _)| standing(index)).collect())
     }
 
-    /// How many tasks of the scope [`Self::assess`] would not call fresh: those that are stale, blocked or `always`. No
-    /// cause is looked for, so it costs little beside a build.
+    /// How many tasks of the scope [`Self::assess`] would not call fresh: those that are stale, blocked or `always`. Looks for
+    /// no causes, so it costs little beside a build.
     pub fn count_to_run(&mut self, scope: &[TaskIndex]) -> Result<usize, Diagnostic> {
         let plan = Arc::clone(&self.plan);
         let mut due = vec![false; plan.len()];

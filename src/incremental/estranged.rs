@@ -48,7 +48,9 @@ impl Engine {
         for maker in &self.gone {
             let outputs = self.state.record(maker).map(|record| record.outputs).unwrap_or_default();
             found.of_gone.insert(maker.clone(), outputs.len());
-            outputs.into_iter().for_each(|output| found.add(maker, output));
+            for output in outputs {
+                found.add(maker, output);
+            }
         }
         for index in std::mem::take(&mut self.redefined) {
             let maker = self.plan.task_id(index);
@@ -57,7 +59,9 @@ impl Engine {
             };
             let declared = declared(&task);
             let lost = record.outputs.into_iter().filter(|output| !declared.holds(&output.path));
-            lost.for_each(|output| found.add(&maker, output));
+            for output in lost {
+                found.add(&maker, output);
+            }
         }
         self.estranged = Some(found);
     }

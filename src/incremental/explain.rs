@@ -121,7 +121,7 @@ impl Engine {
     }
 }
 
-/// The lines of a task that bring causes in. There may be as many causes as inputs, so each is looked up.
+/// The lines of the manifest that cause reasons. There may be as many reasons as inputs, so each is looked up.
 pub(super) struct Lines<'a> {
     task: &'a Task,
     /// Where each pattern of `inputs` and `edits` is, the last one of a path with the highest number.

@@ -1,5 +1,5 @@
-//! Instructions of agents that nobody can read. They are looked for before anything starts, since an agent that
-//! is told nothing costs as much as any other, and its result would count.
+//! Unreadable instructions of agents. They are found before anything starts: an agent with an empty prompt costs
+//! as much as any other, and its result would count.
 
 use super::assess::Told;
 use super::engine::Engine;
@@ -25,7 +25,7 @@ impl Engine {
         errors
     }
 
-    /// What keeps a file from being read; none where it can be.
+    /// Why a file cannot be read; none if it can.
     fn unreadable(&mut self, path: &WorkspacePath) -> Option<&'static str> {
         let id = self.look_at(path);
         let row = self.state.file(id)?;
@@ -78,7 +78,7 @@ impl Engine {
     /// A file beside `path` whose name is nearly the same.
     fn alike(&self, path: &WorkspacePath) -> Option<WorkspacePath> {
         let folder = path.parent()?;
-        let files = self.workspace.walk(&[folder.clone()]).paths;
+        let files = self.workspace.walk(std::slice::from_ref(&folder)).paths;
         let beside = files.into_iter().filter(|file| file.parent().as_ref() == Some(&folder) && file != path);
         let distance = |file: &WorkspacePath| strsim::damerau_levenshtein(&file.to_text(), &path.to_text());
         let best = beside.map(|file| (distance(&file), file)).min()?;

@@ -15,6 +15,7 @@ mod caller;
 mod candidates;
 mod chain;
 mod db;
+mod declared;
 mod doubts;
 mod editing;
 mod engine;

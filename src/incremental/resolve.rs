@@ -170,28 +170,6 @@ impl Engine {
         self.state.file(id).is_some_and(|row| row.signature.is_folder())
     }
 
-    /// The outputs that the dependencies of a task declare.
-    pub(super) fn declared_by_dependencies(&self, index: TaskIndex) -> PathIndex<()> {
-        let carrying = self.plan.deps(index).filter(|(_, kinds)| kinds.carries_outputs());
-        let outputs = carrying.filter_map(|(dep, _)| self.plan.task(dep).ok()).flat_map(|dep| {
-            let paths = dep.outputs.iter().map(|output| (output.path.clone(), ()));
-            paths.collect::<Vec<_>>()
-        });
-        outputs.collect()
-    }
-
-    /// The tasks by the outputs that they declare: looked for once, since that decodes the whole plan.
-    pub(super) fn makers(&self) -> &PathIndex<TaskIndex> {
-        self.makers.get_or_init(|| {
-            let tasks = self.plan.indices().filter_map(|index| Some((index, self.plan.task(index).ok()?)));
-            let outputs = tasks.flat_map(|(index, task)| {
-                let paths = task.outputs.iter().map(|output| (output.path.clone(), index));
-                paths.collect::<Vec<_>>()
-            });
-            outputs.collect()
-        })
-    }
-
     /// The path of a file.
     pub(super) fn path(&self, id: FileId) -> WorkspacePath {
         WorkspacePath::from_normal(self.state.path(id))

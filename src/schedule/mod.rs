@@ -284,7 +284,7 @@ impl<'a> Build<'a> {
             self.scope.iter().copied().filter(|index| !plan.is_hidden(*index)).collect();
         let idle = visible.iter().filter(|index| self.phases[**index as usize] == Phase::Idle).count();
         self.summary.add(Status::Fresh, idle);
-        // Those that only wait for others, by `after` or behind a gate, are no less fresh than the idle ones.
+        // Tasks that only wait for others, by `after` or behind a gate, count as fresh too.
         let candidates = self.to_run;
         self.sink.event(Event::Planned { fresh: visible.len().saturating_sub(candidates), candidates });
     }

@@ -81,7 +81,7 @@ pub fn prepare(dir: &Path) -> Result<Vec<Diagnostic>, Error> {
     Ok(notices)
 }
 
-/// What others put directly into the folder `.conductor` at `dir`, but for `known`, sorted.
+/// Entries of others directly below `.conductor` at `dir`, without `known`, sorted.
 pub fn strangers(dir: &Path, known: &[PathBuf]) -> Vec<PathBuf> {
     let own = |name: &str| {
         ENTRIES.iter().any(|(own, _)| *own == name)

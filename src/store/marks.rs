@@ -87,8 +87,8 @@ impl Marks {
         Ok(())
     }
 
-    /// Removes marks of folders that are gone, and what killed runs were making. The caller holds the workspace's
-    /// lock.
+    /// Removes marks of folders that are gone, and unfinished folders of killed runs. The caller holds the
+    /// workspace's lock.
     pub fn tidy(&self) {
         let marks = self.workspaces().join(MADE);
         let in_use: BTreeSet<PathBuf> =
@@ -104,7 +104,7 @@ impl Marks {
         self.leave();
     }
 
-    /// What others have put into [`Self::workspaces`], sorted.
+    /// Entries of [`Self::workspaces`] that conductor did not make, sorted.
     pub fn strangers(&self) -> Vec<PathBuf> {
         let hidden =
             |place: &Path| place.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
@@ -113,7 +113,8 @@ impl Marks {
         found
     }
 
-    /// Those of `strangers` of which nobody was told, and notes that they are told now. What went is forgotten.
+    /// Those of `strangers` that no warning has named yet. Notes that they are named now, and forgets those that
+    /// are gone.
     pub fn not_yet_named(&self, strangers: &[PathBuf]) -> Vec<PathBuf> {
         let file = self.workspaces().join(MADE).join(NAMED);
         let line = |place: &PathBuf| place.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -124,7 +125,7 @@ impl Marks {
             let _ = fs::remove_file(&file);
             self.leave();
         } else if !now.iter().map(String::as_str).eq(known.iter().copied()) {
-            // What cannot be noted is told again.
+            // If this fails, they are named again.
             let text: Vec<&str> = now.iter().map(String::as_str).collect();
             let folder = file.parent().unwrap_or(&file);
             let _ = fs::create_dir_all(folder).and_then(|()| fs::write(&file, text.join("\n")));
@@ -148,7 +149,7 @@ impl Marks {
     }
 }
 
-/// What names a folder for as long as it is there, whatever it is renamed to. No link is followed.
+/// Identifies a folder for as long as it exists, also after a rename. No link is followed.
 fn identity(folder: &Path) -> Option<String> {
     let metadata = folder.symlink_metadata().ok().filter(fs::Metadata::is_dir)?;
     // A file system that does not know it says nothing.
@@ -224,7 +225,7 @@ mod tests {
         let (_dir, marks) = ground();
         let notes = marks.workspaces().join("notes");
         fs::create_dir_all(&notes).unwrap();
-        assert_eq!(marks.not_yet_named(&marks.strangers()), [notes.clone()]);
+        assert_eq!(marks.not_yet_named(&marks.strangers()), [marks.workspaces().join("notes")]);
         assert!(marks.not_yet_named(&marks.strangers()).is_empty());
         fs::remove_dir(&notes).unwrap();
         assert!(marks.not_yet_named(&marks.strangers()).is_empty());

@@ -1,8 +1,9 @@
 //! Which paths a list of patterns means: in order, the last match wins, `!` takes out.
 //!
-//! A pattern without glob characters, a literal, is the path it names and everything below it. Literals are
-//! looked up, since a task may list thousands of them; globs are tried one by one. A glob is globset's, with `*` and `?` stopping at `/`. Compiling one costs some 50 µs, so that happens when a path first gets
-//! as far as the pattern's leading folders.
+//! A pattern without glob characters, a literal, is the path it names and everything below it. Literals
+//! are looked up, because a task may list thousands of them; globs are tried one by one. A glob is
+//! globset's, with `*` and `?` stopping at `/`. Compiling one costs some 50 µs, so that happens when a path
+//! first gets as far as the pattern's leading folders.
 
 use std::sync::OnceLock;
 

@@ -41,13 +41,13 @@ pub struct Leftover {
 impl Repository {
     /// Makes a linked worktree at the folder `place`, somewhere below `.conductor/workspaces/`. It is empty, and its HEAD is
     /// detached at an empty commit without parents. `git worktree list` shows it. `name` (a task's id) is
-    /// for people who look into git's folder. What conductor left at `place` is replaced: a worktree of a killed run, or
-    /// half of one. An empty folder that conductor has made is used as it is.
+    /// for people who look into git's folder. A worktree of conductor's at `place` is replaced, also
+    /// half of one that a killed run left. An empty folder that conductor has made is used as it is.
     ///
     /// Several threads may call it at once; it is done one after the other.
     ///
     /// # Errors
-    /// `place` is elsewhere, holds what conductor did not make, or cannot be written.
+    /// `place` is elsewhere, holds something that conductor did not make, or cannot be written.
     pub fn create(&self, name: &str, place: &Path) -> Result<Linked, Error> {
         let place = real(place);
         if !is_ours(&place) {
@@ -66,8 +66,8 @@ impl Repository {
     /// The worktrees of conductor's below the folder `below` (`ROOT/.conductor/workspaces`), kept ones too. The caller
     /// knows that nobody works in them: it holds the workspace's lock, say.
     ///
-    /// A folder there that is no worktree is none, unless it is empty. What conductor did not make is none either,
-    /// locked or not.
+    /// A folder there that is no worktree is none, unless it is empty. Worktrees that conductor did not make are
+    /// none either, locked or not.
     ///
     /// # Errors
     /// git's entries cannot be listed.
@@ -149,7 +149,7 @@ impl Repository {
         is_ours(place) && ((self.made)(place) || says_conductors(place))
     }
 
-    /// Removes what conductor left where a worktree is to be made, and its entries that lead there. An empty folder of
+    /// Removes conductor's leftovers where a worktree is to be made, and its entries that lead there. An empty folder of
     /// its own stays.
     fn clear(&self, place: &Path, named: &Path) -> Result<(), Error> {
         let area = self.area();

@@ -132,12 +132,13 @@ fn a_changed_rule_may_hide_or_show_any_file_below_it() {
 
 #[test]
 fn a_link_is_affected_by_whatever_decides_where_it_leads() {
+    type Case<'a> = (&'a str, &'a dyn Fn(&World), &'a [&'a str]);
     let manifest = "tasks:
   A: { inputs: [one], outputs: [out/a], run: cat one > out/a }
   B: { inputs: [below/x.txt], outputs: [out/b], run: cp below/x.txt out/b }
   C: { inputs: [b.txt], outputs: [out/c], run: cp b.txt out/c }
 ";
-    let edits: [(&str, &dyn Fn(&World), &[&str]); 8] = [
+    let edits: [Case; 8] = [
         ("a file becomes a folder", &|w| _ = w.remove("file").file("file/x", "1"), &["A"]),
         ("a file goes", &|w| _ = w.remove("file"), &["A"]),
         ("a file changes", &|w| _ = w.file("file", "2"), &["A"]),

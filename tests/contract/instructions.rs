@@ -39,7 +39,8 @@ fn refused(w: &World, message: &str, line: u64) -> Value {
     for (command, args) in commands {
         let run = w.json(command, args);
         let diagnostics = run.fails_with(2).diagnostics();
-        let [one] = &diagnostics[..] else { panic!("{command}: {diagnostics:?}") };
+        assert_eq!(diagnostics.len(), 1, "{command}: {diagnostics:?}");
+        let one = &diagnostics[0];
         assert_eq!(one["code"], "build::no_instructions");
         assert_eq!(one["message"], message, "{command}");
         assert_eq!(one["labels"][0]["line"], line, "{command}");

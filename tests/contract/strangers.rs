@@ -1,4 +1,4 @@
-//! What others keep below `.conductor/`: it stays, whatever conductor removes of its own, and is named once.
+//! Files of others below `.conductor/` stay, whatever conductor removes of its own, and are named once.
 
 use crate::support::{Tree, World};
 
