@@ -138,9 +138,14 @@ impl Globs {
 
     /// Is `path` meant?
     pub fn matches(&self, path: &WorkspacePath) -> bool {
+        self.is_negated(path) == Some(false)
+    }
+
+    /// Whether the last pattern that matches `path` begins with `!`; none if no pattern matches.
+    fn is_negated(&self, path: &WorkspacePath) -> Option<bool> {
         let literal = self.literals.around(path).max_by_key(|literal| literal.at);
         let glob = self.behind(literal).find(|rule| rule.matches(path)).map(|rule| rule.negated);
-        glob.or(literal.map(|literal| literal.negated)) == Some(false)
+        glob.or(literal.map(|literal| literal.negated))
     }
 
     /// The globs behind a literal in the list, the last one first; all of them where there is none.
@@ -151,7 +156,7 @@ impl Globs {
 
     /// Is `path` taken out by a `!`?
     pub fn excludes(&self, path: &WorkspacePath) -> bool {
-        self.rules.iter().rev().find(|rule| rule.matches(path)).is_some_and(|rule| rule.negated)
+        self.is_negated(path) == Some(true)
     }
 
     /// The folders in which the globs may match something: where a walk has to look. None lies within

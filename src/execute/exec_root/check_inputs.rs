@@ -148,14 +148,19 @@ impl IsolatedDir {
     ) -> Result<Validation, StagingError> {
         let edits = Globs::new(&assignment.task.edits)?;
         let declared = &assignment.validation;
-        let mut inputs = Vec::with_capacity(declared.inputs.len());
-        for input in &declared.inputs {
-            inputs.push(if edits.matches(&input.path) {
-                let entry = context.tree.observe(&input.path).entry;
-                Input { entry, ..input.clone() }
-            } else {
-                self.bring_check_input(context, assignment, input)?
-            });
+        let mut inputs = declared.inputs.clone();
+        for input in &mut inputs {
+            if edits.matches(&input.path) {
+                input.entry = context.tree.observe(&input.path).entry;
+            } else if !self.is_behind_a_link(&input.path) {
+                *input = self.bring_check_input(context, assignment, input)?;
+            }
+        }
+        // A path behind a link comes with the target of that link.
+        for input in
+            inputs.iter_mut().filter(|input| input.from.is_none() && self.is_behind_a_link(&input.path))
+        {
+            input.entry = self.exec_root.dir.observe(&input.path).entry;
         }
         Ok(Validation { inputs, ..declared.clone() })
     }
@@ -179,9 +184,6 @@ impl IsolatedDir {
         }
         if let Some(entry) = self.entry_as_brought(context, assignment, path) {
             return Ok(Input { entry, ..input.clone() });
-        }
-        if self.is_behind_a_link(path) {
-            return Ok(Input { entry: self.exec_root.dir.observe(path).entry, ..input.clone() });
         }
         let brought = self.exec_root.bring(&context.tree, path)?.as_input(input);
         self.settle_link(context, path)?;

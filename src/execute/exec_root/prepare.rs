@@ -204,6 +204,11 @@ impl IsolatedDir {
         if !moved.is_empty() {
             return Err(NotReady::Moved(moved.into_iter().map(Moved::File).collect()));
         }
+        let brought =
+            |link: &&&WorkspacePath| in_tree.contains_key(**link) && !assignment.edits.contains(**link);
+        for link in links.iter().filter(brought) {
+            self.settle_link(context, link)?;
+        }
         kept.into_iter()
             .try_for_each(|(path, entry)| Ok(self.exec_root.restore(&context.objects, path, &entry)?))
     }
