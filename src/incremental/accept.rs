@@ -450,8 +450,8 @@ impl Engine {
         declared.chain(checks).chain(discovered).map(|path| self.state.intern(path)).collect()
     }
 
-    /// A task with a folder among its literal inputs, or behind a link, must be listed each time, though its text
-    /// does not show it: its row never matches.
+    /// If a task has a folder among its literal inputs or behind a link, the folder must be listed
+    /// each time, though the task's text does not show it. Its row never matches.
     fn row_fingerprint(&mut self, index: TaskIndex) -> Digest {
         let shape = self.task_input(index).map(|input| input.shape(&self.db));
         let lists = shape.is_ok_and(|shape| shape.links.lists || shape.check_links.lists);

@@ -178,7 +178,7 @@ impl Engine {
         let mut domain = BTreeSet::new();
         for pattern in editor.task.edits.iter().filter(|pattern| !pattern.negated) {
             let base = Pattern::base(pattern);
-            // What a folder behind a link holds is edited by its own name.
+            // Files behind a link are edited by their own names.
             let is_behind_link = self.way(&base).is_some();
             let found: Vec<WorkspacePath> = if let Some(path) = &pattern.literal {
                 let id = self.look_at(path);

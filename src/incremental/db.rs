@@ -52,7 +52,7 @@ pub(super) struct Shape {
     /// The programs that stand behind `tools`, as they were found.
     pub(super) programs: Vec<ToolSeen>,
     pub(super) globs: Globs,
-    /// Files of the tree that it reads: path, what makes it an input, content.
+    /// Its inputs in the tree: path, the cause that makes it an input, content.
     pub(super) sources: Vec<(WorkspacePath, Via, FileInput)>,
     /// Where the links among its inputs lead.
     pub(super) links: Links,
@@ -213,13 +213,13 @@ fn source_inputs(db: &dyn salsa::Database, sources: &[(WorkspacePath, Via, FileI
 }
 
 impl Shape {
-    /// What makes the task read a path that a dependency made.
+    /// Why the task reads a path that a dependency made; none if it does not.
     fn reads(&self, path: &WorkspacePath) -> Option<Via> {
         let named = self.globs.matches(path).then_some(Via::Inputs);
         named.or_else(|| (self.links.lead_to(path) && !self.globs.excludes(path)).then_some(Via::Link))
     }
 
-    /// What makes its checks read such a path.
+    /// Why its checks read such a path.
     fn checks_read(&self, path: &WorkspacePath) -> Option<Via> {
         let named = self.checks.iter().any(|globs| globs.matches(path)).then_some(Via::Inputs);
         named.or_else(|| self.check_links.lead_to(path).then_some(Via::Link))
@@ -249,8 +249,8 @@ fn edited_inputs(db: &dyn salsa::Database, shape: &Shape) -> Result<Vec<Input>, 
     Ok(shape.edits.iter().filter_map(found).collect())
 }
 
-/// Adds to `sources` what dependencies made and the task reads; what a task made is told as its, even where
-/// the same path was found in the tree.
+/// Adds to `sources` the outputs of dependencies that the task reads. An output is reported as its
+/// maker's, even if the same path was found in the tree.
 fn with_made(
     db: &dyn salsa::Database,
     shape: &Shape,

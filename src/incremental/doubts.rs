@@ -82,7 +82,8 @@ impl Engine {
         doubts
     }
 
-    /// What looks wrong about the links that a task reads, now that what it needs is made, as far as that was not told.
+    /// Warnings about the links that a task reads, once its dependencies are built. Those that were
+    /// given before are left out.
     pub fn new_doubts(&mut self, index: TaskIndex) -> Vec<Diagnostic> {
         let mut doubts = Doubts::default();
         self.doubtful_links(index, &mut doubts);
@@ -113,7 +114,8 @@ impl Engine {
         }
     }
 
-    /// Links among the inputs whose target cannot count, and those that lead to what another task makes.
+    /// Warnings for links whose target cannot count, and for links to outputs of tasks that it does
+    /// not wait for.
     fn doubtful_links(&mut self, index: TaskIndex, doubts: &mut Doubts) {
         let Ok(input) = self.task_input(index) else { return };
         let shape = input.shape(&self.db);
@@ -142,19 +144,16 @@ impl Engine {
         }
     }
 
-    /// No path in the manifest says that the task reads what the other one makes, so nothing makes it wait.
-    fn unordered_links(&self, index: TaskIndex, shape: &Shape, links: &Links, doubts: &mut Doubts) {
-        let suspects = &links.unclaimed;
-        if suspects.is_empty() {
+    /// Nothing in the manifest makes the task wait for the maker of these files.
+    fn unordered_links(&mut self, index: TaskIndex, shape: &Shape, links: &Links, doubts: &mut Doubts) {
+        let made: Vec<(&WorkspacePath, TaskIndex)> =
+            links.unclaimed.iter().filter_map(|path| Some((path, self.maker(path)?))).collect();
+        if made.is_empty() {
             return;
         }
         let before: BTreeSet<TaskIndex> = closure(&self.plan, &BTreeSet::from([index])).into_iter().collect();
-        for other in self.plan.indices().filter(|other| !before.contains(other)) {
-            let Ok(maker) = self.plan.task(other) else { continue };
-            let makes =
-                |path: &&WorkspacePath| maker.outputs.iter().any(|output| path.is_within(&output.path));
-            let Some(path) = suspects.iter().find(makes) else { continue };
-            let (id, maker, at) = (&shape.task.id, &maker.id, shape.task.at);
+        for (path, maker) in made.into_iter().filter(|(_, maker)| !before.contains(maker)) {
+            let (id, maker, at) = (&shape.task.id, self.plan.id(maker), shape.task.at);
             doubts.add(id, at, Some(path), || {
                 let message = format!(
                     "a link among the inputs of {id} leads to {path}, which {maker} makes, but {id} does not wait for {maker}"
@@ -164,6 +163,12 @@ impl Engine {
                     .help(format!("add `needs: [{maker}]`"))
             });
         }
+    }
+
+    /// The task that declares a path, a folder above it, or something below it.
+    fn maker(&self, path: &WorkspacePath) -> Option<TaskIndex> {
+        let makers = self.makers();
+        makers.around(path).chain(makers.below(path)).next().copied()
     }
 
     /// `needed`: the outputs that the task's dependencies declare, once that is looked for.

@@ -55,7 +55,7 @@ pub struct Engine {
     /// Files below these folders are known, sorted.
     pub(super) walked: super::resolve::Walked,
     pub(super) ways: super::trails::Ways,
-    /// What looked wrong and was told.
+    /// The warnings that were given.
     pub(super) doubted: BTreeSet<super::doubts::Subject>,
     /// Files that are recorded outputs of any task, whether the manifest still has it or not.
     pub(super) owned: Vec<bool>,

@@ -22,10 +22,10 @@ use crate::workspace::Globs;
 pub(super) struct Walked {
     bases: BTreeSet<WorkspacePath>,
     pub(super) files: Vec<WorkspacePath>,
-    /// What lies below folders that are written out although a rule ignores them, or that lie behind links: no glob
-    /// finds it.
+    /// The files below folders that are written out although a rule ignores them, or that lie
+    /// behind links: no glob finds them.
     named: BTreeMap<WorkspacePath, Vec<WorkspacePath>>,
-    /// What lies below bases of globs that lie behind links.
+    /// The files below bases of globs that lie behind links.
     linked: BTreeMap<WorkspacePath, Vec<WorkspacePath>>,
 }
 
@@ -33,6 +33,12 @@ impl Walked {
     /// True if a walk has looked at `path`.
     fn covers(&self, path: &WorkspacePath) -> bool {
         std::iter::successors(Some(path.clone()), WorkspacePath::parent).any(|at| self.bases.contains(&at))
+    }
+
+    /// Forgets the files below a folder that lies, or lay, behind links.
+    pub(super) fn forget(&mut self, folder: &WorkspacePath) {
+        self.named.remove(folder);
+        self.linked.remove(folder);
     }
 
     /// The known files at or below `base`.
@@ -94,7 +100,7 @@ impl Engine {
         }
     }
 
-    /// Forgets what was walked behind links, because a link may lead elsewhere now.
+    /// Forgets the walks behind links, because a link may lead elsewhere now.
     pub(super) fn forget_linked_walks(&mut self) {
         self.walked.named.clear();
         self.walked.linked.clear();
@@ -106,9 +112,10 @@ impl Engine {
         self.forget_ways();
     }
 
-    /// What patterns make a task read of the tree: not what dependencies make, not the task's own outputs. A
-    /// path that is written out counts even where nothing is there, so that its appearance is noticed, and
-    /// even where a task that is gone has made it; what globs find does not. Links are followed.
+    /// The files of the tree that patterns mean, without outputs of dependencies and the task's own
+    /// outputs. A path that is written out counts even if nothing is there, so that its appearance
+    /// is noticed, and even if a task that is gone has made it; a path that a glob finds does not.
+    /// Links are followed.
     pub(super) fn reads(&mut self, reader: &Reader<'_>, patterns: &[Pattern], globs: &Globs) -> Reads {
         self.cover_patterns(patterns);
         let mut reads = Reads::default();
@@ -133,7 +140,7 @@ impl Engine {
                 found.insert(path.clone(), true);
             }
         }
-        // A folder that is written out is what is in it, also where a glob matches the link that stands for it.
+        // A folder that is written out stands for its files, also if a glob matches the link to it.
         found.retain(|path, _| !folders.contains(&path));
         self.look_at_each(found.keys());
         for (path, written) in found {
@@ -321,7 +328,7 @@ impl Engine {
         sources.into_iter().map(|(id, via)| (self.path(id), via, self.file_input(id))).collect()
     }
 
-    /// Adds what the last run's depfile named, with what lies on the way.
+    /// Adds the paths that the last run's depfile named, with the links on their ways.
     fn read_discovered(&mut self, task: &Task, record: Option<&Record>, reads: &mut Reads) {
         let inputs =
             record.iter().filter(|_| task.depfile.is_some()).flat_map(|record| &record.action.inputs);

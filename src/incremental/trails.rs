@@ -1,9 +1,11 @@
-//! Links among what tasks read: each link on the way of an input, and what lies where it leads, is an input too.
+//! Links among inputs. Each link on the way to an input is an input, and so is the file or folder
+//! at the end of the way.
 //!
-//! One rule for inputs that are written out, found by globs, named by depfiles or made by tasks. A path is always named
-//! as the person names it; beside it stand the links and the places to which they lead (`Via::Link`).
+//! One rule holds for inputs that are written out, found by globs, named by depfiles or made by
+//! tasks. A path keeps the name that the person gave it. The links and the places behind them are
+//! added to it (`Via::Link`).
 //!
-//! Invariant: what is remembered of ways is forgotten when a task has made, turned or removed a link (`turned`).
+//! Invariant: remembered ways are forgotten when a task makes, turns or removes a link (`turned`).
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -19,43 +21,55 @@ use crate::workspace::{End, Globs, Trail};
 /// How the paths in a folder that lies behind links are reached.
 pub(super) struct Way {
     links: Vec<WorkspacePath>,
-    /// Where the folder lies; none where the links lead in a circle.
+    /// Where the folder lies; none where the links lead out or in a circle.
     place: Option<WorkspacePath>,
     /// A folder is there, and holds none of the links.
     is_folder: bool,
+    /// They lead out of the workspace.
+    is_outside: bool,
 }
 
-/// What is remembered of ways.
+impl Way {
+    /// Is one of these links on it, or would it be?
+    pub(super) fn leads_through(&self, links: &BTreeSet<WorkspacePath>) -> bool {
+        let is_new = |place: &WorkspacePath| links.iter().any(|link| place.is_within(link));
+        self.links.iter().any(|link| links.contains(link)) || self.place.as_ref().is_some_and(is_new)
+    }
+}
+
+/// The ways that this session has resolved.
 #[derive(Default)]
 pub(super) struct Ways {
-    /// By folder; none where no link is on its way, or where one leads out.
+    /// By folder; none where no link is on its way.
     pub(super) folders: HashMap<WorkspacePath, Option<Arc<Way>>>,
     /// By the file that lies at a place: the names behind links that were looked at for it.
     pub(super) aliases: BTreeMap<FileId, BTreeSet<FileId>>,
     /// Tasks that read through links.
     pub(super) readers: BTreeSet<TaskIndex>,
-    /// By file: tasks whose last result read it although it is what another task made. Found when it is first needed.
+    /// By file: tasks whose last result read it although another task made it. Computed on first
+    /// use.
     pub(super) strangers: Option<HashMap<FileId, Vec<TaskIndex>>>,
 }
 
-/// What a list of patterns makes a task read.
+/// The inputs that a list of patterns leads to.
 #[derive(Default)]
 pub(super) struct Reads {
     /// The files of the tree.
     pub(super) sources: BTreeMap<FileId, Via>,
-    /// The links that the patterns mean: where each lies, and what it is called.
+    /// The links that the patterns match: the place of each, and its name.
     starts: Vec<(WorkspacePath, WorkspacePath)>,
     pub(super) links: Links,
 }
 
-/// What the links among a task's inputs lead to.
+/// The places to which the links among a task's inputs lead.
 #[derive(Default)]
 pub(super) struct Links {
-    /// Places to which links lead: what dependencies make at or below them is read.
+    /// Places to which links lead: outputs of dependencies at or below them are inputs.
     pub(super) behind: BTreeSet<WorkspacePath>,
     /// Each link as the task names it, with the end of its way.
     pub(super) ends: Vec<(WorkspacePath, End)>,
-    /// Paths behind links that no dependency makes and no person either: made by another task, or not there.
+    /// Paths behind links that are missing or made by another task, and that no dependency
+    /// declares.
     pub(super) unclaimed: BTreeSet<WorkspacePath>,
     /// A folder behind a link counts, so it must be listed each time.
     pub(super) lists: bool,
@@ -99,7 +113,7 @@ impl Reader<'_> {
 }
 
 impl Reads {
-    /// Takes in what other patterns of the same task make it read.
+    /// Adds the inputs that other patterns of the same task lead to.
     pub(super) fn merge(&mut self, other: Self) {
         for (id, via) in other.sources {
             let known = self.sources.entry(id).or_insert(via);
@@ -121,31 +135,35 @@ impl Links {
 }
 
 impl Engine {
-    /// The way of the paths in `folder`; none where no link is on it, or where one leads out of the workspace: what is
-    /// found there counts by itself.
+    /// The way of the paths in `folder`. None if no link is on it, or if one leads out of the
+    /// workspace: a file there counts by its content alone.
     pub(super) fn way(&mut self, folder: &WorkspacePath) -> Option<Arc<Way>> {
+        self.any_way(folder).filter(|way| !way.is_outside)
+    }
+
+    fn any_way(&mut self, folder: &WorkspacePath) -> Option<Arc<Way>> {
         if let Some(known) = self.ways.folders.get(folder) {
             return known.clone();
         }
         let parent = folder.parent()?;
-        let is_plain = self.way(&parent).is_none() && !self.workspace.is_link(folder);
+        let is_plain = self.any_way(&parent).is_none() && !self.workspace.is_link(folder);
         let trail = (!is_plain).then(|| self.workspace.follow(folder));
-        let way = trail.filter(|trail| !trail.links.is_empty() && trail.end != End::Outside);
-        let way = way.map(|trail| {
-            let (place, is_folder) = (trail.place().cloned(), matches!(trail.end, End::Folder(_)));
-            Arc::new(Way { links: trail.links, place, is_folder })
+        let way = trail.filter(|trail| !trail.links.is_empty()).map(|trail| {
+            let (place, is_outside) = (trail.place().cloned(), trail.end == End::Outside);
+            let is_folder = matches!(trail.end, End::Folder(_));
+            Arc::new(Way { links: trail.links, place, is_folder, is_outside })
         });
         self.ways.folders.insert(folder.clone(), way.clone());
         way
     }
 
-    /// Where the folder lies to which the links on the way of `folder` lead, if it was asked for already.
+    /// The folder at the end of the links on the way of `folder`, if it was resolved already.
     pub(super) fn place_behind_links(&self, folder: &WorkspacePath) -> Option<&WorkspacePath> {
         let way = self.ways.folders.get(folder)?.as_ref()?;
         way.place.as_ref().filter(|_| way.is_folder)
     }
 
-    /// Where a path lies, through all links on its way.
+    /// The place of a path, with all links on its way resolved.
     pub(super) fn lies_at(&mut self, path: &WorkspacePath) -> WorkspacePath {
         let way = path.parent().and_then(|folder| self.way(&folder));
         let place = way.and_then(|way| Some(way.place.as_ref()?.join(path.name()?)));
@@ -166,7 +184,7 @@ impl Engine {
         }
     }
 
-    /// Adds a path that a pattern means. `written` if it is written out, so that it counts in any case.
+    /// Adds a path that a pattern matches. A path that is `written` out counts in any case.
     pub(super) fn add_named(
         &mut self,
         reader: &Reader<'_>,
@@ -228,7 +246,7 @@ impl Engine {
         }
     }
 
-    /// Follows the links among what the patterns mean, and those that dependencies made, to the end.
+    /// Follows to the end the links that the patterns match and those that dependencies made.
     pub(super) fn follow_links(&mut self, reader: &Reader<'_>, globs: &Globs, reads: &mut Reads) {
         for start in std::mem::take(&mut reads.starts) {
             self.follow_link(reader, globs, start, reads);
@@ -262,7 +280,9 @@ impl Engine {
         let (mut listed, mut queue) = (BTreeSet::new(), vec![start]);
         while let Some((link, name)) = queue.pop() {
             let Trail { links, end } = self.workspace.follow_with(&link, &known);
-            links.iter().for_each(|link| self.add(reader, link, true, reads));
+            for link in &links {
+                self.add(reader, link, true, reads);
+            }
             match &end {
                 End::File(place) | End::Missing(place) => self.add(reader, place, true, reads),
                 End::Folder(folder) if listed.insert(folder.clone()) => {
@@ -274,8 +294,8 @@ impl Engine {
         }
     }
 
-    /// Adds what is in a folder to which a link leads, and gives back the links in it, with their names. `name` is what
-    /// the task calls the folder.
+    /// Adds the files of a folder to which a link leads, and returns the links among them with
+    /// their names. `name` is the task's name for the folder.
     fn list_behind(
         &mut self,
         reader: &Reader<'_>,
@@ -307,7 +327,7 @@ impl Engine {
         links
     }
 
-    /// What lies on the way of a path that a depfile named, beside the path.
+    /// The links on the way of a path that a depfile named, and the place at its end.
     pub(super) fn beside(&mut self, path: &WorkspacePath, id: FileId) -> Vec<WorkspacePath> {
         let is_link = self.state.file(id).is_some_and(|row| row.entry.kind == EntryKind::Link);
         if is_link || path.parent().is_some_and(|folder| self.way(&folder).is_some()) {

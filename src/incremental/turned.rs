@@ -1,12 +1,13 @@
-//! What must be looked at or asked anew because a task has another result: what leads through links that it made, turned
-//! or removed, files under their other names, and tasks that read what it made without an edge of their own.
+//! Invalidation after a task has another result. Tasks that read through links that it made or
+//! removed get new shapes, and files are looked at again under their other names. Tasks that read
+//! its outputs without an edge of their own become candidates.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::db::{Dep, EditPath};
 use super::engine::Engine;
-use super::trails::MadeLink;
+use super::trails::{MadeLink, Way};
 use crate::graph::{EdgeKinds, TaskIndex};
 use crate::model::{Entry, EntryKind, Record, WorkspacePath};
 use crate::store::FileId;
@@ -20,7 +21,8 @@ impl Engine {
             let Some(record) = dep.result.record(&self.db) else { continue };
             let needed = dep.kinds.has(EdgeKinds::NEEDS);
             for (path, entry) in links_of(&record).filter(|(path, _)| !edited(path)) {
-                // The tree holds neither what stays on a branch nor, for sure, what an editor left.
+                // The tree does not hold outputs that stay on a branch, and may not hold an
+                // editor's result.
                 let is_elsewhere = record.on_branch || record.output(path).is_none();
                 let text = is_elsewhere.then(|| self.objects.read(&entry).ok()).flatten();
                 made.push(MadeLink { path: path.clone(), needed, text });
@@ -29,7 +31,7 @@ impl Engine {
         made
     }
 
-    /// A file was looked at: what is known of its other names may be old.
+    /// A file was looked at: looks at its other names again.
     pub(super) fn refresh_aliases(&mut self, id: FileId) {
         let aliases: Vec<FileId> = self.ways.aliases.get(&id).into_iter().flatten().copied().collect();
         for alias in aliases {
@@ -52,22 +54,21 @@ impl Engine {
         }
     }
 
-    /// A task has a result: tasks that read through links that it made or removed are asked anew. Even if they are the
-    /// links of the result before: the tree may have held something else meanwhile.
+    /// A task has a result: resets the tasks that read through links that it made or removed. The
+    /// links may be those of the result before, but the tree may have held something else
+    /// meanwhile.
     pub(super) fn note_links(&mut self, index: TaskIndex, before: Option<&Record>, now: Option<&Record>) {
         let links = before.into_iter().chain(now).flat_map(links_of);
-        let links: BTreeSet<&WorkspacePath> = links.map(|(link, _)| link).collect();
+        let links: BTreeSet<WorkspacePath> = links.map(|(link, _)| link.clone()).collect();
         if links.is_empty() {
             return;
         }
-        self.forget_ways();
-        self.forget_linked_walks();
         let plan = Arc::clone(&self.plan);
         let readers: Vec<TaskIndex> =
             plan.dependents(index).chain(self.ways.readers.iter().copied()).collect();
         for reader in readers {
             for path in self.known_inputs(reader) {
-                if links.iter().any(|link| path.is_within(link))
+                if self.leads_through(&path, &links)
                     && let Some(id) = self.state.file_id(&path)
                 {
                     self.unsee(id);
@@ -75,10 +76,48 @@ impl Engine {
             }
             self.tasks[reader as usize] = None;
         }
+        self.forget_ways_through(&links);
     }
 
-    /// The files of the tree that a task's patterns write out, that its last result read, and that it would read now as
-    /// far as it was asked.
+    /// Does a path lead through one of these links, as far as its way is known?
+    fn leads_through(&self, path: &WorkspacePath, links: &BTreeSet<WorkspacePath>) -> bool {
+        let way = path.parent().and_then(|folder| self.ways.folders.get(&folder)?.as_ref());
+        links.iter().any(|link| path.is_within(link)) || way.is_some_and(|way| way.leads_through(links))
+    }
+
+    /// Forgets the ways that lead through these links. The others stay, because cached shapes rest
+    /// on them.
+    fn forget_ways_through(&mut self, links: &BTreeSet<WorkspacePath>) {
+        let is_turned = |folder: &WorkspacePath, way: Option<&Arc<Way>>| {
+            links.iter().any(|link| folder.is_within(link)) || way.is_some_and(|way| way.leads_through(links))
+        };
+        let mut turned = Vec::new();
+        self.ways.folders.retain(|folder, way| {
+            let stays = !is_turned(folder, way.as_ref());
+            if !stays {
+                turned.push(folder.clone());
+            }
+            stays
+        });
+        for folder in &turned {
+            self.walked.forget(folder);
+        }
+        let (state, turned): (_, BTreeSet<WorkspacePath>) = (&self.state, turned.into_iter().collect());
+        let is_behind = |id: &FileId| {
+            let path = WorkspacePath::from_normal(state.path(*id));
+            path.parent().is_some_and(|folder| turned.contains(&folder))
+        };
+        let mut unseen = Vec::new();
+        for names in self.ways.aliases.values_mut() {
+            unseen.extend(names.extract_if(.., |id| is_behind(id)));
+        }
+        for id in unseen {
+            self.unsee(id);
+        }
+    }
+
+    /// The files of the tree that a task's patterns write out, that its last result read, and that
+    /// its present shape names.
     fn known_inputs(&mut self, index: TaskIndex) -> Vec<WorkspacePath> {
         let mut known = Vec::new();
         if let Ok(task) = self.plan.task(index) {
@@ -97,7 +136,7 @@ impl Engine {
         known
     }
 
-    /// What was made is other than before: tasks whose last results read it without an edge must be asked.
+    /// The outputs changed: marks the tasks that read them without an edge of their own.
     pub(super) fn wake_strangers(&mut self, before: Option<&Record>, now: &Record) {
         if self.ways.strangers.is_none() {
             self.ways.strangers = Some(self.find_strangers());
@@ -116,7 +155,7 @@ impl Engine {
     fn find_strangers(&self) -> HashMap<FileId, Vec<TaskIndex>> {
         let mut strangers: HashMap<FileId, Vec<TaskIndex>> = HashMap::new();
         for (id, row) in self.state.tasks() {
-            let mut made = row.inputs.into_iter().filter(|id| self.is_owned(*id)).peekable();
+            let mut made = row.inputs.filter(|id| self.is_owned(*id)).peekable();
             if made.peek().is_none() {
                 continue;
             }
@@ -127,7 +166,7 @@ impl Engine {
     }
 }
 
-/// The links among what a task made or left.
+/// The links among a task's outputs and edits.
 fn links_of(record: &Record) -> impl Iterator<Item = (&WorkspacePath, Entry)> {
     let outputs = record.outputs.iter().map(|output| (&output.path, output.entry));
     let edited = record.edited.iter().filter(|edited| edited.before != edited.after);

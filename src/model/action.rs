@@ -39,8 +39,8 @@ pub enum Via {
     Inputs,
     /// The depfile of the last run named it.
     Depfile,
-    /// No pattern means it: it is a link on the way to an input, or lies where links among the inputs lead. New kinds
-    /// come last, so that older records can be read.
+    /// No pattern matches it: it is a link on the way to an input, or lies at the end of one. New
+    /// kinds come last, so that older records stay readable.
     Link,
 }
 

@@ -116,7 +116,7 @@ impl WorkspacePath {
         Self([&self.0, b"/".as_slice(), name].concat().into())
     }
 
-    /// The path that lies below `to` as this one lies below `from`; none where it does not lie there.
+    /// Replaces the leading folder `from` by `to`; none if the path does not lie in `from`.
     pub fn rebased(&self, from: &Self, to: &Self) -> Option<Self> {
         if !self.is_within(from) {
             return None;

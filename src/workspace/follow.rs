@@ -1,6 +1,7 @@
-//! Following links: from a path to what it means, link by link, inside the root.
+//! Follows links: resolves a path component by component and link by link, inside the root.
 //!
-//! It does not know tasks or inputs, and reads no content: one `readlink` for each component of the way.
+//! It does not know tasks or inputs and reads no content. It calls `readlink` once for each
+//! component of the path.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -18,8 +19,8 @@ const MOST_LINKS: usize = 40;
 /// The way of a path: each link on it, and where it ends.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Trail {
-    /// Each link at the place where it lies, in the order of the way, each once. The folders that lead to a link are
-    /// no links themselves.
+    /// Each link, at the place where it lies, in order, each once. The folders that lead to a link
+    /// are no links themselves.
     pub links: Vec<WorkspacePath>,
     /// Where the way ends.
     pub end: End,
@@ -52,7 +53,7 @@ impl Trail {
     }
 }
 
-/// What a name in a folder is, as far as the way needs it.
+/// The kind of a directory entry, as far as resolution needs it.
 enum Step {
     Link(Vec<u8>),
     Other,
@@ -114,8 +115,8 @@ impl Root {
         Trail { links, end }
     }
 
-    /// Everything on the way of `path` beside itself that decides what is read there: the links, and the place at the
-    /// end. Nothing where no link is on the way, or where it leads out.
+    /// The paths, beside `path` itself, that decide which file is read there: the links on the way
+    /// and the place at the end. Empty if no link is on the way, or if the way leads out.
     pub fn on_the_way(&self, path: &WorkspacePath) -> Vec<WorkspacePath> {
         let trail = self.follow(path);
         let place = match &trail.end {
@@ -134,8 +135,8 @@ impl Root {
         matches!(self.step(path), Step::Link(_))
     }
 
-    /// The text of the link at `path`, where that is absolute and leads back into the root: the same as a relative text,
-    /// which means the same in a copy of the folder.
+    /// For a link with an absolute text that leads back into the root: a relative text with the
+    /// same meaning, which stays valid in a copy of the folder.
     pub fn relative_text(&self, path: &WorkspacePath) -> Option<PathBuf> {
         let Step::Link(text) = self.step(path) else { return None };
         if !text.starts_with(b"/") {
@@ -188,8 +189,8 @@ impl Root {
         self.root.parent().map(Path::to_owned)
     }
 
-    /// Goes on from the folder `at`, anywhere on this machine, until the way comes into the root. Links out there are
-    /// gone through and told to nobody.
+    /// Resolves `rest` from the folder `at`, anywhere on this machine, until the path enters the
+    /// root. Links outside the root are followed and not reported.
     fn come_back(&self, mut at: PathBuf, rest: &mut Vec<Vec<u8>>) -> Option<WorkspacePath> {
         loop {
             if let Ok(inside) = at.strip_prefix(&self.root) {
@@ -226,8 +227,8 @@ mod tests {
         WorkspacePath::new(text).unwrap()
     }
 
-    /// A folder with the file `src/f`, the folder `src/sub`, and links given as `name -> text`; `ROOT` in a text is the
-    /// folder's own path.
+    /// A folder with the file `src/f`, the folder `src/sub`, and links given as `name -> text`.
+    /// `ROOT` in a text stands for the folder's own path.
     fn root(links: &[&str]) -> (tempfile::TempDir, Root) {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("ws")).unwrap();

@@ -4,9 +4,9 @@
 //!
 //! It does not know tasks, keys or records; it remembers nothing between two calls.
 //!
-//! Invariants: no call follows a link at the end of a path (only [`Root::follow`] resolves links, and a walk the
-//! links that lead to the folder where it begins), none changes the process's working folder, and every
-//! descriptor is close-on-exec.
+//! Invariants: no call follows a link at the end of a path, except [`Root::follow`], which resolves
+//! links, and a walk, which resolves the links on the way to its base. No call changes the
+//! process's working folder, and every descriptor is close-on-exec.
 
 mod clone;
 mod files;

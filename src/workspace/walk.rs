@@ -1,8 +1,8 @@
 //! Which paths there are: everything below a folder ([`Root::list`]), or what the ignore rules
 //! leave of it ([`Root::walk`]).
 //!
-//! Neither enters a link that it finds, and neither enters or lists `.git` or `.conductor`. A walk leaves out the
-//! workspace's `conductor.lock` too: else results would depend on what is recorded of results.
+//! Neither enters a link that it finds, and neither enters or lists `.git` or `.conductor`. A walk
+//! also leaves out the workspace's `conductor.lock`: else results would depend on recorded results.
 
 use std::collections::HashMap;
 use std::io;
@@ -68,8 +68,8 @@ impl Root {
     /// The files and links below `bases` that no rule ignores: `.gitignore` at every level (also above the
     /// workspace, inside its repository), `.git/info/exclude` and `.conductorignore`; the user's own
     /// excludes do not count, for keys must not depend on the machine. Hidden files are listed. A base
-    /// that is ignored itself or that is no folder yields nothing. A base that lies behind links yields what is in
-    /// the folder to which they lead, by the rules of that folder, named through the base.
+    /// that is ignored itself or that is no folder yields nothing. If a base lies behind links, the walk
+    /// lists the folder at the end of the links, by that folder's rules, and names the files through the base.
     pub fn walk(&self, bases: &[WorkspacePath]) -> Listing {
         self.walk_from(bases, false)
     }

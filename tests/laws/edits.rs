@@ -35,7 +35,7 @@ const GLOBS: [&str; 8] = [
     "src/s?.txt",
 ];
 
-/// Patterns that links, or what is behind them, match.
+/// Patterns that match links, or files behind links.
 const THROUGH_LINKS: [&str; 8] = [
     "ln/d0/*.txt",
     "ln/d0/s1.txt",

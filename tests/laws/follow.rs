@@ -1,4 +1,5 @@
-//! Links as the oracle follows them: in its own idea of the tree, where a folder is there if it holds something.
+//! Link resolution for the oracle, in its own model of the tree. A folder exists if it holds
+//! something.
 
 use crate::oracle::World;
 use crate::recipe::{Content, Entry, Read, link_text};
@@ -76,7 +77,7 @@ impl World {
         self.disk.iter().filter(move |(path, _)| path.starts_with(&prefix))
     }
 
-    /// What lies at a path, through the links on its way but not through itself.
+    /// The entry at a path: links on its way are followed, a link at its end is not.
     pub(crate) fn raw(&self, path: &str) -> Entry {
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
         let place = match self.follow(folder).end {
@@ -86,7 +87,7 @@ impl World {
         self.disk.get(&place).cloned()
     }
 
-    /// What a command finds there.
+    /// The result of reading the path.
     pub(crate) fn read(&self, path: &str) -> Read {
         match self.follow(path).end {
             End::File(place) => Read::File(self.disk[&place].clone()),

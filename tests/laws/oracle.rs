@@ -14,7 +14,7 @@ use crate::recipe::{Content, Entry, GROUP, Recipe, Task};
 struct Record {
     definition: String,
     inputs: BTreeMap<String, Entry>,
-    /// Links on the ways, and what lies where they lead.
+    /// Links on the ways, and the entries at their ends.
     behind: BTreeMap<String, Entry>,
     discovered: BTreeMap<String, Entry>,
     needs: BTreeMap<String, Content>,
@@ -22,7 +22,7 @@ struct Record {
     outputs: BTreeMap<String, Content>,
 }
 
-/// The version of a gate's check, what its tasks made, and what lies behind the links among that.
+/// The version of a gate's check, its tasks' outputs, and the entries behind the links among these.
 type Gate = (u8, BTreeMap<String, Content>, BTreeMap<String, Entry>);
 
 /// The tree and everything that conductor should remember.
@@ -149,7 +149,7 @@ impl World {
         (tasks, gates)
     }
 
-    /// What its patterns mean, by the names that they have for it.
+    /// The paths that its patterns match, under the names that the patterns give them.
     fn inputs(&self, task: &Task) -> BTreeMap<String, Entry> {
         let written = self.recipe.patterns(task);
         let patterns = Patterns::new(&written);
@@ -168,7 +168,7 @@ impl World {
         let is_folder = |path: &str| self.below(path).next().is_some() || self.folder_behind(path).is_some();
         for path in literal.filter(|path| !is_folder(path)) {
             let makes = |other: &&Task| other.declares(path) || other.folder().as_deref() == Some(path);
-            let theirs = fed.iter().any(|other| makes(other));
+            let theirs = fed.iter().any(makes);
             let there = self.raw(path);
             if !self.owned(path) && (there.is_some() || !theirs) {
                 inputs.insert(path.to_owned(), there);
@@ -193,7 +193,8 @@ impl World {
         inputs
     }
 
-    /// What lies on the ways of these patterns and paths, and where the links among the paths lead.
+    /// The links on the ways of these patterns and paths, and the entries to which links among the
+    /// paths lead.
     fn behind<'p>(
         &self,
         patterns: &[String],
@@ -234,7 +235,7 @@ impl World {
         read
     }
 
-    /// What depfiles named, with what lies on the ways, as far as it is not known otherwise.
+    /// The paths that depfiles named, with their ways, without those that are `known`.
     fn discovered<'p>(
         &self,
         named: impl IntoIterator<Item = &'p String>,

@@ -40,7 +40,7 @@ pub(crate) enum Shape {
     Executable,
     /// A file, from an input that only the depfile names.
     Depfile,
-    /// A link to what the first task that it needs makes, or to a source.
+    /// A link to the output of the first task that it needs, or to a source.
     Link,
 }
 
@@ -123,7 +123,7 @@ pub(crate) struct Recipe {
     pub(crate) chained: Vec<usize>,
 }
 
-/// What a command finds at a path, through all links.
+/// The result of reading a path through all links.
 pub(crate) enum Read {
     Nothing,
     Folder,
@@ -218,17 +218,17 @@ impl Task {
         }
     }
 
-    /// What of its check a manifest says: one that asks for content is none for a link.
+    /// Its check in the manifest. A link has none, because the check asks for content.
     pub(crate) fn checks(&self) -> Option<&(u8, Option<String>)> {
         self.check.as_ref().filter(|_| self.shape != Shape::Link)
     }
 
-    /// What of its needs it links to.
+    /// The output of a needed task to which it links.
     fn linked(&self, recipe: &Recipe) -> Option<String> {
         self.needs.first().map(|index| recipe.tasks[index].main_output())
     }
 
-    /// How the names begin of which its depfile names one.
+    /// The common start of the names of which its depfile names one.
     fn picks(&self) -> &'static str {
         if self.index.is_multiple_of(2) { "src/s" } else { "ln/f" }
     }

@@ -188,7 +188,7 @@ impl IsolatedDir {
             .filter(|(_, entry)| entry.kind == EntryKind::Link)
             .map(|(path, _)| path)
             .collect();
-        // It is there by the link and by the link's target, which are inputs too.
+        // The link and its target are inputs too, and make this path.
         let is_behind = |path: &WorkspacePath| path.folders().any(|folder| links.contains(&folder));
         let mut kept = Vec::new();
         let seen = inputs.chain(needs).filter(|(path, entry)| entry.exists() && !is_behind(path));
@@ -213,8 +213,8 @@ impl IsolatedDir {
             .try_for_each(|(path, entry)| Ok(self.exec_root.restore(&context.objects, path, &entry)?))
     }
 
-    /// A link that was brought in leads to the same place as in the tree: a text that names the tree's folder is made
-    /// relative, and a target folder without inputs is made.
+    /// Makes a link that was brought in lead to the copy: an absolute text that names the workspace becomes relative, and
+    /// an empty folder at its end is created.
     pub(super) fn settle_link(&self, context: &RunContext, link: &WorkspacePath) -> Result<(), StagingError> {
         if let Some(text) = context.tree.relative_text(link) {
             self.exec_root.turn_link(link, &text)?;
