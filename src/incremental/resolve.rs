@@ -416,12 +416,12 @@ impl Engine {
         });
         let own = shape.task.outputs.iter().map(|output| &output.path);
         let own = own.chain(shape.task.depfile.iter().map(|(path, _)| path));
-        let own = own.flat_map(|path| self.names_in(&bases, path));
+        let own: Vec<WorkspacePath> = own.flat_map(|path| self.names_in(&bases, path)).collect();
         let mut listing = Listing {
             globs: Arc::new(Globs::new(patterns).ok()?),
             found: Vec::new(),
             made: Arc::new(made.chain(recorded.cloned()).collect()),
-            own: own.collect(),
+            own: Arc::new(PathIndex::set(&own)),
             named: bases.iter().filter(|base| self.walked.named.contains_key(base)).cloned().collect(),
             bases,
         };

@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::tools::ToolSeen;
-use crate::model::{Entry, LOCKFILE, Reason, ReasonKind, Signature, WorkspacePath};
+use crate::model::{Entry, LOCKFILE, PathIndex, Reason, ReasonKind, Signature, WorkspacePath};
 use crate::workspace::{Globs, Touch, Touched, Tree, Watch, Witness};
 
 /// The files that a task reads, and its tools, as they were.
@@ -90,7 +90,7 @@ pub struct Listing {
     /// Paths that match but are no part of the listing: made by tasks, and so inputs by another way.
     pub made: Arc<HashSet<WorkspacePath>>,
     /// The task's own outputs, which never match its inputs.
-    pub own: Vec<WorkspacePath>,
+    pub own: Arc<PathIndex<()>>,
 }
 
 /// The result of walking a listing's bases.
@@ -127,7 +127,7 @@ impl Listing {
     }
 
     fn is_own(&self, path: &WorkspacePath) -> bool {
-        self.own.iter().any(|own| path.is_within(own))
+        self.own.holds(path)
     }
 
     /// True if the event concerns a path that belongs to the listing, or once did.

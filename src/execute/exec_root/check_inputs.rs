@@ -9,7 +9,7 @@ use super::prepare::IsolatedDir;
 use crate::execute::run_context::RunContext;
 use crate::execute::staging::StagingError;
 use crate::incremental::{Assignment, Guard, Listing, Moved, Seen, Snapshot};
-use crate::model::{Entry, Input, Validation, WorkspacePath};
+use crate::model::{Entry, Input, PathIndex, Validation, WorkspacePath};
 use crate::workspace::{Globs, Observed};
 
 /// How often inputs that do not stand still are looked at before the checks run.
@@ -129,7 +129,7 @@ fn required(context: &RunContext, assignment: &Assignment) -> Snapshot {
                 _ => bases.push(pattern.base()),
             }
         }
-        let own = task.outputs.iter().map(|output| output.path.clone()).collect();
+        let own = Arc::new(PathIndex::set(task.outputs.iter().map(|output| &output.path)));
         let (globs, made) = (Arc::new(globs), Arc::default());
         let listing = Listing { globs, bases, named: Vec::new(), found: Vec::new(), made, own };
         snapshot.listings.push(listing.taken_now(tree));

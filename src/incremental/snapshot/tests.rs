@@ -38,7 +38,7 @@ impl Scene {
             named: Vec::new(),
             found: vec![path("src/a")],
             made: Arc::default(),
-            own: vec![path("src/out")],
+            own: Arc::new(PathIndex::set([&path("src/out")])),
         };
         let snapshot = Snapshot {
             files: vec![Seen { path: path("src/a"), signature, entry }],
