@@ -8,7 +8,7 @@ use super::db::{Dep, FileInput, ResultInput, Shape, TaskInput};
 use super::engine::Engine;
 use super::snapshot::{Listing, Seen, Snapshot};
 use super::tools::ToolSeen;
-use super::trails::{Reader, Reads};
+use super::trails::{Links, Reader, Reads};
 use super::world::Tools;
 use crate::graph::{EdgeKinds, TaskIndex};
 use crate::model::{
@@ -369,7 +369,10 @@ impl Engine {
             observed_at: self.state.now(),
             files,
             racy,
-            listings: self.listing(shape, &shape.task.inputs, &action.inputs).into_iter().collect(),
+            listings: self
+                .listing(shape, &shape.task.inputs, &action.inputs, &shape.links)
+                .into_iter()
+                .collect(),
             tools: shape.programs.clone(),
         }
     }
@@ -389,11 +392,19 @@ impl Engine {
     /// What the checks' patterns find, one listing for each check that has any.
     pub(super) fn check_listings(&self, shape: &Shape, validation: &Validation) -> Vec<Listing> {
         let checks = shape.task.validate.iter();
-        checks.filter_map(|check| self.listing(shape, &check.inputs, &validation.inputs)).collect()
+        checks
+            .filter_map(|check| self.listing(shape, &check.inputs, &validation.inputs, &shape.check_links))
+            .collect()
     }
 
     /// The listing of some patterns as the walk that the key rests on has seen it; `inputs` is what they led to.
-    fn listing(&self, shape: &Shape, patterns: &[Pattern], inputs: &[Input]) -> Option<Listing> {
+    fn listing(
+        &self,
+        shape: &Shape,
+        patterns: &[Pattern],
+        inputs: &[Input],
+        links: &Links,
+    ) -> Option<Listing> {
         let is_open = |pattern: &&Pattern| {
             !pattern.negated
                 && pattern.literal.as_ref().is_none_or(|path| {
@@ -403,9 +414,15 @@ impl Engine {
                 })
         };
         let bases: Vec<WorkspacePath> = patterns.iter().filter(is_open).map(Pattern::base).collect();
-        if bases.is_empty() {
+        let is_folder = |path: &&WorkspacePath| {
+            let row = self.state.file_id(path).and_then(|id| self.state.file(id));
+            row.is_none_or(|row| row.signature.is_folder())
+        };
+        let behind: Vec<WorkspacePath> = links.behind.iter().filter(is_folder).cloned().collect();
+        if bases.is_empty() && behind.is_empty() {
             return None;
         }
+        let through = |base: &WorkspacePath| Some((self.place_behind_links(base)?.clone(), base.clone()));
         let made = inputs.iter().filter(|input| input.from.is_some()).map(|input| input.path.clone());
         let made = made.flat_map(|path| self.names_in(&bases, &path));
         let owned = |path: &WorkspacePath| self.state.file_id(path).is_some_and(|id| self.is_owned(id));
@@ -423,6 +440,8 @@ impl Engine {
             made: Arc::new(made.chain(recorded.cloned()).collect()),
             own: Arc::new(PathIndex::set(&own)),
             named: bases.iter().filter(|base| self.walked.named.contains_key(base)).cloned().collect(),
+            through: bases.iter().filter_map(through).collect(),
+            behind,
             bases,
         };
         let named = listing.named.iter().flat_map(|folder| &self.walked.named[folder]);

@@ -83,6 +83,10 @@ pub struct Listing {
     pub globs: Arc<Globs>,
     /// Where to walk.
     pub bases: Vec<WorkspacePath>,
+    /// Places behind links, each with the base under which the patterns know it.
+    pub through: Vec<(WorkspacePath, WorkspacePath)>,
+    /// Folders to which links among the inputs lead: all files in them count.
+    pub behind: Vec<WorkspacePath>,
     /// Those of `bases` that are written out although a rule ignores them.
     pub named: Vec<WorkspacePath>,
     /// Every match, sorted.
@@ -107,6 +111,8 @@ impl Listing {
             walked.paths.extend(below.paths);
             walked.folders.extend(below.folders);
         }
+        // Files behind links are inputs by themselves; only their folders are of interest.
+        walked.folders.extend(tree.walk(&self.behind).folders);
         Look { matches: self.select(walked.paths).into_iter().collect(), folders: walked.folders }
     }
 
@@ -130,6 +136,15 @@ impl Listing {
         self.own.holds(path)
     }
 
+    /// Every folder whose content matters, by its own name.
+    fn watched(&self) -> impl Iterator<Item = &WorkspacePath> {
+        self.bases.iter().chain(self.through.iter().map(|(place, _)| place)).chain(&self.behind)
+    }
+
+    fn is_behind(&self, path: &WorkspacePath) -> bool {
+        self.behind.iter().any(|folder| path.is_within(folder) && path != folder)
+    }
+
     /// True if the event concerns a path that belongs to the listing, or once did.
     fn is_touched(&self, touch: &Touch, tree: &Tree) -> bool {
         let path = &touch.path;
@@ -139,15 +154,17 @@ impl Listing {
                 // A walk leaves the lock out too.
                 let is_lock = path.as_bytes() == LOCKFILE.as_bytes();
                 let is_named = self.named.iter().any(|folder| path.is_within(folder));
-                !is_lock
-                    && below_a_base(path)
-                    && self.belongs(path)
-                    && (is_named || !tree.ignores(path, false))
+                let seen_from = |(place, base): &(WorkspacePath, WorkspacePath)| path.rebased(place, base);
+                let mut names = self.through.iter().filter_map(seen_from).chain([path.clone()]);
+                let belongs = names.any(|name| below_a_base(&name) && self.belongs(&name))
+                    || self.is_behind(path) && !self.made.contains(path) && !self.is_own(path);
+                !is_lock && belongs && (is_named || !tree.ignores(path, false))
             }
             Touched::FolderMoved | Touched::FolderUnseen => {
-                let is_above = self.bases.iter().any(|base| base.is_within(path));
+                let is_above = self.watched().any(|base| base.is_within(path));
                 let may_match = self.globs.could_match_within(path) && !self.is_own(path);
-                is_above || (below_a_base(path) && may_match && !tree.ignores(path, true))
+                let is_below = below_a_base(path) && may_match || self.is_behind(path);
+                is_above || (is_below && !tree.ignores(path, true))
             }
             // Everything in it was removed before, and each removal was seen.
             Touched::FolderRemoved => false,
@@ -173,7 +190,7 @@ impl Snapshot {
     /// Everything that differs from the snapshot already.
     pub fn guard(self: &Arc<Self>, tree: &Tree, witness: &Witness) -> Result<Guard, Vec<Moved>> {
         let mut parents: HashSet<WorkspacePath> = HashSet::new();
-        let bases = || self.listings.iter().flat_map(|listing| &listing.bases);
+        let bases = || self.listings.iter().flat_map(Listing::watched);
         for path in self.files.iter().map(|seen| &seen.path).chain(bases()) {
             add_parents(path, &mut parents);
         }

@@ -21,7 +21,7 @@ pub struct Listing {
     pub paths: Vec<WorkspacePath>,
     /// Folders that could not be read, sorted by their bytes: what is below them is unknown.
     pub unreadable: Vec<WorkspacePath>,
-    /// Folders that were read, sorted by their bytes.
+    /// Folders that were read, by the names that they have without links, sorted by their bytes.
     pub folders: Vec<WorkspacePath>,
 }
 
@@ -94,8 +94,11 @@ impl Root {
             let seen_from = |path: &WorkspacePath| path.rebased(&place, base);
             listing.paths.extend(found.paths.iter().filter_map(seen_from));
             listing.unreadable.extend(found.unreadable.iter().filter_map(seen_from));
+            // Folders keep their own names: a watch follows no link.
+            listing.folders.extend(found.folders);
             listing.paths.sort_unstable();
             listing.unreadable.sort_unstable();
+            listing.folders.sort_unstable();
         }
         listing
     }

@@ -366,3 +366,29 @@ tasks:
     w.build(&[]).success().ran(&["T1"]);
     assert_eq!(w.read("o"), "2\n");
 }
+
+#[test]
+fn a_file_that_lives_only_meanwhile_behind_a_link_is_a_change() {
+    for inputs in ["l", "'l/*'", "'*'"] {
+        let w = world(&format!(
+            "tasks: {{ T1: {{ inputs: [{inputs}, '!*d?', '!go?', '!o'], outputs: [o], run: '$1; cat l/* > o; $2' }} }}"
+        ));
+        w.file("real/f", "1").link("l", "real");
+        let run = meanwhile(&w, |w| _ = w.file("real/g", "2"), |w| _ = w.remove("real/g"));
+        is_not_fresh(&w, &run, "T1");
+    }
+}
+
+#[test]
+fn a_link_to_a_folder_that_is_turned_and_turned_back_is_a_change() {
+    let w = world("tasks: { T1: { inputs: [l], outputs: [o], run: '$1; cat l/f > o; $2' } }");
+    w.file("real/f", "1").file("other/f", "2").link("l", "real");
+    let turn = |to: &'static str| {
+        move |w: &World| {
+            w.remove("l");
+            w.link("l", to);
+        }
+    };
+    let run = meanwhile(&w, turn("other"), turn("real"));
+    is_not_fresh(&w, &run, "T1");
+}

@@ -17,7 +17,7 @@ const KNOWN: [(&str, &[&str], &str); 12] = [
     ("graph", &["bodies", "plan"], "a plan reads its bodies, which are compiled again as a plan"),
     (
         "incremental",
-        &["chain", "engine", "estranged", "locked", "look_back", "resolve"],
+        &["chain", "db", "doubts", "engine", "estranged", "locked", "look_back", "resolve", "trails"],
         "one `Engine` is implemented in parts; the engine in parts is to end this",
     ),
     ("manifest", &["include", "origin"], "an origin is made from included files and checked against them"),

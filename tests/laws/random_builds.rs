@@ -2,33 +2,10 @@
 
 use proptest::collection::vec;
 use proptest::prelude::{Strategy, any};
-use proptest::test_runner::{Config, RngSeed, TestCaseError, TestError, TestRunner};
 
 use crate::edits::{self, EditSeed, TaskSeed};
 use crate::scenario::{Lawful, Scenario};
-
-/// A number from the environment.
-pub(crate) fn setting(name: &str, otherwise: u32) -> u32 {
-    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(otherwise)
-}
-
-/// Runs `law` on as many cases as are wanted; prints the shrunk scenario of one that breaks it.
-pub(crate) fn try_many<S: Strategy>(cases: u32, strategy: &S, law: impl Fn(&S::Value) -> Result<(), String>) {
-    let config = Config {
-        cases: setting("CONDUCTOR_LAWS_CASES", cases),
-        rng_seed: RngSeed::Fixed(setting("CONDUCTOR_LAWS_SEED", 1).into()),
-        max_shrink_iters: setting("CONDUCTOR_LAWS_SHRINK", 150),
-        failure_persistence: None,
-        ..Config::default()
-    };
-    let outcome = TestRunner::new(config).run(strategy, |value| law(&value).map_err(TestCaseError::fail));
-    match outcome {
-        Ok(()) => {}
-        // The script says it better than the numbers do.
-        Err(TestError::Fail(why, _)) => panic!("{why}"),
-        Err(error) => panic!("{error}"),
-    }
-}
+use crate::seeds::try_many;
 
 /// A task as numbers.
 pub(crate) fn task_seed() -> impl Strategy<Value = TaskSeed> {
@@ -85,7 +62,7 @@ pub(crate) fn tell(story: &Story, scenario: &mut Scenario) -> Lawful {
 
 #[test]
 fn an_incremental_build_of_a_random_graph_equals_a_clean_one_and_runs_only_what_must_run() {
-    try_many(36, &story(), |story| {
+    try_many("random_builds", 36, &story(), |story| {
         let mut scenario = Scenario::new();
         let told = tell(story, &mut scenario);
         told.map_err(|broken| format!("{broken}\n\nto repeat it:\n{}", scenario.script()))

@@ -131,7 +131,8 @@ fn required(context: &RunContext, assignment: &Assignment) -> Snapshot {
         }
         let own = Arc::new(PathIndex::set(task.outputs.iter().map(|output| &output.path)));
         let (globs, made) = (Arc::new(globs), Arc::default());
-        let listing = Listing { globs, bases, named: Vec::new(), found: Vec::new(), made, own };
+        let (through, behind, named, found) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let listing = Listing { globs, bases, through, behind, named, found, made, own };
         snapshot.listings.push(listing.taken_now(tree));
     }
     snapshot.files.sort_by(|a, b| a.path.cmp(&b.path));

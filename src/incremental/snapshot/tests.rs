@@ -35,6 +35,8 @@ impl Scene {
         let listing = Listing {
             globs: Arc::new(Globs::new(&[pattern]).unwrap()),
             bases: vec![path("src")],
+            through: Vec::new(),
+            behind: Vec::new(),
             named: Vec::new(),
             found: vec![path("src/a")],
             made: Arc::default(),
