@@ -61,7 +61,7 @@ pub fn check_result(
     mine: Option<&WorkspacePath>,
 ) -> Result<(Validation, Vec<CheckEvidence>), String> {
     if assignment.isolation == Isolation::None {
-        let inputs = CheckInputs::in_tree(context, assignment);
+        let inputs = CheckInputs::in_tree(context, assignment, &[]);
         let evidence = checked(context, &ExecRoot::tree(context), assignment)?;
         return match inputs.moved(context).first() {
             Some(moved) => Err(format!("{moved} changed while the checks ran")),

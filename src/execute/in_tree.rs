@@ -101,7 +101,7 @@ fn run(
     if session.is_some() {
         agent::look(context, assignment, &outputs, &[]).map_err(|e| ran.refuse(e))?;
     }
-    let inputs = CheckInputs::in_tree(context, assignment);
+    let inputs = CheckInputs::in_tree(context, assignment, &outputs);
     let (evidence, unchecked) = ran.validate(context, exec_root, assignment)?;
     let unaccepted = inputs.moved(context);
     let outputs = settled(context, outputs).map_err(|e| ran.refuse(e))?;

@@ -10,7 +10,8 @@ use super::outcome::{Done, Outcome, Refusal};
 use super::restore::restore;
 use super::{RunContext, in_tree, isolated};
 use crate::incremental::{Assignment, Guard, Moved, Produced};
-use crate::model::{Event, Isolation, Reason, ReasonKind, Work};
+use crate::model::{Event, Isolation, Reason, ReasonKind, Work, WorkspacePath};
+use crate::workspace::Observed;
 
 /// Makes one attempt at an assignment.
 pub fn perform(context: &RunContext, assignment: &Assignment, attempt: u32) -> Outcome {
@@ -47,7 +48,13 @@ pub fn perform(context: &RunContext, assignment: &Assignment, attempt: u32) -> O
 }
 
 fn validate_in_tree(context: &RunContext, assignment: &Assignment, guard: &Guard) -> Outcome {
-    let inputs = CheckInputs::in_tree(context, assignment);
+    let recorded = assignment.record.iter().filter(|record| !record.on_branch);
+    let outputs = recorded.flat_map(|record| &record.outputs).map(|output| {
+        let signature = context.tree.signature(&output.path);
+        (output.path.clone(), Observed { signature, entry: output.entry, racy: false })
+    });
+    let outputs: Vec<(WorkspacePath, Observed)> = outputs.collect();
+    let inputs = CheckInputs::in_tree(context, assignment, &outputs);
     validate_alone(context, &ExecRoot::tree(context), assignment, inputs, || guard.changes(&context.tree))
 }
 
@@ -99,7 +106,7 @@ fn validate_apart(
 
 fn gate(context: &RunContext, assignment: &Assignment, guard: &Guard) -> Result<Outcome, Box<Refusal>> {
     let start = Instant::now();
-    let inputs = CheckInputs::in_tree(context, assignment);
+    let inputs = CheckInputs::in_tree(context, assignment, &[]);
     let root = ExecRoot::tree(context);
     let verdict = checks::run(context, &root, assignment, "gate", &assignment.task.validate);
     if let Some(failure) = verdict.failure {

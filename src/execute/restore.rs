@@ -118,7 +118,7 @@ impl Coming<'_> {
         let log = self.entry.beside(BesideKind::Log);
         let log = log.and_then(|log| self.cache.fetch_beside(&log.digest, log.size));
         drop(hold);
-        let validation = CheckInputs::in_tree(context, assignment).validation;
+        let validation = CheckInputs::in_tree(context, assignment, &[]).validation;
         let entries: Vec<OutputEntry> = self.entry.outputs.iter().map(|file| file.output.clone()).collect();
         let today = validation.key(&self.candidate.action.components(), &entries);
         let produced = self.produced(outputs, validation);
@@ -307,7 +307,7 @@ impl Coming<'_> {
 
     /// Runs the checks of today on the result in the tree. Beside their verdict: their inputs that moved meanwhile.
     fn judge_in_tree(&self, produced: &mut Produced) -> (Judged, Vec<Moved>) {
-        let inputs = CheckInputs::in_tree(self.context, self.assignment);
+        let inputs = CheckInputs::in_tree(self.context, self.assignment, &produced.outputs);
         let judged = self.judge(&ExecRoot::tree(self.context));
         let unaccepted = inputs.moved(self.context);
         produced.validation = inputs.validation;

@@ -18,6 +18,9 @@ use crate::workspace::Observed;
 /// How many results of a task can be rolled back, one after the other.
 const GENERATIONS: usize = 5;
 
+/// After a task that took so long its `tools` commands are asked once more: that costs little beside the task.
+const LONG: Duration = Duration::from_secs(1);
+
 /// No validation has this key.
 const UNVALIDATED: Digest = Digest([0; 32]);
 
@@ -83,6 +86,13 @@ impl Engine {
             let overtaken = self.overtaken(assignment);
             if !overtaken.is_empty() {
                 return Accepted::Overtaken(overtaken);
+            }
+        }
+        if produced.duration >= LONG {
+            let others = self.world.other_answers(&assignment.task, &assignment.action.tools);
+            if !others.is_empty() {
+                self.tasks.fill(None);
+                return Accepted::Overtaken(others.into_iter().map(Moved::Tool).collect());
             }
         }
         self.state.tick();

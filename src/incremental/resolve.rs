@@ -372,6 +372,7 @@ impl Engine {
             listings: self
                 .listing(shape, &shape.task.inputs, &action.inputs, &shape.links)
                 .into_iter()
+                .chain(self.listing(shape, &shape.task.edits, &[], &Links::default()))
                 .collect(),
             tools: shape.programs.clone(),
         }

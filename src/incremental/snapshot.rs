@@ -283,6 +283,11 @@ impl Seen {
         is_explained && self.is_only_touched(now) && tree.observe(&self.path).entry == self.entry
     }
 
+    /// Has the file its old content, written anew or not?
+    fn has_same_content(&self, now: &Signature, tree: &Tree) -> bool {
+        self.signature == *now || tree.observe(&self.path).entry == self.entry
+    }
+
     fn is_only_touched(&self, now: &Signature) -> bool {
         let written = |seen: &Signature| (seen.size, seen.mtime_ns, seen.inode);
         written(&self.signature) == written(now)
@@ -321,7 +326,7 @@ impl Guard {
             let at = at.next().unwrap_or_default();
             let links = (self.links[at], now.files[at].1);
             match &self.sight {
-                Sight::Copied => seen.is_same(signature, tree),
+                Sight::Copied => seen.has_same_content(signature, tree),
                 _ => seen.is_unwritten(signature, links, touched.is_some(), tree),
             }
         });

@@ -92,6 +92,9 @@ impl Signature {
     /// The signature of nothing.
     pub const ABSENT: Self = Self { size: 0, mtime_ns: 0, ctime_ns: 0, inode: 0, mode: 0 };
 
+    /// The signature of something that cannot be looked at. It is never equal to that of a file.
+    pub const UNKNOWN: Self = Self { size: 0, mtime_ns: 0, ctime_ns: 0, inode: 0, mode: u32::MAX };
+
     /// Does it say that a folder is there?
     pub fn is_folder(&self) -> bool {
         self.mode & 0o170_000 == 0o040_000

@@ -19,9 +19,6 @@ use crate::model::{Digest, Entry, EntryKind, Signature, WorkspacePath};
 /// Paths are stat-ed in chunks of this many: long enough to make the queue's lock cheap.
 const STAT_CHUNK: usize = 512;
 
-/// The signature of something that is there and cannot even be looked at. Never equal to a real one.
-const HIDDEN: Signature = Signature { size: 0, mtime_ns: 0, ctime_ns: 0, inode: 0, mode: u32::MAX };
-
 /// What stood at a path when it was looked at.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Observed {
@@ -114,7 +111,7 @@ impl Root {
         if *signature == Signature::ABSENT {
             return Entry::absent();
         }
-        if *signature == HIDDEN {
+        if *signature == Signature::UNKNOWN {
             return Entry::bare(EntryKind::Unreadable);
         }
         let content = match FileType::from_raw_mode(signature.mode) {
@@ -197,7 +194,7 @@ fn signature_from(looked: rustix::io::Result<Stat>) -> Signature {
         Ok(stat) => signature_of(&stat),
         // A component that is a file, a circle of links, a name that no file can bear.
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NAMETOOLONG) => Signature::ABSENT,
-        Err(_) => HIDDEN,
+        Err(_) => Signature::UNKNOWN,
     }
 }
 

@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use crate::support::{Run, World};
+use crate::support::{Run, World, wait_until};
 
 /// A command that says that it has come to stop `n`, and goes on when `go` and the number is there.
 fn stop(n: u8) -> String {
@@ -391,4 +391,79 @@ fn a_link_to_a_folder_that_is_turned_and_turned_back_is_a_change() {
     };
     let run = meanwhile(&w, turn("other"), turn("real"));
     is_not_fresh(&w, &run, "T1");
+}
+
+#[test]
+fn an_output_that_is_good_only_while_it_is_checked_is_not_accepted() {
+    let w = world(
+        "tasks:
+  T1: { inputs: [a], outputs: [o], run: cp a o, validate: [{ run: '$1; grep -q good o; $2' }] }",
+    );
+    w.file("a", "bad");
+    let run = meanwhile(&w, |w| _ = w.file("o", "good"), |w| _ = w.file("o", "bad"));
+    is_not_fresh(&w, &run, "T1");
+    w.build(&[]).failed(&["T1"]);
+}
+
+#[test]
+fn a_tools_command_with_another_answer_after_a_long_task_is_a_change() {
+    let w = world(
+        "tasks:
+  T1: { tools: [{ run: cat v }], inputs: [], outputs: [o], run: 'sleep 1.1; $1; cat v > o' }",
+    );
+    w.file("v", "1");
+    let run = for_good(&w, |w| _ = w.file("v", "2"));
+    is_not_fresh(&w, &run, "T1");
+    run.fails_with(3);
+    w.build(&[]).success().ran(&["T1"]);
+    w.file("v", "1").build(&[]).success().ran(&["T1"]);
+    assert_eq!(w.read("o"), "1");
+}
+
+/// Builds a task that runs apart, makes a change while it runs, and returns the end.
+fn while_apart(w: &World, change: impl FnOnce(&World)) -> Run {
+    let build = w.start(&[]);
+    wait_until("the task runs", || w.run(&["log", "T1"]).stdout.contains("started"));
+    change(w);
+    std::fs::write(w.root().parent().unwrap().join("go"), "").unwrap();
+    build.wait()
+}
+
+/// A task apart, of which `keys` say more. It waits for `while_apart`, then runs `then`.
+fn apart(keys: &str, then: &str) -> World {
+    let w = World::new("tasks: {}");
+    let go = w.root().parent().unwrap().join("go");
+    let wait = format!("echo started; while [ ! -e {} ]; do sleep 0.02; done", go.display());
+    w.manifest(&format!("tasks:\n  T1:\n    isolation: sandbox\n{keys}\n    run: '{wait}; {then}'\n"));
+    w
+}
+
+#[test]
+fn a_file_that_a_depfile_names_apart_is_recorded_as_the_task_read_it() {
+    let w = apart(
+        "    sees: all\n    inputs: [m]\n    outputs: [o]\n    depfile: d",
+        "cat m h > o; echo o: m h > d",
+    );
+    w.file("m", "m").file("h", "old");
+    while_apart(&w, |w| _ = w.file("h", "new")).fails_with(3);
+    w.check(&[]).fails_with(3);
+    w.build(&[]).success().ran(&["T1"]);
+    assert_eq!(w.read("o"), "mnew");
+}
+
+#[test]
+fn a_new_file_for_an_editor_is_named_by_the_build_in_which_it_appears() {
+    let w = apart("    inputs: []\n    edits: [\"src/*\"]", "sed -i s/foo/bar/ src/*");
+    w.file("src/a", "foo");
+    while_apart(&w, |w| _ = w.file("src/c", "foo")).fails_with(3).says("src/c");
+    w.build(&[]).success().ran(&["T1"]);
+    assert_eq!((w.read("src/a"), w.read("src/c")), ("bar".to_owned(), "bar".to_owned()));
+}
+
+#[test]
+fn the_same_bytes_written_anew_are_no_change_for_a_task_with_copies() {
+    let w = apart("    inputs: [s]\n    outputs: [o]", "cat s > o");
+    w.file("s", "1");
+    let run = while_apart(&w, |w| _ = w.file("s", "1"));
+    is_no_change(&w, &run);
 }

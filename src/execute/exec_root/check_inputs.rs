@@ -33,11 +33,23 @@ enum Held {
 }
 
 impl CheckInputs {
-    /// Of checks that run in the tree.
-    pub(in crate::execute) fn in_tree(context: &RunContext, assignment: &Assignment) -> Self {
+    /// Of checks that run in the tree, on `outputs`: a check must judge the bytes that are recorded.
+    pub(in crate::execute) fn in_tree(
+        context: &RunContext,
+        assignment: &Assignment,
+        outputs: &[(WorkspacePath, Observed)],
+    ) -> Self {
         let mut patience = PATIENCE;
         loop {
-            let (validation, snapshot, mut moved) = look(context, assignment);
+            let (validation, mut snapshot, mut moved) = look(context, assignment);
+            let judged = outputs.iter().map(|(path, seen)| Seen {
+                path: path.clone(),
+                signature: seen.signature,
+                entry: seen.entry,
+            });
+            snapshot.files.extend(judged);
+            snapshot.files.sort_by(|a, b| a.path.cmp(&b.path));
+            let snapshot = Arc::new(snapshot);
             if moved.is_empty() {
                 match snapshot.guard(&context.tree, &context.witness) {
                     Ok(guard) => return Self { validation, held: Held::Guarded(guard) },
@@ -89,7 +101,7 @@ impl CheckInputs {
 }
 
 /// The inputs as they are in the tree; beside them those that a task made and that are not as it made them.
-fn look(context: &RunContext, assignment: &Assignment) -> (Validation, Arc<Snapshot>, Vec<Moved>) {
+fn look(context: &RunContext, assignment: &Assignment) -> (Validation, Snapshot, Vec<Moved>) {
     let declared = &assignment.validation;
     let paths: Vec<_> = declared.inputs.iter().map(|input| &input.path).collect();
     let seen = context.tree.observe_all(&paths);
@@ -109,7 +121,7 @@ fn look(context: &RunContext, assignment: &Assignment) -> (Validation, Arc<Snaps
         snapshot.files.push(Seen { path: input.path.clone(), signature, entry });
         inputs.push(Input { entry, ..input.clone() });
     }
-    (Validation { inputs, ..declared.clone() }, Arc::new(snapshot), moved)
+    (Validation { inputs, ..declared.clone() }, snapshot, moved)
 }
 
 /// The inputs of the checks before the command, as they are in the tree.

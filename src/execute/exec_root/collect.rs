@@ -126,10 +126,24 @@ pub(in crate::execute) fn discovered(
             !guarded(path) && young(path, seen)
         }
     };
+    // Apart, the result is true of the copies; the tree's files are looked at again, since no signature vouches for these.
+    let read = |path: &WorkspacePath, seen: Observed| match copied(path) {
+        copy if exec_root.private.is_some() && copy.exists() && copy != seen.entry => {
+            Observed { signature: Signature::UNKNOWN, entry: copy, racy: true }
+        }
+        _ => seen,
+    };
     let too_young = paths.iter().zip(&seen).filter(|(path, seen)| unknown(path, seen));
     Ok(Discovered {
         too_young: too_young.map(|(path, _)| path.clone()).collect(),
-        inputs: paths.into_iter().zip(seen).collect(),
+        inputs: paths
+            .into_iter()
+            .zip(seen)
+            .map(|(path, seen)| {
+                let seen = read(&path, seen);
+                (path, seen)
+            })
+            .collect(),
     })
 }
 
