@@ -110,10 +110,13 @@ fn edits(workspace: &Root, repository: &Repository, changed: &[Changed]) -> Resu
     let below = PathIndex::set(paths.iter().copied());
     let folders = PathIndex::set(changed.iter().filter(|one| one.folder).map(|one| &one.path));
     for link in repository.tracked_links()? {
-        let way = workspace.link_way(&link);
-        let on_its_way = way.iter().any(|step| paths.contains(step) || folders.holds(step));
+        let trail = workspace.follow(&link);
+        let mut steps = trail.links.iter().filter(|step| **step != link).chain(trail.place());
+        let is_changed = |step: &WorkspacePath| paths.contains(step) || folders.holds(step);
+        let on_its_way =
+            steps.any(|step| is_changed(step) || step.folders().any(|folder| is_changed(&folder)));
         let below = |target: &WorkspacePath| below.below(target).next().is_some();
-        if !paths.contains(&link) && (on_its_way || way.last().is_some_and(below)) {
+        if !paths.contains(&link) && (on_its_way || trail.place().is_some_and(below)) {
             let ignored = workspace.ignores(&link, false);
             // It may lead to a folder, below which others read.
             edits.push(Edit {

@@ -8,7 +8,7 @@ use super::exec_root::CheckInputs;
 use super::exec_root::ExecRoot;
 use super::outcome::{Done, Outcome, Refusal};
 use super::staging::Staged;
-use super::steps::{require, settled};
+use super::steps::{paths_of, require, settled};
 use super::{RunContext, exec_root, pending};
 use crate::incremental::{Assignment, Guard, Moved, Produced};
 use crate::model::{Entry, Signature, Wait, WorkspacePath};
@@ -101,7 +101,7 @@ fn run(
     if session.is_some() {
         agent::look(context, assignment, &outputs, &[]).map_err(|e| ran.refuse(e))?;
     }
-    let inputs = CheckInputs::in_tree(context, assignment, &outputs);
+    let inputs = CheckInputs::in_tree(context, assignment, &paths_of(&outputs));
     let (evidence, unchecked) = ran.validate(context, exec_root, assignment)?;
     let unaccepted = inputs.moved(context);
     let outputs = settled(context, outputs).map_err(|e| ran.refuse(e))?;

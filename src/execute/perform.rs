@@ -11,7 +11,6 @@ use super::restore::restore;
 use super::{RunContext, in_tree, isolated};
 use crate::incremental::{Assignment, Guard, Moved, Produced};
 use crate::model::{Event, Isolation, Reason, ReasonKind, Work, WorkspacePath};
-use crate::workspace::Observed;
 
 /// Makes one attempt at an assignment.
 pub fn perform(context: &RunContext, assignment: &Assignment, attempt: u32) -> Outcome {
@@ -49,11 +48,8 @@ pub fn perform(context: &RunContext, assignment: &Assignment, attempt: u32) -> O
 
 fn validate_in_tree(context: &RunContext, assignment: &Assignment, guard: &Guard) -> Outcome {
     let recorded = assignment.record.iter().filter(|record| !record.on_branch);
-    let outputs = recorded.flat_map(|record| &record.outputs).map(|output| {
-        let signature = context.tree.signature(&output.path);
-        (output.path.clone(), Observed { signature, entry: output.entry, racy: false })
-    });
-    let outputs: Vec<(WorkspacePath, Observed)> = outputs.collect();
+    let outputs = recorded.flat_map(|record| &record.outputs).map(|output| output.path.clone());
+    let outputs: Vec<WorkspacePath> = outputs.collect();
     let inputs = CheckInputs::in_tree(context, assignment, &outputs);
     validate_alone(context, &ExecRoot::tree(context), assignment, inputs, || guard.changes(&context.tree))
 }

@@ -14,7 +14,7 @@ use super::integrate::{Obstacle, Source, integrate};
 use super::isolated::{self, Made};
 use super::lookup::{Candidate, candidates, is_wanted};
 use super::outcome::{Done, Outcome, Refusal};
-use super::steps::settled;
+use super::steps::{paths_of, settled};
 use super::{RunContext, exec_root, pending};
 use crate::incremental::{Assignment, Change, Guard, Moved, Produced};
 use crate::model::{
@@ -307,7 +307,7 @@ impl Coming<'_> {
 
     /// Runs the checks of today on the result in the tree. Beside their verdict: their inputs that moved meanwhile.
     fn judge_in_tree(&self, produced: &mut Produced) -> (Judged, Vec<Moved>) {
-        let inputs = CheckInputs::in_tree(self.context, self.assignment, &produced.outputs);
+        let inputs = CheckInputs::in_tree(self.context, self.assignment, &paths_of(&produced.outputs));
         let judged = self.judge(&ExecRoot::tree(self.context));
         let unaccepted = inputs.moved(self.context);
         produced.validation = inputs.validation;

@@ -47,6 +47,11 @@ pub(super) fn settled(
     Ok(settled)
 }
 
+/// The paths of outputs.
+pub(super) fn paths_of(outputs: &Outputs) -> Vec<WorkspacePath> {
+    outputs.iter().map(|(path, _)| path.clone()).collect()
+}
+
 /// Compares a result in the tree with the accepted entries. Other bytes are a person's, never the result's. Returns the
 /// accepted outputs, and the files that stand in the place of some of them.
 pub(super) fn as_accepted(

@@ -369,6 +369,7 @@ impl Engine {
             observed_at: self.state.now(),
             files,
             racy,
+            unwritten: Vec::new(),
             listings: self
                 .listing(shape, &shape.task.inputs, &action.inputs, &shape.links)
                 .into_iter()

@@ -24,6 +24,8 @@ pub struct Snapshot {
     pub racy: Vec<(WorkspacePath, Entry)>,
     /// The matches of the globs and folders among its inputs, one listing for each list of patterns.
     pub listings: Vec<Listing>,
+    /// Files that nobody may write meanwhile, sorted; their times and final content are not compared.
+    pub unwritten: Vec<WorkspacePath>,
     /// The programs that `tools` names.
     pub tools: Vec<ToolSeen>,
 }
@@ -191,11 +193,11 @@ impl Snapshot {
     pub fn guard(self: &Arc<Self>, tree: &Tree, witness: &Witness) -> Result<Guard, Vec<Moved>> {
         let mut parents: HashSet<WorkspacePath> = HashSet::new();
         let bases = || self.listings.iter().flat_map(Listing::watched);
-        for path in self.files.iter().map(|seen| &seen.path).chain(bases()) {
+        for path in self.files.iter().map(|seen| &seen.path).chain(&self.unwritten).chain(bases()) {
             add_parents(path, &mut parents);
         }
         // The watches stand before the first look, so every change after that look is seen.
-        let is_bare = self.files.is_empty() && self.listings.is_empty();
+        let is_bare = self.files.is_empty() && self.unwritten.is_empty() && self.listings.is_empty();
         let mut watch = if is_bare { Watch::default() } else { witness.watch(&parents, bases()) };
         let mut first = self.look(tree);
         while watch.is_covered() {
@@ -387,7 +389,8 @@ impl Guard {
     fn concerns(&self, touch: &Touch, tree: &Tree) -> bool {
         let files = &self.snapshot.files;
         let from = files.partition_point(|seen| seen.path < touch.path);
-        let is_input = files.get(from).is_some_and(|seen| seen.path == touch.path);
+        let is_input = files.get(from).is_some_and(|seen| seen.path == touch.path)
+            || self.snapshot.unwritten.binary_search(&touch.path).is_ok();
         let is_on_the_way = || {
             touch.what == Touched::FolderMoved && files.iter().any(|seen| seen.path.is_within(&touch.path))
         };

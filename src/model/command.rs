@@ -47,11 +47,6 @@ impl Template {
             .collect()
     }
 
-    /// For people: as the source, without the escapes.
-    fn shown(&self) -> String {
-        self.source().replace("$${", "${")
-    }
-
     /// The text, where nothing in it is open.
     fn as_text(&self) -> Option<&str> {
         match self.0.as_slice() {
@@ -76,11 +71,11 @@ impl Command {
     /// For people: the script, or the arguments quoted for a shell.
     pub fn display(&self) -> String {
         match self {
-            Self::Shell(script) => script.shown(),
+            Self::Shell(script) => script.source(),
             Self::Argv(argv) => argv
                 .iter()
                 .map(|part| {
-                    let text = part.shown();
+                    let text = part.source();
                     shlex::try_quote(&text).map(std::borrow::Cow::into_owned).unwrap_or(text)
                 })
                 .collect::<Vec<_>>()

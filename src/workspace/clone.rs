@@ -1,7 +1,7 @@
 //! Private copies of files, as cheap as the file system makes them: sharing their blocks where it can
 //! (`reflink`), copied by the kernel elsewhere.
 //!
-//! It does not know what the copies are for.
+//! It does not know the purpose of the copies.
 //!
 //! Invariants: a copy is never a hard link, so that nobody who writes it writes the original. A file that is
 //! not what was expected, or that changes while it is copied, is never passed off as a copy: nothing is left at

@@ -13,7 +13,6 @@ mod files;
 mod folder;
 mod follow;
 mod glob;
-mod links;
 mod look;
 mod nearby;
 mod parallel;

@@ -34,7 +34,7 @@ pub(super) struct Rules {
     repository: bool,
 }
 
-/// To what the rules' patterns are relative.
+/// The folder to which the patterns of the rules are relative.
 enum Scope {
     /// A folder inside the workspace, whose path (with its `/`) is this long.
     Inside(usize),
