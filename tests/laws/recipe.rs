@@ -346,7 +346,15 @@ impl Task {
             writeln!(text, "  {}:\n    title: title {}\n    group: G{}", self.id(), self.title, self.group());
         let patterns: Vec<String> = recipe.patterns(self).iter().map(|pattern| quoted(pattern)).collect();
         let _ = writeln!(text, "    inputs: [{}]", patterns.join(", "));
-        let _ = writeln!(text, "    needs: [{}]\n    after: [{}]", ids(&self.needs), ids(&self.after));
+        // A tool that another task makes is an edge as `needs` is; every other task names one.
+        let (tool, needs) = match self.needs.split_first() {
+            Some((first, rest)) if self.index % 2 == 0 => (Some(recipe.tasks[first].main_output()), rest),
+            _ => (None, &self.needs[..]),
+        };
+        let _ = writeln!(text, "    needs: [{}]\n    after: [{}]", ids(needs), ids(&self.after));
+        if let Some(tool) = tool {
+            let _ = writeln!(text, "    tools: ['{tool}']");
+        }
         let outputs = match (self.folder(), self.optional()) {
             (Some(folder), _) => format!("{folder}/"),
             (None, Some(optional)) => {
