@@ -32,7 +32,7 @@ fn run(dag: &Dag, i: usize, held: &BTreeSet<usize>, early: bool) -> String {
 
 /// Does something to what task `i` reads. Says whether it must be noticed: the content is another
 /// one afterwards.
-fn disturb(ground: &Ground, dag: &Dag, i: usize, dice: &mut Dice) -> bool {
+fn disturb(ground: &Ground, dag: &Dag, i: usize, is_apart: &dyn Fn(usize) -> bool, dice: &mut Dice) -> bool {
     let path = format!("ctl/{i}.txt");
     let content = ground.read(&path);
     match dice.roll(7) {
@@ -55,6 +55,10 @@ fn disturb(ground: &Ground, dag: &Dag, i: usize, dice: &mut Dice) -> bool {
         5 if Dag::reads_shared(i) => ground.write("shared/a.txt", "a, edited\n"),
         6 if !dag.needs[i].is_empty() => {
             let need = dag.needs[i][dice.roll(dag.needs[i].len())];
+            // A person's version of such an output is a conflict, which no further build ends.
+            if is_apart(need) {
+                return false;
+            }
             ground.write(&format!("out/{need}.txt"), "a person was here\n");
         }
         _ => {
@@ -67,7 +71,12 @@ fn disturb(ground: &Ground, dag: &Dag, i: usize, dice: &mut Dice) -> bool {
 
 fn law(dag: &Dag, held: &[u8], early: bool, seed: u64) -> Result<(), String> {
     let held: BTreeSet<usize> = held.iter().map(|number| usize::from(*number) % dag.needs.len()).collect();
-    let more = |i| format!("    outputs: [out/{i}.txt]\n    pass_env: [HANDS]\n");
+    // Tasks in sandboxes read the same shared files as the held ones, which run in the tree.
+    let is_apart = |i: usize| i % 2 == 1 && !held.contains(&i);
+    let more = |i| {
+        let isolation = if is_apart(i) { "sandbox" } else { "none" };
+        format!("    outputs: [out/{i}.txt]\n    pass_env: [HANDS]\n    isolation: {isolation}\n")
+    };
     let ground = Ground::with(&dag.manifest(|i| run(dag, i, &held, early), more), &[]);
     dag.write_files(&ground);
     let hands = tempfile::tempdir().unwrap();
@@ -82,7 +91,7 @@ fn law(dag: &Dag, held: &[u8], early: bool, seed: u64) -> Result<(), String> {
         assert!(began.elapsed() < FOREVER, "the build hangs");
         let started = waiting.iter().copied().find(|i| hands.path().join(format!("started-{i}")).exists());
         if let Some(i) = started {
-            noticed |= disturb(&ground, dag, i, &mut dice);
+            noticed |= disturb(&ground, dag, i, &is_apart, &mut dice);
             std::fs::write(hands.path().join(format!("go-{i}")), "").unwrap();
             waiting.remove(&i);
         }
