@@ -348,7 +348,9 @@ impl Task {
         let _ = writeln!(text, "    inputs: [{}]", patterns.join(", "));
         // A tool that another task makes is an edge as `needs` is; every other task names one.
         let (tool, needs) = match self.needs.split_first() {
-            Some((first, rest)) if self.index % 2 == 0 => (Some(recipe.tasks[first].main_output()), rest),
+            Some((first, rest)) if self.index.is_multiple_of(2) => {
+                (Some(recipe.tasks[first].main_output()), rest)
+            }
             _ => (None, &self.needs[..]),
         };
         let _ = writeln!(text, "    needs: [{}]\n    after: [{}]", ids(needs), ids(&self.after));
