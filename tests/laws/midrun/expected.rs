@@ -4,7 +4,12 @@
 use super::{Case, matrix};
 
 /// Cells that always fail: point, isolation, act, and whether another task looks on. `*` is any.
-const EXPECTED_TO_FAIL: &[&str] = &[];
+const EXPECTED_TO_FAIL: &[&str] = &[
+    // A program that shadows a tool on PATH, and is gone again, leaves no trace (docs/keys.md).
+    "Tool * Meanwhile *",
+    // A file that `copy` brings is outside the key.
+    "Copy worktree Meanwhile *",
+];
 
 /// Cells that fail if the change comes at the right moment, which nothing can make sure of.
 const MAY_FAIL: &[&str] = &[];
