@@ -8,9 +8,9 @@ use super::exec_root::CheckInputs;
 use super::exec_root::ExecRoot;
 use super::outcome::{Done, Outcome, Refusal};
 use super::staging::Staged;
-use super::steps::{paths_of, require, settled};
+use super::steps::{changes, paths_of, require, settled};
 use super::{RunContext, exec_root, pending};
-use crate::incremental::{Assignment, Guard, Moved, Produced};
+use crate::incremental::{Assignment, Guard, Produced};
 use crate::model::{Entry, Signature, Wait, WorkspacePath};
 
 /// `isolation: none`: in the tree, with the previous outputs aside.
@@ -109,9 +109,7 @@ fn run(
         agent::tell(context, assignment, session, attempt);
         agent::result(context, assignment, session)
     });
-    let mut changed = guard.changes(&context.tree);
-    changed.extend(discovered.too_young.into_iter().map(Moved::File));
-    changed.extend(ran.exchanged_program());
+    let changed = changes(context, guard, &ran, discovered.too_young);
     let doubtful = guard.is_doubtful(&context.tree, &context.makes_in);
     let made: BTreeMap<&WorkspacePath, Entry> =
         outputs.iter().map(|(path, seen)| (path, seen.entry)).collect();

@@ -36,20 +36,12 @@ impl<E: Into<StagingError>> From<E> for Obstacle {
 pub(super) struct Integrated {
     /// To be finished once the result is recorded.
     pub(super) staged: Staged,
-    /// The outputs as they look there.
-    pub(super) outputs: Vec<(WorkspacePath, Observed)>,
+    /// The accepted outputs as they look there.
+    pub(super) outputs: Outputs,
+    /// Files in the place of some of them: somebody wrote as they came in. These are a person's versions.
+    pub(super) displaced: Outputs,
     /// What a person should know of files of theirs.
     pub(super) warnings: Vec<Diagnostic>,
-}
-
-impl Integrated {
-    /// The accepted outputs as they look in the tree, and what stands there in the place of some: somebody wrote as they
-    /// came in, and that is a person's version.
-    pub(super) fn as_accepted(&mut self, accepted: &[(WorkspacePath, Observed)]) -> (Outputs, Outputs) {
-        let entries: BTreeMap<&WorkspacePath, Entry> =
-            accepted.iter().map(|(path, seen)| (path, seen.entry)).collect();
-        as_accepted(std::mem::take(&mut self.outputs), |path| entries.get(path).copied())
-    }
 }
 
 /// What becomes of the files that a result is brought in from.
@@ -84,7 +76,10 @@ pub(super) fn integrate(
     let came = coming.bring_all(&staged, outputs);
     let came = came.and_then(|outputs| Ok((outputs, staged.keep_conflicts(context, &entries)?)));
     match came {
-        Ok((outputs, warnings)) => Ok(Integrated { staged, outputs, warnings }),
+        Ok((outputs, warnings)) => {
+            let (outputs, displaced) = as_accepted(outputs, |path| entries.get(path).copied());
+            Ok(Integrated { staged, outputs, displaced, warnings })
+        }
         Err(obstacle) => {
             coming.take_back();
             staged.restore(context, None)?;

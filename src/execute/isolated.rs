@@ -11,7 +11,7 @@ use super::exec_root::{IsolatedDir, NotReady, writes};
 use super::integrate::{Obstacle, Source, integrate};
 use super::outcome::{Done, Outcome, Overtaken, Refusal};
 use super::staging::{Staged, StagingError};
-use super::steps::require;
+use super::steps::{changes, require};
 use super::{RunContext, exec_root, git, hints, pending};
 use crate::agent::Evidence;
 use crate::incremental::{Assignment, Change, Guard, Moved, Produced};
@@ -198,9 +198,7 @@ fn run(
         agent::tell(context, assignment, session, attempt);
         agent::result(context, assignment, session)
     });
-    let mut changed = guard.changes(&context.tree);
-    changed.extend(discovered.too_young.into_iter().map(Moved::File));
-    changed.extend(ran.exchanged_program());
+    let changed = changes(context, guard, &ran, discovered.too_young);
     let produced = Produced {
         discovered: discovered.inputs,
         validation: inputs.validation,
@@ -243,8 +241,8 @@ pub(super) fn finish(
     } else {
         match integrate(context, assignment, attempt, (&at, Source::Spent), &produced.outputs, branch.clone())
         {
-            Ok(mut came) => {
-                (produced.outputs, produced.displaced) = came.as_accepted(&produced.outputs);
+            Ok(came) => {
+                (produced.outputs, produced.displaced) = (came.outputs, came.displaced);
                 changed.extend(produced.displaced.iter().map(|(path, _)| Moved::File(path.clone())));
                 warnings.extend(came.warnings);
                 Some(came.staged)

@@ -193,8 +193,8 @@ pub fn release(
         staged = Some(open.map_err(|error| error.to_string())?);
     } else {
         match integrate(context, assignment, attempt, (&made, Source::Kept), &outputs, branch.clone()) {
-            Ok(mut came) => {
-                (outputs, displaced) = came.as_accepted(&outputs);
+            Ok(came) => {
+                (outputs, displaced) = (came.outputs, came.displaced);
                 staged = Some(came.staged);
                 warnings.extend(came.warnings);
             }

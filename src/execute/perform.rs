@@ -93,7 +93,7 @@ fn validate_apart(
         isolated.set_up(context, assignment)?;
         let inputs = CheckInputs::bring(context, &isolated, assignment)?;
         // The checks see copies of files, but the tools of this machine.
-        let changes = || guard.changed_tools(&context.tree);
+        let changes = || guard.changed_tools();
         Ok(validate_alone(context, &isolated.exec_root, assignment, inputs, changes))
     })();
     isolated.remove();

@@ -259,12 +259,12 @@ impl Coming<'_> {
         }
         let accepted = std::mem::take(&mut produced.outputs);
         let came = integrate(context, assignment, self.attempt, (at, Source::Spent), &accepted, None);
-        let mut came = match came {
+        let came = match came {
             Ok(came) => came,
             Err(Obstacle::Conflict(_)) => return Ok(None),
             Err(Obstacle::Failed(error)) => return Err(error.to_string()),
         };
-        (produced.outputs, produced.displaced) = came.as_accepted(&accepted);
+        (produced.outputs, produced.displaced) = (came.outputs, came.displaced);
         let (judged, unaccepted) = if holds {
             (Judged::Accepted(std::mem::take(&mut produced.evidence)), Vec::new())
         } else {

@@ -2,9 +2,10 @@
 
 use super::RunContext;
 use super::checks;
+use super::command_result::CommandResult;
 use super::exec_root::{CheckInputs, ExecRoot};
 use super::outcome::Refusal;
-use crate::incremental::{Assignment, Moved};
+use crate::incremental::{Assignment, Guard, Moved};
 use crate::model::{Entry, WorkspacePath};
 use crate::workspace::Observed;
 
@@ -45,6 +46,19 @@ pub(super) fn settled(
         settled.push((path, now));
     }
     Ok(settled)
+}
+
+/// Everything that changed while a command ran: under the guard, among files that its depfile names first, or its program.
+pub(super) fn changes(
+    context: &RunContext,
+    guard: &Guard,
+    ran: &CommandResult,
+    too_young: Vec<WorkspacePath>,
+) -> Vec<Moved> {
+    let mut changed = guard.changes(&context.tree);
+    changed.extend(too_young.into_iter().map(Moved::File));
+    changed.extend(ran.exchanged_program());
+    changed
 }
 
 /// The paths of outputs.

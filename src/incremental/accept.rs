@@ -440,10 +440,10 @@ impl Engine {
         let all = tree_inputs(record)
             .map(|input| (&input.path, &input.entry))
             .chain(outputs.map(|output| (&output.path, &output.entry)));
-        let row = |path: &WorkspacePath| self.state.file_id(path).and_then(|id| self.state.file(id));
         let others = all.filter_map(|(path, entry)| {
             let id = self.state.file_id(path);
-            let holds = row(path).is_some_and(|row| row.entry == *entry);
+            let row = id.and_then(|id| self.state.file(id));
+            let holds = row.is_some_and(|row| row.entry == *entry);
             (!holds).then(|| id.and_then(|id| self.state.changed_at(id)).unwrap_or_default())
         });
         others.min().map_or(self.state.now(), |changed_at| observed_at.min(changed_at.saturating_sub(1)))

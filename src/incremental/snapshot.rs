@@ -337,10 +337,10 @@ impl Guard {
         sorted(changed)
     }
 
-    /// Of [`Self::changes`], those that a task sees too which has copies of its files.
-    pub fn changed_tools(&self, tree: &Tree) -> Vec<Moved> {
-        let changed = self.changes(tree);
-        changed.into_iter().filter(|moved| matches!(moved, Moved::Tool(_))).collect()
+    /// The tools among [`Self::changes`]: a task with copies of its files sees no other change.
+    pub fn changed_tools(&self) -> Vec<Moved> {
+        let changed = self.snapshot.tools.iter().filter(|tool| !tool.is_same());
+        changed.map(|tool| Moved::Tool(tool.name.clone())).collect()
     }
 
     /// Everything that happened in the watched folders; none where somebody may have missed something.
@@ -380,9 +380,7 @@ impl Guard {
             let before: HashSet<WorkspacePath> = listing.found.iter().cloned().collect();
             changed.extend(now.symmetric_difference(&before).cloned());
         }
-        let files = changed.into_iter().map(Moved::File);
-        let tools = snapshot.tools.iter().filter(|tool| !tool.is_same());
-        sorted(files.chain(tools.map(|tool| Moved::Tool(tool.name.clone()))).collect())
+        sorted(changed.into_iter().map(Moved::File).chain(self.changed_tools()).collect())
     }
 
     /// True if the event concerns an input, a folder on the way to one, or a path that a pattern matches.

@@ -151,7 +151,6 @@ impl Build<'_> {
             return self.leave_unrecorded(index, assignment, done, result, &changed);
         }
         let produced = std::mem::take(&mut done.produced);
-        let is_displaced = !produced.displaced.is_empty();
         let displaced: Vec<Moved> =
             produced.displaced.iter().map(|(path, _)| Moved::File(path.clone())).collect();
         match self.engine.accept(assignment, &self.context.run, produced) {
@@ -165,7 +164,7 @@ impl Build<'_> {
                 if done.restored.is_none() {
                     self.saw_success(assignment, key, &outputs);
                 }
-                if done.restored.is_none() && done.is_whole() && !is_displaced {
+                if done.restored.is_none() && done.is_whole() && displaced.is_empty() {
                     self.keep_in_cache(assignment, &done.changed, done.log.is_some());
                 }
                 if outputs_changed {

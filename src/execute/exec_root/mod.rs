@@ -205,21 +205,20 @@ impl ExecRoot {
 
     /// Removes a file, and the folders that held nothing else. A folder is no state of an edited file.
     pub(in crate::execute) fn take_away(&self, path: &WorkspacePath) -> Result<(), StagingError> {
-        let there = self.dir.signature(path);
-        if there != Signature::ABSENT && !there.is_folder() {
-            self.clear(path)?;
+        if self.clear(path)? {
             workspace::prune_empty_parents(self.root(), &path.under(self.root()));
         }
         Ok(())
     }
 
-    /// Removes a file or link at `path`.
-    fn clear(&self, path: &WorkspacePath) -> Result<(), StagingError> {
+    /// Removes a file or link at `path`. Returns whether there was one.
+    fn clear(&self, path: &WorkspacePath) -> Result<bool, StagingError> {
         let there = self.dir.signature(path);
-        if there != Signature::ABSENT && !there.is_folder() {
+        let is_file = there != Signature::ABSENT && !there.is_folder();
+        if is_file {
             workspace::remove_path(&path.under(self.root()))?;
         }
-        Ok(())
+        Ok(is_file)
     }
 
     /// Puts its own folders into an environment. A HOME that the task declares stays.
